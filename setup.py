@@ -1,0 +1,76 @@
+"""Metadata, dependencies and package data of accompgen_hf; tool settings stand in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+
+# What a singer needs: generate, mix, draw.
+INSTALL_REQUIRES = [
+    "torch>=2.11",
+    "transformers>=5.17",
+    "safetensors>=0.4.3",
+    "huggingface-hub>=1.0",
+    "tokenizers>=0.22",
+    "numpy>=1.26",
+    "soundfile>=0.13",  # the first whose wheels read mp3, ogg and opus on all three systems
+    "soxr>=0.5",
+    "pyloudnorm>=0.1.1",
+    "matplotlib>=3.8",
+    "tqdm>=4.66",
+]
+
+EXTRAS = {
+    "train": ["accelerate>=1.10", "datasets>=4.0", "scikit-learn>=1.5", "PyYAML>=6.0"],
+    "eval": ["evaluate>=0.4.3", "scipy>=1.12", "mir_eval>=0.8"],
+    "separate": ["onnxruntime>=1.19"],
+    "media": ["av>=14"],  # m4a, aac, webm and the five-stream STEM mp4
+    "web": ["gradio>=6.7"],
+}
+EXTRAS["all"] = sorted({requirement for requirements in EXTRAS.values() for requirement in requirements})
+# Outside `all`: the original codec package is CC BY-NC and drags torchaudio in; it serves a parity test alone.
+EXTRAS["encodec"] = ["encodec>=0.1.1"]
+EXTRAS["dev"] = [
+    *EXTRAS["train"],
+    *EXTRAS["eval"],
+    *EXTRAS["media"],
+    "hypothesis>=6.100",
+    "pytest>=8.3",
+    "pytest-timeout>=2.3",
+    "ruff>=0.14",
+]
+
+setup(
+    name="accompgen_hf",
+    version="0.1.0.dev0",
+    description="Vocals in, band out: a three-stage accompaniment generator for Hugging Face Transformers",
+    long_description=(ROOT / "README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    author="The accompgen_hf contributors",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    keywords="music generation, accompaniment, singing, transformers, audio language model",
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Multimedia :: Sound/Audio",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+    python_requires=">=3.10",
+    package_dir={"": "src"},
+    packages=find_packages("src"),
+    package_data={"accompgen_hf": ["assets/**/*"]},
+    include_package_data=False,
+    install_requires=INSTALL_REQUIRES,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["accompgen=accompgen_hf.cli:main"]},
+    zip_safe=False,
+)
