@@ -20,12 +20,9 @@ def compute_token_fingerprint(
     semantic_encoder: nn.Module,
     codec: nn.Module,
     *,
-    layer: int,
     bandwidth: float = 6.0,
     noise_std: float = 0.01,
     vocal_target_lufs: float | None = -20.0,
-    semantic_block_duration_s: float = 10.0,
-    semantic_block_hop_s: float = 8.0,
     codec_block_duration_s: float = 10.0,
     codec_context_duration_s: float = 2.0,
 ) -> str:
@@ -35,22 +32,16 @@ def compute_token_fingerprint(
     fingerprint, one that was rounded after tokenising does not.
 
     Args:
-        semantic_encoder (`nn.Module`):
-            Its state holds the encoder's weights and the centroids.
-        codec (`nn.Module`):
-            The EnCodec model.
-        layer (`int`):
-            The encoder layer whose features are quantized.
+        semantic_encoder (`AccompGenSemanticEncoder`):
+            Its state holds the encoder's weights and the centroids, its config the layer and the block recipe.
+        codec (`EncodecModel`):
+            The codec.
         bandwidth (`float`):
             Of the codes, in kbps.
         noise_std (`float`):
             Standard deviation of the noise on the vocals.
         vocal_target_lufs (`float`, *optional*):
             Level of the vocals before the noise; `None` leaves them as they are.
-        semantic_block_duration_s (`float`):
-            Block of the semantic encoder, in seconds.
-        semantic_block_hop_s (`float`):
-            Its hop.
         codec_block_duration_s (`float`):
             Block of the codec, in seconds.
         codec_context_duration_s (`float`):
@@ -59,13 +50,15 @@ def compute_token_fingerprint(
     Returns:
         `str`: 64 hexadecimal digits.
     """
+    config = semantic_encoder.config
     settings = {
-        "layer": int(layer),
+        "layer": int(config.layer),
+        "do_normalize": bool(getattr(config, "do_normalize", True)),
+        "semantic_block_duration_s": float(config.block_duration_s),
+        "semantic_block_hop_s": float(config.block_hop_s),
         "bandwidth": float(bandwidth),
         "noise_std": float(noise_std),
         "vocal_target_lufs": None if vocal_target_lufs is None else float(vocal_target_lufs),
-        "semantic_block_duration_s": float(semantic_block_duration_s),
-        "semantic_block_hop_s": float(semantic_block_hop_s),
         "codec_block_duration_s": float(codec_block_duration_s),
         "codec_context_duration_s": float(codec_context_duration_s),
     }
