@@ -217,6 +217,7 @@ class AccompGenSemanticEncoderConfig(PreTrainedConfig):
     Args:
         layer (`int`): Index into HuBERT's hidden states; 0 is the input of the first layer.
         num_clusters (`int`): Centroids of k-means.
+        do_normalize (`bool`): Whether each block is brought to zero mean and unit variance, as HuBERT Large expects.
         block_duration_s (`float`): Seconds that HuBERT sees at once.
         block_hop_s (`float`): Seconds kept from the middle of each block.
     """
@@ -228,6 +229,7 @@ class AccompGenSemanticEncoderConfig(PreTrainedConfig):
     hubert_config: Optional[Union[dict, PreTrainedConfig]] = None
     layer: int = 9
     num_clusters: int = 500
+    do_normalize: bool = True
     block_duration_s: float = 10.0
     block_hop_s: float = 8.0
     token_fingerprint: Optional[str] = None
