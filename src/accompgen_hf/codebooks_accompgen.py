@@ -63,7 +63,9 @@ def codes_to_ids(segment, codes: torch.LongTensor) -> torch.LongTensor:
     """
     expected_ndim = 2 if segment.name.endswith("semantic_ids") else 3
     if codes.ndim != expected_ndim or (codes.ndim == 3 and codes.shape[1] != segment.num_codebooks):
-        shape = "(batch_size, num_frames)" if expected_ndim == 2 else f"(batch_size, {segment.num_codebooks}, num_frames)"
+        shape = (
+            "(batch_size, num_frames)" if expected_ndim == 2 else f"(batch_size, {segment.num_codebooks}, num_frames)"
+        )
         raise ValueError(f"`{segment.name}` must be {shape}, got {tuple(codes.shape)}.")
     if codes.dtype not in (torch.int64, torch.int32, torch.int16):
         raise ValueError(f"`{segment.name}` must hold integers, got {codes.dtype}.")

@@ -1,0 +1,4 @@
+"""placeholder"""
+from transformers import GenerationMixin
+class AccompGenGenerationMixin(GenerationMixin):
+    pass
