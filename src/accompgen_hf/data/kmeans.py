@@ -1,0 +1,255 @@
+"""Centroids of semantic tokens: mini-batch k-means over features streamed from disk (paper §3.2, K = 500).
+
+Features lie in shards, `.npy` files of `(num_frames, hidden_size)`. Vocals and instrumentals share one table, so every
+batch holds as many frames of the one as of the other. Order and initialisation follow from `seed`; the state is saved
+at intervals, and a run that was killed goes on to the same centroids.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+RARE_SHARE = 0.1  # a cluster is rare below this share of the mean number of frames per cluster
+
+
+@dataclass
+class CentroidReport:
+    """How well centroids cover the frames they were fitted on.
+
+    Attributes:
+        num_frames (`int`): Frames counted, vocals and instrumentals in equal parts.
+        inertia (`float`): Mean squared distance of a frame to its centroid.
+        explained_variance (`float`): 1 - inertia / variance of the frames.
+        num_empty (`int`): Clusters without a frame.
+        num_rare (`int`): Clusters with fewer than a tenth of the mean number of frames, the empty ones included.
+        entropy_bits (`float`): Entropy of the ids; log2 of the number of clusters at most.
+        perplexity (`float`): 2 to that power.
+    """
+
+    num_frames: int
+    inertia: float
+    explained_variance: float
+    num_empty: int
+    num_rare: int
+    entropy_bits: float
+    perplexity: float
+
+
+def write_feature_shard(path: str | os.PathLike, features: np.ndarray) -> None:
+    """Write features of shape `(num_frames, hidden_size)` as one `.npy` shard, under its name only when complete."""
+    path = Path(path)
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "wb") as file:
+        np.save(file, features, allow_pickle=False)
+    os.replace(temporary, path)
+
+
+class _FrameStream:
+    """Shards read in a keyed random order, frames shuffled inside a shard."""
+
+    def __init__(self, paths: Sequence[str | os.PathLike], name: str):
+        if not paths:
+            raise ValueError(f"`{name}` must name at least one feature shard, got none.")
+        self.paths = sorted(Path(path) for path in paths)
+        self.num_frames = sum(np.load(path, mmap_mode="r").shape[0] for path in self.paths)
+
+    def iter_frames(self, seed: Sequence[int]) -> Iterator[np.ndarray]:
+        generator = np.random.default_rng(list(seed))
+        for index in generator.permutation(len(self.paths)):
+            frames = np.load(self.paths[index])
+            yield frames[generator.permutation(len(frames))].astype(np.float32)
+
+    def iter_batches(self, batch_frames: int, seed: Sequence[int]) -> Iterator[np.ndarray]:
+        """Yield batches of exactly `batch_frames`; what is left at the end is dropped."""
+        held: list[np.ndarray] = []
+        num_held = 0
+        for frames in self.iter_frames(seed):
+            held.append(frames)
+            num_held += len(frames)
+            if num_held >= batch_frames:
+                joined = np.concatenate(held)
+                used = num_held - num_held % batch_frames
+                yield from np.split(joined[:used], used // batch_frames)
+                held, num_held = [joined[used:]], num_held - used
+
+    def sample(self, num_frames: int, seed: Sequence[int]) -> np.ndarray:
+        """Draw frames evenly from all shards, without replacement."""
+        share = min(1.0, num_frames / self.num_frames)
+        parts = [frames[: int(np.ceil(share * len(frames)))] for frames in self.iter_frames(seed)]
+        return np.concatenate(parts)[:num_frames]
+
+
+def fit_centroids(
+    vocal_shards: Sequence[str | os.PathLike],
+    instrumental_shards: Sequence[str | os.PathLike],
+    num_clusters: int = 500,
+    seed: int = 0,
+    num_passes: int = 5,
+    batch_frames: int = 8192,
+    init_frames: int = 25_000,
+    state_path: str | os.PathLike | None = None,
+    save_every: int = 50,
+    max_batches: int | None = None,
+) -> np.ndarray:
+    """Fit centroids on equal numbers of vocal and instrumental frames.
+
+    Args:
+        vocal_shards (list of paths):
+            `.npy` shards of features of vocals, with their noise.
+        instrumental_shards (list of paths):
+            The same for instrumentals, without noise.
+        num_passes (`int`):
+            How often the frames are gone through; the longer stream gives other frames each time.
+        batch_frames (`int`):
+            Frames per update, half of each kind.
+        init_frames (`int`):
+            Frames of the subsample on which k-means++ chooses the first centroids, half of each kind.
+        state_path (path, *optional*):
+            Where the state is saved (`.npz`) and found again. The same arguments must be given.
+        save_every (`int`):
+            Batches between two saves.
+        max_batches (`int`, *optional*):
+            Stop early after so many batches in all, with the state saved.
+
+    Returns:
+        `np.ndarray` of shape `(num_clusters, hidden_size)`, float32.
+
+    Raises:
+        ValueError: If a list is empty, there are fewer frames than clusters, or the saved state is of another run.
+    """
+    from sklearn.cluster import MiniBatchKMeans, kmeans_plusplus
+
+    vocal_stream = _FrameStream(vocal_shards, "vocal_shards")
+    instrumental_stream = _FrameStream(instrumental_shards, "instrumental_shards")
+    per_kind = min(vocal_stream.num_frames, instrumental_stream.num_frames)
+    if 2 * per_kind < num_clusters:
+        raise ValueError(f"`num_clusters` must be at most the {2 * per_kind} frames at hand, got {num_clusters}.")
+    half = min(batch_frames // 2, per_kind)
+    settings = json.dumps(
+        [num_clusters, seed, half, init_frames, vocal_stream.num_frames, instrumental_stream.num_frames]
+    )
+    # No random reassignment: centroids and counts are then the whole state, and resuming is exact.
+    kmeans = MiniBatchKMeans(num_clusters, n_init=1, reassignment_ratio=0.0, random_state=seed)
+    num_done = _load_state(kmeans, state_path, settings)
+    if num_done == 0:
+        first = [stream.sample(init_frames // 2, (seed, 0)) for stream in (vocal_stream, instrumental_stream)]
+        shared = min(len(first[0]), len(first[1]))
+        kmeans.init = kmeans_plusplus(
+            np.concatenate([frames[:shared] for frames in first]), num_clusters, random_state=seed
+        )[0]
+    batches_per_pass = per_kind // half
+    num_batches = num_passes * batches_per_pass
+    stop = num_batches if max_batches is None else min(num_batches, max_batches)
+    with tqdm(total=num_batches, initial=num_done, desc="k-means", disable=None) as progress:
+        while num_done < stop:
+            pass_index, skipped = divmod(num_done, batches_per_pass)
+            pairs = zip(
+                vocal_stream.iter_batches(half, (seed, 1, pass_index)),
+                instrumental_stream.iter_batches(half, (seed, 2, pass_index)),
+                strict=False,
+            )
+            for index, pair in enumerate(pairs):
+                if index < skipped:
+                    continue
+                kmeans.partial_fit(np.concatenate(pair))
+                num_done += 1
+                progress.update()
+                is_last = num_done == stop
+                if state_path is not None and (num_done % save_every == 0 or is_last):
+                    _save_state(kmeans, state_path, settings, num_done)
+                if is_last:
+                    break
+    return kmeans.cluster_centers_.astype(np.float32)
+
+
+def _save_state(kmeans, path: str | os.PathLike, settings: str, num_done: int) -> None:
+    temporary = f"{os.fspath(path)}.tmp"
+    with open(temporary, "wb") as file:
+        np.savez(
+            file,
+            centroids=kmeans.cluster_centers_,
+            counts=kmeans._counts,
+            num_done=num_done,
+            settings=np.array(settings),
+        )
+    os.replace(temporary, path)
+
+
+def _load_state(kmeans, path: str | os.PathLike | None, settings: str) -> int:
+    """Put a saved state into `kmeans` and return the number of batches it has seen."""
+    if path is None or not os.path.exists(path):
+        return 0
+    with np.load(path, allow_pickle=False) as state:
+        if str(state["settings"]) != settings:
+            raise ValueError(
+                f"`state_path` must belong to this run ({settings}), got {path} of {state['settings']}. "
+                "Remove it or give the earlier arguments."
+            )
+        # The attributes that `partial_fit` itself sets; a first call with the centroids as data creates the others.
+        kmeans.init = state["centroids"]
+        kmeans.partial_fit(state["centroids"])
+        kmeans.cluster_centers_ = state["centroids"].copy()
+        kmeans._counts = state["counts"].copy()
+        return int(state["num_done"])
+
+
+def assign_centroids(features: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Find every frame's nearest centroid and the squared distance to it, shapes `(num_frames,)`."""
+    features = features.astype(np.float32)
+    scores = (centroids**2).sum(1) - 2 * (features @ centroids.T)
+    ids = scores.argmin(1)
+    distances = np.take_along_axis(scores, ids[:, None], 1)[:, 0] + (features**2).sum(1)
+    return ids, np.maximum(distances, 0.0)
+
+
+def report_centroids(
+    centroids: np.ndarray,
+    vocal_shards: Sequence[str | os.PathLike],
+    instrumental_shards: Sequence[str | os.PathLike],
+    seed: int = 0,
+) -> CentroidReport:
+    """Count how the frames of the shards, in equal numbers of both kinds, fall on the centroids."""
+    streams = [_FrameStream(vocal_shards, "vocal_shards"), _FrameStream(instrumental_shards, "instrumental_shards")]
+    per_kind = min(stream.num_frames for stream in streams)
+    counts = np.zeros(len(centroids), dtype=np.int64)
+    inertia, total, squares = 0.0, np.zeros(centroids.shape[1]), 0.0
+    for stream in streams:
+        num_left = per_kind
+        for frames in stream.iter_frames((seed, 3)):
+            frames = frames[:num_left]
+            num_left -= len(frames)
+            ids, distances = assign_centroids(frames, centroids)
+            counts += np.bincount(ids, minlength=len(centroids))
+            inertia += float(distances.sum(dtype=np.float64))
+            total += frames.sum(0, dtype=np.float64)
+            squares += float((frames.astype(np.float64) ** 2).sum())
+    num_frames = int(counts.sum())
+    variance = squares / num_frames - float(((total / num_frames) ** 2).sum())
+    shares = counts[counts > 0] / num_frames
+    entropy = float(-(shares * np.log2(shares)).sum())
+    return CentroidReport(
+        num_frames=num_frames,
+        inertia=inertia / num_frames,
+        explained_variance=1.0 - inertia / num_frames / variance,
+        num_empty=int((counts == 0).sum()),
+        num_rare=int((counts < RARE_SHARE * num_frames / len(centroids)).sum()),
+        entropy_bits=entropy,
+        perplexity=2.0**entropy,
+    )
+
+
+def save_centroids(path: str | os.PathLike, centroids: np.ndarray, report: CentroidReport | None = None) -> None:
+    """Write centroids as safetensors (tensor `centroids`, float32), with the report in the file's metadata."""
+    from safetensors.numpy import save_file
+
+    metadata = {"format": "pt"}
+    if report is not None:
+        metadata["report"] = json.dumps(asdict(report))
+    temporary = f"{os.fspath(path)}.tmp"
+    save_file({"centroids": np.ascontiguousarray(centroids, dtype=np.float32)}, temporary, metadata=metadata)
+    os.replace(temporary, path)
