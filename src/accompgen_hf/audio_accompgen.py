@@ -1,0 +1,432 @@
+"""Foreign audio in and out: read, check, fold, resample, measure, mix and write. Every check on input lives here.
+
+Waveforms are float32, full scale at 1.0, of shape (num_samples,) or (channels, num_samples), at `sampling_rate` Hz.
+"""
+
+import os
+import uuid
+from typing import Any
+
+import numpy as np
+import torch
+
+from .decoding_accompgen import (
+    MAX_CHANNELS,
+    check_duration,
+    check_sampling_rate,
+    import_optional,
+    read_audio_file,
+)
+
+_BLOCK_SAMPLES = 1 << 18  # loudness and peaks are measured in blocks: hours must not need gigabytes
+_LOUDNESS_GATE = -70.0  # LUFS, the absolute gate of BS.1770
+_MAX_BOOST_DB = 30.0  # more would be the accompaniment's noise, not its music
+_OVERSAMPLING = 8  # BS.1770-4 annex 2 asks for at least 4; 4 still misses up to 0.7 dB near the highest frequencies
+_INTEGER_SCALES = {"int8": 2**7, "int16": 2**15, "int32": 2**31}
+_FLOAT_TYPES = ("float16", "float32", "float64")
+
+
+def load_audio(
+    source: Any,
+    sampling_rate: int | None = None,
+    *,
+    allow_truncated: bool = False,
+    max_duration_s: float | None = None,
+) -> tuple[np.ndarray, int]:
+    """Turn whatever holds a recording into a checked waveform at its own rate.
+
+    Args:
+        source:
+            A path; the `bytes` of a file; a NumPy array or tensor of shape `(num_samples,)` or
+            `(channels, num_samples)`; `{"array" or "raw", "sampling_rate"}`; a row of a datasets audio column, decoded
+            (`get_all_samples`) or not (`{"path", "bytes"}`). Arrays are float16, float32, float64, bfloat16 (full
+            scale at 1.0), int8, int16, int32 or uint8 (scaled by their full scale; uint8 is centred on 128).
+        sampling_rate (`int`):
+            Hz, for a bare array. A file, and a dict that states its rate, may only repeat it.
+        allow_truncated (`bool`):
+            Use what is there of a file that ends before its header says. A short MP3 only warns.
+        max_duration_s (`float`):
+            Refuse longer audio, before reading all of it.
+
+    Returns:
+        float32 array of shape `(channels, num_samples)`, never a view of the input, and the sampling rate in Hz.
+
+    Raises:
+        TypeError: If `source` is none of these, or of a sample type not named here.
+        ValueError: If it is empty, shorter than 0.1 s, longer than `max_duration_s`, cut off, damaged, not audio,
+            holds NaN or infinity, has samples and channels swapped, or a rate outside 4000-768000 Hz.
+        ImportError: If soundfile is missing and a file is given.
+    """
+    if hasattr(source, "get_all_samples"):  # torchcodec's AudioDecoder, which datasets gives
+        samples = source.get_all_samples()
+        source = {"array": samples.data, "sampling_rate": samples.sample_rate}
+    if isinstance(source, dict):
+        source, sampling_rate = _open_dict(source, sampling_rate)
+    if isinstance(source, (bytearray, memoryview)):
+        source = bytes(source)
+    if isinstance(source, (str, os.PathLike, bytes)):
+        audio, file_rate = read_audio_file(source, allow_truncated=allow_truncated, max_duration_s=max_duration_s)
+        if sampling_rate is not None and sampling_rate != file_rate:
+            raise ValueError(
+                f"`sampling_rate` is {sampling_rate}, but the file states {file_rate} Hz. Leave it out for files; "
+                "`resample` changes the rate."
+            )
+        _check_samples(audio)
+        return audio, file_rate
+    if not isinstance(source, (np.ndarray, torch.Tensor)):
+        raise TypeError(
+            "`source` must be a path, bytes, a NumPy array, a tensor or a dict with an array and its sampling rate, "
+            f"got {type(source).__name__}."
+        )
+    if sampling_rate is None:
+        raise ValueError("`sampling_rate` is needed with a bare array: give the rate of the recording in Hz.")
+    sampling_rate = check_sampling_rate(sampling_rate)
+    audio = _scale_samples(source)
+    audio = _check_layout(audio)
+    check_duration(audio.shape[1], sampling_rate, "`source`", max_duration_s)
+    _check_samples(audio)
+    return audio, sampling_rate
+
+
+def _open_dict(source: dict, sampling_rate: int | None) -> tuple[Any, int | None]:
+    array = source.get("array") if source.get("array") is not None else source.get("raw")
+    if array is not None:
+        stated = source.get("sampling_rate")
+        if stated is None and sampling_rate is None:
+            raise ValueError('`source` holds an array without its rate: add the key "sampling_rate" (Hz).')
+        if stated is not None and sampling_rate is not None and stated != sampling_rate:
+            raise ValueError(f"`sampling_rate` is {sampling_rate}, but `source` states {stated}. Leave one out.")
+        return array, sampling_rate if stated is None else stated
+    if source.get("bytes") is not None:
+        return source["bytes"], sampling_rate
+    if source.get("path") is not None:
+        return source["path"], sampling_rate
+    raise ValueError(
+        '`source` must hold "array" or "raw" with "sampling_rate", or one of "bytes" and "path", '
+        f"got the keys {sorted(map(str, source))}."
+    )
+
+
+def _scale_samples(source: np.ndarray | torch.Tensor) -> np.ndarray:
+    """float32 copy, full scale at 1.0."""
+    if isinstance(source, torch.Tensor):
+        source = source.detach().cpu()
+        source = (source.float() if source.dtype == torch.bfloat16 else source).numpy()
+    kind = source.dtype.newbyteorder("=").name
+    if kind in _INTEGER_SCALES:
+        return (source / np.float64(_INTEGER_SCALES[kind])).astype(np.float32)
+    if kind == "uint8":
+        return (source.astype(np.float32) - 128) / 128
+    if kind in _FLOAT_TYPES:
+        with np.errstate(over="ignore"):  # beyond float32 becomes infinity, which is refused below
+            return source.astype(np.float32)
+    raise TypeError(
+        f"`source` holds samples of type {source.dtype}, allowed are float16, float32, float64, bfloat16, int8, "
+        "int16, int32 and uint8. Convert them: other integer types do not say where full scale is."
+    )
+
+
+def _check_layout(audio: np.ndarray) -> np.ndarray:
+    """(num_samples,) or (channels, num_samples) -> (channels, num_samples)."""
+    if audio.ndim == 1:
+        return audio[None]
+    if audio.ndim != 2:
+        raise ValueError(
+            f"`source` must be (num_samples,) or (channels, num_samples), got {audio.shape}. Give one recording at a "
+            "time: a batch is a list of recordings."
+        )
+    # 0.1 s is at least 400 samples, so no valid shape can be read both ways.
+    if audio.shape[0] > MAX_CHANNELS and 0 < audio.shape[1] <= MAX_CHANNELS:
+        raise ValueError(
+            f"`source` must be (channels, num_samples), got {audio.shape}, which looks like (num_samples, channels). "
+            "Pass the transposed array (`array.T`)."
+        )
+    if not 1 <= audio.shape[0] <= MAX_CHANNELS:
+        raise ValueError(
+            f"`source` must be (channels, num_samples) with 1 to {MAX_CHANNELS} channels, got {audio.shape}."
+        )
+    return audio
+
+
+def _check_samples(audio: np.ndarray) -> None:
+    peak = 0.0
+    for start in range(0, audio.shape[1], _BLOCK_SAMPLES):
+        block = audio[:, start : start + _BLOCK_SAMPLES]
+        is_bad = ~np.isfinite(block)
+        if is_bad.any():
+            first = start + int(np.argmax(is_bad.any(axis=0)))
+            raise ValueError(
+                f"`source` holds NaN or infinity, first at sample {first}. Repair or export it again: the program "
+                "that wrote it has failed there."
+            )
+        peak = max(peak, float(np.abs(block).max()))
+    if peak > 100:
+        raise ValueError(
+            f"`source` peaks at {peak:.4g}, but floating-point samples have full scale at 1.0. Divide by the full "
+            "scale they were made with (32768 for 16 bits)."
+        )
+
+
+def fold_to_mono(audio: np.ndarray) -> np.ndarray:
+    """Mean over channels: (channels, num_samples) or (num_samples,) -> (num_samples,) float32."""
+    audio = _as_waveform(audio)
+    return audio if audio.ndim == 1 else audio.mean(axis=0, dtype=np.float32)
+
+
+def resampled_length(num_samples: int, orig_sampling_rate: int, sampling_rate: int) -> int:
+    """Number of samples after a change of rate, the one rounding everywhere: `round`, halves to the even number."""
+    return round(num_samples * sampling_rate / orig_sampling_rate)
+
+
+def resample(audio: np.ndarray, orig_sampling_rate: int, sampling_rate: int) -> np.ndarray:
+    """Change the rate with soxr.
+
+    Args:
+        audio: Waveform of shape `(num_samples,)` or `(channels, num_samples)`.
+
+    Returns:
+        float32 array with exactly `resampled_length` samples; a copy if the rate stays.
+
+    Raises:
+        ValueError: If a rate is outside 4000-768000 Hz or not whole.
+        ImportError: If soxr is missing.
+    """
+    audio = _as_waveform(audio)
+    orig_sampling_rate = check_sampling_rate(orig_sampling_rate, "`orig_sampling_rate`")
+    sampling_rate = check_sampling_rate(sampling_rate)
+    if orig_sampling_rate == sampling_rate:
+        return audio.copy()
+    soxr = import_optional("soxr", "Resampling")
+    num_samples = resampled_length(audio.shape[-1], orig_sampling_rate, sampling_rate)
+    channels = [soxr.resample(channel, orig_sampling_rate, sampling_rate) for channel in np.atleast_2d(audio)]
+    channels = [_fit_length(channel, num_samples) for channel in channels]  # soxr may be one sample off
+    return channels[0] if audio.ndim == 1 else np.stack(channels)
+
+
+def _fit_length(audio: np.ndarray, num_samples: int) -> np.ndarray:
+    """Cut, or add zeros, at the end of the last axis."""
+    missing = num_samples - audio.shape[-1]
+    if missing <= 0:
+        return audio[..., :num_samples]
+    return np.pad(audio, [(0, 0)] * (audio.ndim - 1) + [(0, missing)])
+
+
+def _as_waveform(audio: np.ndarray | torch.Tensor, name: str = "`audio`") -> np.ndarray:
+    if isinstance(audio, torch.Tensor):
+        audio = audio.detach().cpu().float().numpy()
+    audio = np.asarray(audio)
+    if audio.ndim not in (1, 2) or audio.dtype.kind != "f":
+        raise ValueError(
+            f"{name} must be floating point of shape (num_samples,) or (channels, num_samples), "
+            f"got {audio.dtype} {audio.shape}. `load_audio` makes it so."
+        )
+    return np.ascontiguousarray(audio, dtype=np.float32)
+
+
+def integrated_loudness(audio: np.ndarray, sampling_rate: int) -> float:
+    """Gated loudness of ITU-R BS.1770 in LUFS, with pyloudnorm's filters; measured in blocks.
+
+    Returns:
+        `-inf` for less than 0.4 s, and where everything is below the gate at -70 LUFS. Channels are taken in the order
+        of WAV files: from six on, the fourth is the bass effect channel and does not count.
+    """
+    audio = np.atleast_2d(_as_waveform(audio))
+    num_channels = audio.shape[0]
+    if num_channels >= 6:
+        weights = [1.0, 1.0, 1.0, 0.0] + [1.41] * (num_channels - 4)
+    else:
+        weights = [[1.0], [1.0] * 2, [1.0] * 3, [1.0, 1.0, 1.41, 1.41], [1.0, 1.0, 1.0, 1.41, 1.41]][num_channels - 1]
+    power = np.asarray(weights) @ _weighted_power(audio, sampling_rate)  # one value per 0.4 s, every 0.1 s
+    power = power[power > 10 ** ((_LOUDNESS_GATE + 0.691) / 10)]
+    if len(power):
+        power = power[power > power.mean() / 10]  # the relative gate, 10 LU below
+    return float(-0.691 + 10 * np.log10(power.mean())) if len(power) else float("-inf")
+
+
+def _weighted_power(audio: np.ndarray, sampling_rate: int) -> np.ndarray:
+    """Mean square after the K-weighting filters: (channels, windows of 0.4 s with a hop of 0.1 s)."""
+    pyloudnorm = import_optional("pyloudnorm", "Measuring loudness")
+    lfilter = import_optional("scipy.signal", "Measuring loudness", "scipy").lfilter
+    shelf = pyloudnorm.IIRfilter(4.0, 1 / np.sqrt(2), 1500.0, sampling_rate, "high_shelf")
+    high_pass = pyloudnorm.IIRfilter(0.0, 0.5, 38.0, sampling_rate, "high_pass")
+    num_channels, num_samples = audio.shape
+    num_hops = num_samples * 10 // sampling_rate
+    bounds = np.arange(num_hops + 1) * sampling_rate // 10  # hops of 0.1 s in whole samples
+    states = [np.zeros((num_channels, 2)), np.zeros((num_channels, 2))]
+    energy = np.zeros((num_channels, num_hops))
+    hops_per_block = max(1, _BLOCK_SAMPLES * 10 // sampling_rate)
+    for first in range(0, num_hops, hops_per_block):
+        hops = bounds[first : first + hops_per_block + 1]
+        block = audio[:, hops[0] : hops[-1]].astype(np.float64)
+        for stage, state in ((shelf, 0), (high_pass, 1)):
+            block, states[state] = lfilter(stage.b, stage.a, block, axis=1, zi=states[state])
+        energy[:, first : first + len(hops) - 1] = np.add.reduceat(np.square(block), hops[:-1] - hops[0], axis=1)
+    total = np.concatenate([np.zeros((num_channels, 1)), np.cumsum(energy, axis=1)], axis=1)
+    return np.maximum(total[:, 4:] - total[:, :-4], 0) / (0.4 * sampling_rate)
+
+
+def true_peak(audio: np.ndarray) -> float:
+    """Highest absolute value between as well as at the samples (BS.1770-4 annex 2, by oversampling). 1.0 = 0 dBTP."""
+    return max((float(peaks.max()) for _, peaks in _iterate_peaks(np.atleast_2d(_as_waveform(audio)))), default=0.0)
+
+
+def _iterate_peaks(audio: np.ndarray):
+    """Yield (start, peaks): per sample the highest absolute value over channels up to the next sample."""
+    soxr = import_optional("soxr", "Measuring true peaks")
+    stream = soxr.ResampleStream(1, _OVERSAMPLING, audio.shape[0], dtype="float32")
+    rest, done = np.empty(0, dtype=np.float32), 0
+    for start in range(0, audio.shape[1], _BLOCK_SAMPLES):
+        block = np.ascontiguousarray(audio[:, start : start + _BLOCK_SAMPLES].T)
+        is_last = start + _BLOCK_SAMPLES >= audio.shape[1]
+        fine = np.abs(stream.resample_chunk(block, last=is_last)).max(axis=1)
+        rest = np.concatenate([rest, fine])
+        num_peaks = audio.shape[1] - done if is_last else len(rest) // _OVERSAMPLING
+        peaks = _fit_length(rest, num_peaks * _OVERSAMPLING).reshape(num_peaks, _OVERSAMPLING).max(axis=1)
+        rest = rest[num_peaks * _OVERSAMPLING :]
+        # The oversampling filter ends just below half the rate: what lies above shows in the samples alone.
+        yield done, np.maximum(peaks, np.abs(audio[:, done : done + num_peaks]).max(axis=0))
+        done += num_peaks
+
+
+def mix(
+    vocals: np.ndarray,
+    accompaniment: np.ndarray,
+    sampling_rate: int,
+    accompaniment_lufs_offset: float = -3.0,
+    true_peak_ceiling_db: float = -1.0,
+    *,
+    accompaniment_sampling_rate: int | None = None,
+) -> np.ndarray:
+    """Set an accompaniment under (or over) the vocals by loudness, add both, and keep true peaks below a ceiling.
+
+    The vocals are not changed unless the sum would pass the ceiling: then a limiter with 5 ms of look-ahead lowers the
+    sum around its peaks. Where either side has no loudness (under 0.4 s, or below the gate at -70 LUFS), the
+    accompaniment is added as it is.
+
+    Args:
+        vocals: float array of shape `(num_samples,)` or `(channels, num_samples)`.
+        accompaniment: Likewise. Mono goes to all channels of a stereo recording, to the front pair of a wider one.
+        sampling_rate (`int`): Hz, of the vocals and of the result.
+        accompaniment_lufs_offset (`float`): Loudness of the accompaniment minus that of the vocals, in LU.
+        true_peak_ceiling_db (`float`): dBTP, at most 0.
+        accompaniment_sampling_rate (`int`): Hz; `None` = that of the vocals.
+
+    Returns:
+        float32 array of the shape of `vocals`: the accompaniment is cut or padded to it.
+
+    Raises:
+        ValueError: If an array is empty, not finite or of a wrong shape, or a number is out of its range.
+        ImportError: If soxr or pyloudnorm is missing.
+    """
+    if not np.isfinite(accompaniment_lufs_offset):
+        raise ValueError(f"`accompaniment_lufs_offset` must be a finite number, got {accompaniment_lufs_offset}.")
+    if not -60 <= true_peak_ceiling_db <= 0:
+        raise ValueError(f"`true_peak_ceiling_db` must be between -60 and 0 dBTP, got {true_peak_ceiling_db}.")
+    sampling_rate = check_sampling_rate(sampling_rate)
+    vocals = _as_finite(vocals, "`vocals`")
+    accompaniment = _as_finite(accompaniment, "`accompaniment`")
+    if accompaniment_sampling_rate is not None:
+        accompaniment = resample(accompaniment, accompaniment_sampling_rate, sampling_rate)
+    mixed = np.atleast_2d(vocals).copy()  # (channels, num_samples)
+    accompaniment = _match_channels(_fit_length(accompaniment, mixed.shape[1]), mixed.shape[0])
+    vocals_lufs = integrated_loudness(mixed, sampling_rate)
+    accompaniment_lufs = integrated_loudness(accompaniment, sampling_rate)
+    gain_db = 0.0
+    if np.isfinite(vocals_lufs) and np.isfinite(accompaniment_lufs):
+        gain_db = min(vocals_lufs + accompaniment_lufs_offset - accompaniment_lufs, _MAX_BOOST_DB)
+    mixed[: len(accompaniment)] += np.float32(10 ** (gain_db / 20)) * accompaniment
+    return _limit(mixed, sampling_rate, 10 ** (true_peak_ceiling_db / 20)).reshape(vocals.shape)
+
+
+def _as_finite(audio: np.ndarray, name: str) -> np.ndarray:
+    audio = _as_waveform(audio, name)
+    if audio.size == 0 or not np.isfinite(audio.sum()):  # one NaN or infinity anywhere shows in the sum
+        raise ValueError(f"{name} must hold finite samples, got {audio.shape} with NaN, infinity or nothing in it.")
+    return audio
+
+
+def _match_channels(accompaniment: np.ndarray, num_channels: int) -> np.ndarray:
+    """(channels, num_samples) with as many channels as the vocals have, or their front pair."""
+    if accompaniment.ndim == 2 and accompaniment.shape[0] == num_channels:
+        return accompaniment
+    return np.repeat(fold_to_mono(accompaniment)[None], min(num_channels, 2), axis=0)
+
+
+def _limit(audio: np.ndarray, sampling_rate: int, ceiling: float) -> np.ndarray:
+    """Lower (channels, num_samples), in place, where its true peaks pass the ceiling."""
+    frame_size = max(1, sampling_rate // 1000)  # the gain has one value per millisecond, linear in between
+    num_frames = -(-audio.shape[1] // frame_size)
+    frame_peaks = np.zeros(num_frames + 1, dtype=np.float32)
+    for start, peaks in _iterate_peaks(audio):
+        first = start // frame_size
+        lead = start - first * frame_size  # frames go on from block to block
+        peaks = np.concatenate([np.zeros(lead, np.float32), peaks])
+        highest = np.maximum.reduceat(peaks, np.arange(0, len(peaks), frame_size))
+        frames = slice(first, first + len(highest))
+        frame_peaks[frames] = np.maximum(frame_peaks[frames], highest)
+    if frame_peaks.max() <= ceiling:
+        return audio
+    allowed = np.minimum(1.0, ceiling / np.maximum(frame_peaks, 1e-9))
+    # Both ends of a frame's line must be low enough for it, and its last oversampled peak may lie in the next frame.
+    allowed[1:] = np.minimum(allowed[1:], allowed[:-1])
+    gain = _smooth_gain(allowed)
+    for start in range(0, audio.shape[1], _BLOCK_SAMPLES):
+        block = audio[:, start : start + _BLOCK_SAMPLES]
+        position = np.arange(start, start + block.shape[1]) / frame_size
+        block *= np.interp(position, np.arange(len(gain)), gain).astype(np.float32)
+    peak = true_peak(audio)
+    if peak > ceiling:  # the moving gain leaves at most a few hundredths of a decibel
+        audio *= np.float32(ceiling / peak * (1 - 1e-6))
+    return audio
+
+
+def _smooth_gain(allowed: np.ndarray, num_attack: int = 5, release: float = 0.99) -> np.ndarray:
+    """A gain per millisecond, never above `allowed`: 5 ms of look-ahead down, about 100 ms back up."""
+    padded = np.concatenate([allowed, np.ones(num_attack)])
+    ahead = np.lib.stride_tricks.sliding_window_view(padded, num_attack + 1).min(axis=1)
+    held = np.empty_like(ahead)
+    value = 1.0
+    for index, target in enumerate(ahead.tolist()):
+        value = min(target, 1.0 - (1.0 - value) * release)
+        held[index] = value
+    # The mean over the last milliseconds turns the step down into a ramp that ends at the peak.
+    padded = np.concatenate([np.ones(num_attack), held])
+    return np.lib.stride_tricks.sliding_window_view(padded, num_attack + 1).mean(axis=1)
+
+
+def write_audio(path: str | os.PathLike, audio: np.ndarray, sampling_rate: int, subtype: str = "PCM_24") -> None:
+    """Write a sound file whole or not at all; the path's ending (.wav, .flac) names the format.
+
+    Args:
+        audio: float array of shape `(num_samples,)` or `(channels, num_samples)`; beyond full scale is clipped.
+
+    Raises:
+        ValueError: If the samples are not finite, or libsndfile cannot write this ending with this subtype.
+        OSError: If the disk is full or the folder cannot be written; a file that was at `path` is still there.
+    """
+    soundfile = import_optional("soundfile", "Writing audio files")
+    sampling_rate = check_sampling_rate(sampling_rate)
+    audio = np.atleast_2d(_as_finite(audio, "`audio`"))
+    path = os.fspath(path)
+    file_format = os.path.splitext(path)[1][1:].upper()
+    if not soundfile.available_formats().get(file_format) or not soundfile.check_format(file_format, subtype):
+        raise ValueError(f"`path` must end in .wav or .flac for the subtype {subtype}, got {path!r}.")
+    if file_format == "WAV" and audio.size * 4 > 0xFFF00000:
+        file_format = "RF64"  # WAV's sizes end at 4 GiB
+    folder, file_name = os.path.split(path)
+    temporary = os.path.join(folder, f".{file_name[:100]}.{uuid.uuid4().hex}.tmp")
+    try:
+        with soundfile.SoundFile(
+            temporary, "w", sampling_rate, audio.shape[0], subtype=subtype, format=file_format
+        ) as writer:
+            for start in range(0, audio.shape[1], _BLOCK_SAMPLES):
+                writer.write(np.clip(audio[:, start : start + _BLOCK_SAMPLES].T, -1.0, 1.0))
+        # libsndfile says nothing when the disk fills up while it closes the file.
+        if soundfile.info(temporary).frames != audio.shape[1]:
+            raise OSError(f"{path!r} could not be written completely. Is the disk full?")
+        os.replace(temporary, path)
+    except (RuntimeError, AssertionError) as error:  # soundfile asserts that all frames were written
+        raise OSError(f"{path!r} could not be written ({error}). Is the disk full, or the folder missing?") from error
+    finally:
+        if os.path.exists(temporary):
+            os.unlink(temporary)

@@ -1,0 +1,350 @@
+"""Read one audio file or its bytes, and refuse what is damaged (the files' half of `load_audio`).
+
+soundfile reads wav, flac, mp3, ogg and opus; PyAV, where installed, reads m4a, aac and webm. Both accept half a file,
+a sampling rate of 2 GHz or an empty file without a word: the checks are here.
+"""
+
+import importlib
+import io
+import os
+import re
+import stat
+import struct
+import warnings
+from typing import Any
+
+import numpy as np
+
+MIN_SAMPLING_RATE, MAX_SAMPLING_RATE = 4_000, 768_000
+MAX_CHANNELS = 64
+_BLOCK_VALUES = 1 << 20  # samples times channels decoded at once
+
+
+def import_optional(module: str, purpose: str, install: str | None = None) -> Any:
+    """Import `module` at the moment it is needed: a missing library must not break `import accompgen_hf`.
+
+    Raises:
+        ImportError: If it is missing or broken; says what it is for and how to install it.
+    """
+    try:
+        return importlib.import_module(module)
+    except Exception as error:  # a broken shared library raises OSError, an ABI mismatch AttributeError
+        raise ImportError(f"{purpose} needs {module}: `pip install {install or module}` ({error}).") from error
+
+
+def check_sampling_rate(sampling_rate: Any, name: str = "`sampling_rate`") -> int:
+    """Return the rate as an int.
+
+    Raises:
+        TypeError: If it is not a number.
+        ValueError: If it is not a whole number of Hz between 4000 and 768000.
+    """
+    if isinstance(sampling_rate, bool) or not isinstance(sampling_rate, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name} must be a whole number of Hz, got {type(sampling_rate).__name__}.")
+    if not MIN_SAMPLING_RATE <= sampling_rate <= MAX_SAMPLING_RATE or sampling_rate != int(sampling_rate):
+        raise ValueError(
+            f"{name} must be a whole number between {MIN_SAMPLING_RATE} and {MAX_SAMPLING_RATE} Hz, "
+            f"got {sampling_rate}. Is the file's header damaged, or the number not in Hz?"
+        )
+    return int(sampling_rate)
+
+
+def check_duration(num_samples: int, sampling_rate: int, name: str, max_duration_s: float | None = None) -> None:
+    """Refuse less than 0.1 s, and more than `max_duration_s`.
+
+    Raises:
+        ValueError: If the audio is empty, too short or too long.
+    """
+    if num_samples == 0:
+        raise ValueError(f"{name} is empty: it holds no audio. Record or export it again.")
+    if num_samples < sampling_rate // 10:
+        raise ValueError(
+            f"{name} lasts {num_samples / sampling_rate:.3f} s ({num_samples} samples at {sampling_rate} Hz); "
+            "at least 0.1 s is needed. Give a longer recording."
+        )
+    if max_duration_s is not None and num_samples > max_duration_s * sampling_rate:
+        raise ValueError(
+            f"{name} lasts more than {max_duration_s:g} s, which is the limit here (`max_duration_s`). "
+            "Give a shorter part, or raise the limit."
+        )
+
+
+def read_audio_file(
+    source: str | os.PathLike | bytes, *, allow_truncated: bool = False, max_duration_s: float | None = None
+) -> tuple[np.ndarray, int]:
+    """Decode a file to floating point at its own rate.
+
+    Args:
+        source (`str`, `os.PathLike` or `bytes`):
+            A path or the content of a file. The header decides about the format, never the extension.
+        allow_truncated (`bool`):
+            Use what is there of a file that ends before its header says.
+        max_duration_s (`float`):
+            Stop reading and refuse as soon as the audio is longer than this.
+
+    Returns:
+        float32 array of shape `(channels, num_samples)`, full scale at 1.0, and the sampling rate in Hz. Values are
+        not checked here.
+
+    Raises:
+        ValueError: If the file cannot be read, is not audio, is empty, too short or too long, ends before its header
+            says, or states a rate or a number of channels that no audio has.
+        ImportError: If the library that reads the format is missing.
+    """
+    if isinstance(source, bytes):
+        name, file = "`source` (bytes)", io.BytesIO(source)
+    else:
+        name, file = f"`source` {os.fspath(source)!r}", _open_regular_file(source)
+    with file:
+        head = file.read(4096)
+        file_size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        if file_size == 0:
+            raise ValueError(f"{name} is empty (0 bytes). Record or export it again.")
+        if _media_format(head) is not None:
+            blocks, sampling_rate, declared_s = _read_with_pyav(file, name, _media_format(head), max_duration_s)
+        else:
+            blocks, sampling_rate, declared_s = _read_with_soundfile(file, name, head, file_size, max_duration_s)
+    num_samples = sum(block.shape[1] for block in blocks)
+    found_s = num_samples / sampling_rate
+    if declared_s is not None:
+        _check_truncation(name, found_s, declared_s, allow_truncated, is_mp3=_looks_like_mp3(head))
+    check_duration(num_samples, sampling_rate, name, max_duration_s)
+    return _join(blocks, num_samples), sampling_rate
+
+
+def _open_regular_file(path: str | os.PathLike) -> io.BufferedReader:
+    """Open a path without waiting on a FIFO, and without a name that libsndfile could guess a format from."""
+    name = f"`source` {os.fspath(path)!r}"
+    if re.match(r"[a-z][a-z0-9+.-]+://", str(os.fspath(path)), re.IGNORECASE):
+        raise ValueError(f"{name} is an address. Download the file first and give its path.")
+    try:
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            raise ValueError(f"{name} is a folder. Give the path of one audio file.")
+        if not stat.S_ISREG(mode):
+            raise ValueError(f"{name} is not a regular file but a pipe or device. Save it to a file first.")
+        # O_NONBLOCK: a FIFO put in the file's place after the check must not hang the caller.
+        flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+        return os.fdopen(os.open(path, flags), "rb")
+    except FileNotFoundError as error:
+        raise ValueError(f"{name} does not exist. Check the path.") from error
+    except OSError as error:
+        raise ValueError(f"{name} cannot be read: {error.strerror}. Check the path and its permissions.") from error
+    except ValueError as error:
+        if "null" not in str(error):
+            raise
+        raise ValueError(f"{name} is not a path: it holds a null character. Check the path.") from error
+
+
+def _media_format(head: bytes) -> str | None:
+    """FFmpeg's name of a container only PyAV reads. Chosen here by magic number and forced on FFmpeg, because its own
+    guess would also follow playlists to other files and to the network."""
+    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
+        return "mov"
+    if head[:4] == b"\x1aE\xdf\xa3":
+        return "matroska"
+    if len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:  # ADTS sync word with layer 0
+        return "aac"
+    return None
+
+
+def _looks_like_mp3(head: bytes) -> bool:
+    return head[:3] == b"ID3" or (len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0)
+
+
+def _check_truncation(name: str, found_s: float, declared_s: float, allow_truncated: bool, is_mp3: bool) -> None:
+    if found_s >= declared_s:
+        return
+    message = f"{name} is cut off: it holds {found_s:.2f} s of the {declared_s:.2f} s that its header declares."
+    if is_mp3:  # many healthy MP3 files only estimate their length
+        warnings.warn(f"{message} Using what is there.", UserWarning, stacklevel=4)
+    elif not allow_truncated:
+        raise ValueError(f"{message} Copy it again, or pass `allow_truncated=True` to use what is there.")
+
+
+def _join(blocks: list[np.ndarray], num_samples: int) -> np.ndarray:
+    """Blocks (channels, n) side by side; each is freed once copied, so that a song is in memory about once."""
+    audio = np.empty((blocks[0].shape[0], num_samples), dtype=np.float32)
+    blocks.reverse()
+    end = 0
+    while blocks:
+        block = blocks.pop()
+        audio[:, end : end + block.shape[1]] = block
+        end += block.shape[1]
+    return audio
+
+
+def _read_with_soundfile(
+    file: io.BufferedIOBase, name: str, head: bytes, file_size: int, max_duration_s: float | None
+) -> tuple[list[np.ndarray], int, float | None]:
+    soundfile = import_optional("soundfile", "Reading audio files")
+    data_bytes = _declared_and_found_bytes(file, file_size)
+    file.seek(0)
+    try:
+        reader = soundfile.SoundFile(file)
+    except (RuntimeError, TypeError) as error:  # LibsndfileError is a RuntimeError
+        raise ValueError(_unreadable(name, head, error)) from error
+    with reader:
+        sampling_rate = check_sampling_rate(reader.samplerate, f"The sampling rate of {name}")
+        if reader.channels > MAX_CHANNELS:
+            raise ValueError(
+                f"{name} has {reader.channels} channels, at most {MAX_CHANNELS} are read. Is its header damaged?"
+            )
+        if max_duration_s is not None and reader.frames < 1 << 62:
+            check_duration(max(reader.frames, sampling_rate), sampling_rate, name, max_duration_s)
+        num_declared = reader.frames if reader.frames < 1 << 62 else None  # FLAC may leave its length out
+        blocks, error = _decode_blocks(soundfile, reader, max_duration_s)
+    num_found = sum(block.shape[1] for block in blocks)
+    if num_found == 0 and error is not None:
+        raise ValueError(f"{name} is damaged: no audio could be decoded ({error}). Export it again.") from error
+    if data_bytes is not None and data_bytes[1] < data_bytes[0]:
+        num_declared = round(num_found * data_bytes[0] / max(1, data_bytes[1]))
+    elif error is not None and (num_declared is None or num_declared <= num_found):
+        raise ValueError(f"{name} is damaged after {num_found / sampling_rate:.2f} s ({error}). Export it again.")
+    declared_s = None if num_declared is None else num_declared / sampling_rate
+    return blocks, sampling_rate, declared_s
+
+
+def _decode_blocks(
+    soundfile: Any, reader: Any, max_duration_s: float | None
+) -> tuple[list[np.ndarray], Exception | None]:
+    """All that can be decoded, as blocks (channels, n), and the error that ended it."""
+    block_size = max(1, _BLOCK_VALUES // reader.channels)
+    limit = None if max_duration_s is None else max_duration_s * reader.samplerate
+    blocks, num_samples = [], 0
+    while limit is None or num_samples <= limit:
+        try:
+            block = reader.read(block_size, dtype="float32", always_2d=True)
+        except RuntimeError as error:
+            # A block that meets a damaged spot is lost whole: go back and take smaller ones up to the spot.
+            if block_size <= 64:
+                return blocks, error
+            block_size = max(64, block_size // 16)
+            try:
+                reader.seek(num_samples)
+            except RuntimeError:
+                return blocks, error
+            continue
+        if len(block) == 0:
+            break
+        blocks.append(np.ascontiguousarray(block.T))
+        num_samples += len(block)
+    return blocks, None
+
+
+def _unreadable(name: str, head: bytes, error: Exception) -> str:
+    try:
+        head[:-4].decode("utf-8")  # the last character may be cut
+        is_text = b"\0" not in head
+    except UnicodeDecodeError:
+        is_text = False
+    if is_text:
+        return f"{name} is text, not audio. Give a wav, flac, mp3, ogg or opus file."
+    reason = str(getattr(error, "error_string", error))
+    return f"{name} is not audio that can be read ({reason.rstrip('.')}). Convert it to wav, flac, mp3, ogg or opus."
+
+
+def _declared_and_found_bytes(file: io.BufferedIOBase, file_size: int) -> tuple[int, int] | None:
+    """Size of the audio data as a WAV, RF64, W64, AIFF or AU header declares it, and as it is; `None` if not declared.
+
+    libsndfile silently replaces the first number by the second.
+    """
+    file.seek(0)
+    head = file.read(40)
+    if head[:4] == b".snd" and len(head) >= 12:
+        offset, declared = struct.unpack(">II", head[4:12])
+        return _plausible(declared, file_size - offset)
+    if head[:4] == b"riff" and head[24:28] == b"wave":  # Sony Wave64: 16-byte names, sizes include the 24-byte header
+        data = _find_chunk(file, 40, file_size, "<Q", b"data", name_size=16, is_header_counted=True)
+    elif head[:4] in (b"RIFF", b"RF64", b"BW64"):
+        data = _find_chunk(file, 12, file_size, "<I", b"data")
+        if data is not None and data[0] == 0xFFFFFFFF and head[:4] != b"RIFF":
+            size64 = _find_chunk(file, 12, file_size, "<I", b"ds64")
+            if size64 is not None:
+                file.seek(size64[1] + 8)
+                data = (int.from_bytes(file.read(8), "little"), data[1])
+    elif head[:4] == b"RIFX":
+        data = _find_chunk(file, 12, file_size, ">I", b"data")
+    elif head[:4] == b"FORM":
+        data = _find_chunk(file, 12, file_size, ">I", b"SSND")
+    else:
+        return None
+    return None if data is None else _plausible(data[0], file_size - data[1])
+
+
+def _plausible(declared: int, found: int) -> tuple[int, int] | None:
+    # Programs that write to a pipe cannot know the length and write 0, 0x7FFFF... or 0xFFFFF... for it.
+    if declared == 0 or declared & 0x7FFFF000 == 0x7FFFF000:
+        return None
+    return declared, found
+
+
+def _find_chunk(
+    file: io.BufferedIOBase,
+    position: int,
+    file_size: int,
+    size_format: str,
+    wanted: bytes,
+    name_size: int = 4,
+    is_header_counted: bool = False,
+) -> tuple[int, int] | None:
+    """(declared size, position of the content) of the first chunk called `wanted`."""
+    header_size = name_size + struct.calcsize(size_format)
+    for _ in range(1000):  # a damaged file may hold any number of empty chunks
+        file.seek(position)
+        header = file.read(header_size)
+        if len(header) < header_size:
+            return None
+        (size,) = struct.unpack(size_format, header[name_size:])
+        size = max(0, size - header_size) if is_header_counted else size
+        if header[:4] == wanted:
+            return size, position + header_size
+        alignment = 8 if is_header_counted else 2
+        position += header_size + -(-size // alignment) * alignment
+        if position >= file_size:
+            return None
+    return None
+
+
+def _read_with_pyav(
+    file: io.BufferedIOBase, name: str, container_format: str, max_duration_s: float | None
+) -> tuple[list[np.ndarray], int, float | None]:
+    try:
+        av = import_optional("av", "Reading m4a, aac and webm", "accompgen-hf[media]")
+    except ImportError as error:
+        raise ValueError(
+            f"{name} is an m4a, mp4, aac or webm file, which needs PyAV: install the extra `media` "
+            f"(`pip install accompgen-hf[media]`), or convert the file to wav. ({error})"
+        ) from error
+    blocks, sampling_rate, declared_s, num_samples = [], None, None, 0
+    try:
+        with av.open(file, mode="r", format=container_format) as container:
+            if not container.streams.audio:
+                raise ValueError(f"{name} holds no audio stream. Give a file with sound.")
+            stream = container.streams.audio[0]
+            if stream.duration is not None and stream.time_base is not None:
+                declared_s = float(stream.duration * stream.time_base)
+            elif container.duration is not None:
+                declared_s = container.duration / 1e6
+            if container_format == "aac":
+                declared_s = None  # raw AAC has no header for the whole: FFmpeg estimates
+            resampler = None
+            for frame in container.decode(stream):
+                if resampler is None:
+                    sampling_rate = check_sampling_rate(frame.sample_rate, f"The sampling rate of {name}")
+                    resampler = av.AudioResampler(format="fltp", layout=frame.layout, rate=sampling_rate)
+                block = [part.to_ndarray() for part in resampler.resample(frame)]
+                blocks.extend(block)
+                num_samples += sum(part.shape[1] for part in block)
+                if max_duration_s is not None and num_samples > max_duration_s * sampling_rate:
+                    break
+    except av.FFmpegError as error:
+        if not blocks:
+            raise ValueError(f"{name} is damaged or cut off: {error}. Export it again.") from error
+    if not blocks:
+        raise ValueError(f"{name} is empty: no audio could be decoded. Export it again.")
+    # An encoder's own padding makes the decoded length differ by up to a few packets.
+    if declared_s is not None and num_samples / sampling_rate > declared_s - 0.15:
+        declared_s = None
+    return blocks, sampling_rate, declared_s
