@@ -1,0 +1,31 @@
+# Every target makes its own environment first: .ci/bootstrap.py, standard library only, says what it downloads.
+#   make demo                    the shipped singing, or VOCALS=my.wav; ARGS="--seed 7" passes options on
+#   make test                    the default tests; ARGS="-m slow" passes options on
+#   make tiny                    train the shipped default from nothing, resumable
+#   make lint                    style and format
+# Options: PYTHON=/path/to/python3  VENV=folder  TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
+
+PYTHON ?= $(shell command -v python3 || command -v python || echo python3)
+VENV ?= .venv
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+BOOTSTRAP := $(PYTHON) .ci/bootstrap.py --venv $(VENV)
+export TORCH_INDEX_URL
+
+.PHONY: demo test tiny lint
+
+demo:
+	@$(BOOTSTRAP) demo
+	@$(BIN)/accompgen demo $(if $(VOCALS),"$(VOCALS)") $(ARGS)
+
+test:
+	@$(BOOTSTRAP) test
+	@$(BIN)/python -m pytest $(ARGS)
+
+tiny:
+	@$(BOOTSTRAP) test
+	@$(BIN)/python examples/make_tiny.py $(ARGS)
+
+lint:
+	@$(BOOTSTRAP) test
+	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m ruff format --check .
