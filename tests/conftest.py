@@ -1,0 +1,8 @@
+"""What every test starts from: no network, no display, few threads. Markers and warning filters: pyproject.toml."""
+
+import os
+
+# Before any test imports a library that reads them.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["MPLBACKEND"] = "Agg"
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
