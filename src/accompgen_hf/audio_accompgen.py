@@ -3,8 +3,10 @@
 Waveforms are float32, full scale at 1.0, of shape (num_samples,) or (channels, num_samples), at `sampling_rate` Hz.
 """
 
+import functools
 import os
 import uuid
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -270,22 +272,29 @@ def true_peak(audio: np.ndarray) -> float:
     return max((float(peaks.max()) for _, peaks in _iterate_peaks(np.atleast_2d(_as_waveform(audio)))), default=0.0)
 
 
-def _iterate_peaks(audio: np.ndarray):
+def _iterate_peaks(audio: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (start, peaks): per sample the highest absolute value over channels up to the next sample."""
     soxr = import_optional("soxr", "Measuring true peaks")
-    stream = soxr.ResampleStream(1, _OVERSAMPLING, audio.shape[0], dtype="float32")
+    num_channels, num_samples = audio.shape
+    stream = soxr.ResampleStream(1, _OVERSAMPLING, num_channels, dtype="float32")
     rest, done = np.empty(0, dtype=np.float32), 0
-    for start in range(0, audio.shape[1], _BLOCK_SAMPLES):
-        block = np.ascontiguousarray(audio[:, start : start + _BLOCK_SAMPLES].T)
-        is_last = start + _BLOCK_SAMPLES >= audio.shape[1]
-        fine = np.abs(stream.resample_chunk(block, last=is_last)).max(axis=1)
-        rest = np.concatenate([rest, fine])
-        num_peaks = audio.shape[1] - done if is_last else len(rest) // _OVERSAMPLING
-        peaks = _fit_length(rest, num_peaks * _OVERSAMPLING).reshape(num_peaks, _OVERSAMPLING).max(axis=1)
-        rest = rest[num_peaks * _OVERSAMPLING :]
+    for start in range(0, num_samples, _BLOCK_SAMPLES):
+        block = audio[:, start : start + _BLOCK_SAMPLES]
+        is_last = start + _BLOCK_SAMPLES >= num_samples
+        fine = np.abs(stream.resample_chunk(np.ascontiguousarray(block.T), last=is_last))
+        fine = np.concatenate([rest, _highest(fine[:, channel] for channel in range(num_channels))])
+        num_peaks = num_samples - done if is_last else len(fine) // _OVERSAMPLING
+        rest = fine[num_peaks * _OVERSAMPLING :]
+        fine = _fit_length(fine, num_peaks * _OVERSAMPLING)
         # The oversampling filter ends just below half the rate: what lies above shows in the samples alone.
-        yield done, np.maximum(peaks, np.abs(audio[:, done : done + num_peaks]).max(axis=0))
+        at_samples = [np.abs(channel) for channel in audio[:, done : done + num_peaks]]
+        yield done, _highest(at_samples + [fine[phase::_OVERSAMPLING] for phase in range(_OVERSAMPLING)])
         done += num_peaks
+
+
+def _highest(arrays: Iterable[np.ndarray]) -> np.ndarray:
+    """Maximum over equally long arrays, element by element: `max(axis=...)` over a short axis is 20 times slower."""
+    return functools.reduce(np.maximum, arrays)
 
 
 def mix(

@@ -62,6 +62,10 @@ def check_duration(num_samples: int, sampling_rate: int, name: str, max_duration
             f"{name} lasts {num_samples / sampling_rate:.3f} s ({num_samples} samples at {sampling_rate} Hz); "
             "at least 0.1 s is needed. Give a longer recording."
         )
+    _check_limit(num_samples, sampling_rate, name, max_duration_s)
+
+
+def _check_limit(num_samples: int, sampling_rate: int, name: str, max_duration_s: float | None) -> None:
     if max_duration_s is not None and num_samples > max_duration_s * sampling_rate:
         raise ValueError(
             f"{name} lasts more than {max_duration_s:g} s, which is the limit here (`max_duration_s`). "
@@ -105,10 +109,13 @@ def read_audio_file(
             blocks, sampling_rate, declared_s = _read_with_pyav(file, name, _media_format(head), max_duration_s)
         else:
             blocks, sampling_rate, declared_s = _read_with_soundfile(file, name, head, file_size, max_duration_s)
+        is_unfinished_ogg = head[:4] == b"OggS" and not _has_ogg_end_mark(file, file_size)
     num_samples = sum(block.shape[1] for block in blocks)
     found_s = num_samples / sampling_rate
     if declared_s is not None:
         _check_truncation(name, found_s, declared_s, allow_truncated, is_mp3=_looks_like_mp3(head))
+    if is_unfinished_ogg:
+        warnings.warn(f"{name} has no end mark and may be cut off at {found_s:.2f} s.", UserWarning, stacklevel=3)
     check_duration(num_samples, sampling_rate, name, max_duration_s)
     return _join(blocks, num_samples), sampling_rate
 
@@ -163,6 +170,14 @@ def _check_truncation(name: str, found_s: float, declared_s: float, allow_trunca
         raise ValueError(f"{message} Copy it again, or pass `allow_truncated=True` to use what is there.")
 
 
+def _has_ogg_end_mark(file: io.BufferedIOBase, file_size: int) -> bool:
+    """Ogg declares no length, but its last page says that it is the last. Recordings of a radio stream lack it too."""
+    file.seek(max(0, file_size - 65_307))  # the largest page
+    tail = file.read()
+    page = tail.rfind(b"OggS")
+    return 0 <= page < len(tail) - 5 and bool(tail[page + 5] & 4)
+
+
 def _join(blocks: list[np.ndarray], num_samples: int) -> np.ndarray:
     """Blocks (channels, n) side by side; each is freed once copied, so that a song is in memory about once."""
     audio = np.empty((blocks[0].shape[0], num_samples), dtype=np.float32)
@@ -191,9 +206,8 @@ def _read_with_soundfile(
             raise ValueError(
                 f"{name} has {reader.channels} channels, at most {MAX_CHANNELS} are read. Is its header damaged?"
             )
-        if max_duration_s is not None and reader.frames < 1 << 62:
-            check_duration(max(reader.frames, sampling_rate), sampling_rate, name, max_duration_s)
         num_declared = reader.frames if reader.frames < 1 << 62 else None  # FLAC may leave its length out
+        _check_limit(num_declared or 0, sampling_rate, name, max_duration_s)
         blocks, error = _decode_blocks(soundfile, reader, max_duration_s)
     num_found = sum(block.shape[1] for block in blocks)
     if num_found == 0 and error is not None:

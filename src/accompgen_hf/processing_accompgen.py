@@ -5,6 +5,7 @@ Blocks are normalised one by one in the semantic encoder, so nothing is normalis
 """
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,7 @@ def vocal_noise(seed: int, item: int, start_sample: int, num_samples: int, noise
     for name, value in {**numbers, "noise_std": noise_std}.items():
         if value < 0:
             raise ValueError(f"`{name}` must not be negative, got {value}.")
+    seed, item = int(seed), int(item)
     noise = np.zeros(num_samples, dtype=np.float32)
     if noise_std == 0 or num_samples == 0:
         return noise
@@ -190,7 +192,7 @@ class AccompGenProcessor(ProcessorMixin):
         sources = list(vocals) if is_batch else [vocals]
         if not sources:
             raise ValueError("`vocals` is an empty list. Give at least one recording.")
-        seeds = [seed + index for index in range(len(sources))] if isinstance(seed, int) else list(seed)
+        seeds = [seed + index for index in range(len(sources))] if isinstance(seed, Integral) else list(seed)
         if len(seeds) != len(sources):
             raise ValueError(f"`seed` must be one number or one per recording ({len(sources)}), got {len(seeds)}.")
         recordings = [load_audio(source, sampling_rate, allow_truncated=allow_truncated) for source in sources]

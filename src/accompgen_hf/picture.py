@@ -1,0 +1,222 @@
+"""One picture of a result: mel spectrograms of vocals, accompaniment and mix, and their onsets, on one time axis.
+
+Letters: N waveform samples, M mel bands, C picture columns.
+"""
+
+import os
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from transformers.audio_utils import mel_filter_bank
+
+from .audio_accompgen import fold_to_mono, import_optional, resample
+
+PICTURE_RATE = 16_000  # Hz: what one sees of a voice and a band lies below 8 kHz
+NUM_MELS = 80
+_FFT_SIZE, _HOP_SIZE = 1024, 160  # 64 ms windows every 10 ms
+_MAX_COLUMNS = 2000  # a song is pooled in time to this width
+_BLOCK_FRAMES = 3000
+_RANGE_DB = 70.0
+_INK, _PAPER, _MUTED = "#1d2330", "#ffffff", "#6b7280"
+_LANES = (("vocals", "#e4572e"), ("accompaniment", "#2e86ab"), ("mix", "#6a4c93"))
+
+
+def log_mel(audio: np.ndarray, sampling_rate: int) -> np.ndarray:
+    """Mel power spectrogram in dB at 100 frames per second; computed block by block.
+
+    Args:
+        audio: Waveform of shape `(num_samples,)` or `(channels, num_samples)`.
+
+    Returns:
+        float32 array of shape `(num_mels, num_frames)`, at least -120 dB. A full-scale sine has 0 dB in its band.
+    """
+    waveform = resample(fold_to_mono(audio), sampling_rate, PICTURE_RATE)
+    num_frames = max(1, -(-len(waveform) // _HOP_SIZE))
+    window = np.hanning(_FFT_SIZE).astype(np.float32)
+    filters = mel_filter_bank(_FFT_SIZE // 2 + 1, NUM_MELS, 50.0, PICTURE_RATE / 2, PICTURE_RATE, mel_scale="htk")
+    filters = filters.T.astype(np.float32) / (window.sum() / 2) ** 2  # (M, bins)
+    padded_size = (num_frames - 1) * _HOP_SIZE + _FFT_SIZE
+    padded = np.zeros(padded_size, dtype=np.float32)
+    half = _FFT_SIZE // 2  # frames are centred on their instant
+    padded[half : half + len(waveform)] = waveform[: padded_size - half]
+    frames = np.lib.stride_tricks.sliding_window_view(padded, _FFT_SIZE)[::_HOP_SIZE]
+    mel = np.empty((NUM_MELS, num_frames), dtype=np.float32)
+    for start in range(0, num_frames, _BLOCK_FRAMES):
+        spectrum = np.fft.rfft(frames[start : start + _BLOCK_FRAMES] * window, axis=1)
+        power = np.square(np.abs(spectrum)).astype(np.float32)
+        mel[:, start : start + _BLOCK_FRAMES] = filters @ power.T
+    return 10 * np.log10(np.maximum(mel, 1e-12))
+
+
+def onset_strength(mel: np.ndarray) -> np.ndarray:
+    """How much the mel bands rise from 30 ms before to now, on average in dB: (M, num_frames) -> (num_frames,)."""
+    floored = np.maximum(mel, max(float(mel.max()) - _RANGE_DB, -90.0))  # a rise far below the loudest is not heard
+    strength = np.zeros(mel.shape[1], dtype=np.float32)
+    if mel.shape[1] > 3:
+        strength[3:] = np.maximum(floored[:, 3:] - floored[:, :-3], 0).mean(axis=0)
+    return strength
+
+
+def find_onsets(strength: np.ndarray, frame_rate: float = 100.0) -> np.ndarray:
+    """Instants in seconds where the strength has a clear local maximum, at least 60 ms apart."""
+    reach = max(1, round(0.06 * frame_rate))
+    if len(strength) < 2 * reach + 1 or strength.max() < 1.0:  # under 1 dB of rise nothing begins
+        return np.zeros(0)
+    around = np.pad(strength, reach, mode="constant")
+    highest = np.lib.stride_tricks.sliding_window_view(around, 2 * reach + 1).max(axis=1)
+    width = max(3, round(0.5 * frame_rate))
+    mean = np.convolve(strength, np.ones(width) / width, mode="same")
+    is_onset = (strength == highest) & (strength > 1.6 * mean + 0.08 * strength.max())
+    is_onset[-reach:] = False  # the cut at the end of a recording splashes over all bands
+    return np.flatnonzero(is_onset) / frame_rate
+
+
+def draw_picture(
+    path: str | os.PathLike,
+    vocals: np.ndarray,
+    accompaniment: np.ndarray,
+    mix: np.ndarray,
+    sampling_rate: int | Sequence[int],
+    title: str = "",
+) -> None:
+    """Draw the three recordings over one time axis into a PNG, written whole or not at all.
+
+    Each lane shows a mel spectrogram (dark = silent), below it the onset strength with a tick at every onset. The
+    accompaniment's ticks therefore stand under the vocals' own, and one sees whether the band meets the singer.
+
+    Args:
+        path: Where to write; the format is PNG.
+        vocals, accompaniment, mix: Waveforms of shape `(num_samples,)` or `(channels, num_samples)`.
+        sampling_rate (`int` or three of them): Hz, of all three or of each.
+        title (`str`): Printed above; any characters, no mathematics.
+
+    Raises:
+        ValueError: If there are not one or three rates.
+        ImportError: If matplotlib is missing.
+    """
+    rates = [sampling_rate] * 3 if np.ndim(sampling_rate) == 0 else list(sampling_rate)
+    if len(rates) != 3:
+        raise ValueError(f"`sampling_rate` must be one rate or three, got {len(rates)}.")
+    lanes = []
+    for audio, rate in zip((vocals, accompaniment, mix), rates, strict=True):
+        mel = log_mel(audio, rate)
+        lanes.append((mel, onset_strength(mel), np.shape(audio)[-1] / rate))
+    figure = _draw_lanes(lanes, title)
+    folder, file_name = os.path.split(os.fspath(path))
+    temporary = os.path.join(folder, f".{file_name[:100]}.{uuid.uuid4().hex}.tmp")
+    try:
+        figure.savefig(temporary, format="png", dpi=150, facecolor=_PAPER, metadata={"Software": None})
+        os.replace(temporary, path)
+    finally:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def _draw_lanes(lanes: list[tuple[np.ndarray, np.ndarray, float]], title: str) -> Any:
+    # Figure and canvas by hand: pyplot would keep the figure alive and touch the caller's backend and settings.
+    figure_class = import_optional("matplotlib.figure", "Drawing the picture", "matplotlib").Figure
+    canvas_class = import_optional("matplotlib.backends.backend_agg", "Drawing the picture", "matplotlib")
+    ticker = import_optional("matplotlib.ticker", "Drawing the picture", "matplotlib")
+    figure = figure_class(figsize=(12, 8.4))
+    canvas_class.FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(
+        8,
+        2,
+        height_ratios=[1, 0.3, 0.1, 1, 0.3, 0.1, 1, 0.3],
+        width_ratios=[1, 0.012],
+        hspace=0.0,
+        wspace=0.03,
+        left=0.07,
+        right=0.93,
+        top=0.9,
+        bottom=0.07,
+    )
+    duration_s = max(lane[2] for lane in lanes)
+    first = None
+    for index, ((name, color), (mel, strength, lane_s)) in enumerate(zip(_LANES, lanes, strict=True)):
+        axes = figure.add_subplot(grid[3 * index, 0], sharex=first)
+        first = first or axes
+        curve = figure.add_subplot(grid[3 * index + 1, 0], sharex=first)
+        image = _draw_mel(axes, mel, lane_s, name, color)
+        _draw_onsets(curve, strength, color)
+        if index < 2:
+            curve.tick_params(labelbottom=False)
+    first.set_xlim(0, duration_s)
+    if duration_s < 90:
+        curve.set_xlabel("seconds", color=_INK)
+    else:
+        curve.set_xlabel("minutes : seconds", color=_INK)
+        curve.xaxis.set_major_locator(ticker.MaxNLocator(10, steps=[1, 1.5, 2, 3, 6, 10]))
+        curve.xaxis.set_major_formatter(lambda second, _: f"{int(second) // 60}:{int(second) % 60:02d}")
+    bar = figure.colorbar(image, cax=figure.add_subplot(grid[0, 1]))
+    bar.set_label("dB below the loudest", color=_MUTED, fontsize=8)
+    bar.ax.tick_params(labelsize=8, colors=_MUTED)
+    bar.outline.set_visible(False)
+    figure.text(0.07, 0.955, title, fontsize=14, fontweight="bold", color=_INK, va="center", parse_math=False)
+    caption = "mel spectrograms, and below each its onset strength (ticks: onsets)"
+    figure.text(0.07, 0.922, caption, fontsize=9, color=_MUTED, va="center")
+    return figure
+
+
+def _draw_mel(axes: Any, mel: np.ndarray, duration_s: float, name: str, color: str) -> Any:
+    shown = _pool_columns(mel)
+    loudest = max(float(shown.max()), -50.0)  # silence stays dark
+    image = axes.imshow(
+        shown - loudest,
+        origin="lower",
+        aspect="auto",
+        cmap="magma",
+        vmin=-_RANGE_DB,
+        vmax=0,
+        extent=(0, duration_s, 0, NUM_MELS),
+        interpolation="nearest",
+    )
+    mels = 2595 * np.log10(1 + np.array([50.0, PICTURE_RATE / 2]) / 700)
+    marks = np.array([100, 500, 1000, 2000, 4000])
+    axes.set_yticks((2595 * np.log10(1 + marks / 700) - mels[0]) / (mels[1] - mels[0]) * NUM_MELS)
+    axes.set_yticklabels(["100 Hz", "500", "1 kHz", "2", "4"], fontsize=8, color=_MUTED)
+    axes.tick_params(labelbottom=False, bottom=False, colors=_MUTED)
+    axes.text(
+        0.008,
+        0.93,
+        name,
+        transform=axes.transAxes,
+        fontsize=11,
+        fontweight="bold",
+        color="white",
+        va="top",
+        bbox={"facecolor": color, "edgecolor": "none", "boxstyle": "round,pad=0.3", "alpha": 0.95},
+    )
+    axes.set_facecolor("black")
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return image
+
+
+def _draw_onsets(axes: Any, strength: np.ndarray, color: str) -> None:
+    onsets = find_onsets(strength)
+    pooled = _pool_columns(strength[None])[0]
+    seconds = np.arange(len(pooled)) * (len(strength) / len(pooled) / 100)
+    axes.fill_between(seconds, pooled, color=color, alpha=0.35, linewidth=0)
+    axes.plot(seconds, pooled, color=color, linewidth=0.9)
+    height = max(float(strength.max()), 1.0)
+    axes.set_ylim(0, 1.25 * height)
+    width = 1.2 if len(onsets) < 200 else 0.4
+    axes.vlines(onsets, 1.1 * height, 1.25 * height, color=_INK, linewidth=width)
+    axes.set_yticks([])
+    axes.set_ylabel("onsets", fontsize=8, color=_MUTED)
+    axes.tick_params(colors=_MUTED, labelsize=9)
+    axes.grid(axis="x", color="#d1d5db", linewidth=0.6)
+    axes.set_axisbelow(True)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side == "bottom")
+        spine.set_color("#d1d5db")
+
+
+def _pool_columns(values: np.ndarray) -> np.ndarray:
+    """(rows, num_frames) -> (rows, C): the highest of each group of frames, so that onsets survive."""
+    num_frames = values.shape[1]
+    group = -(-num_frames // _MAX_COLUMNS)
+    return np.maximum.reduceat(values, np.arange(0, num_frames, group), axis=1)
