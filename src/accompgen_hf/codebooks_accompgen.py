@@ -7,8 +7,6 @@ position belongs; -1 marks padding. The target's position 0 is BOS, and position
 position p of any segment sounds at frame p // K.
 """
 
-from typing import Optional
-
 import torch
 
 PADDING = -1
@@ -34,7 +32,7 @@ def interleave_codes(codes: torch.LongTensor) -> torch.LongTensor:
 
 
 def deinterleave_codes(codes: torch.LongTensor, num_codebooks: int) -> torch.LongTensor:
-    """Undo `interleave_codes`: `(batch_size, num_frames * num_codebooks)` to `(batch_size, num_codebooks, num_frames)`.
+    """Undo `interleave_codes`: `(B, num_frames * num_codebooks)` to `(B, num_codebooks, num_frames)`.
 
     Raises:
         ValueError: If `codes` is not two-dimensional or ends inside a frame.
@@ -92,8 +90,8 @@ def ids_to_codes(segment, ids: torch.LongTensor) -> torch.LongTensor:
 def build_stage_inputs(
     config,
     conditioning: dict[str, torch.LongTensor],
-    target: Optional[torch.LongTensor] = None,
-    condition_dropped: Optional[torch.BoolTensor] = None,
+    target: torch.LongTensor | None = None,
+    condition_dropped: torch.BoolTensor | None = None,
 ) -> dict[str, torch.LongTensor]:
     """Build one stage's batch: [conditioning | BOS | target].
 

@@ -5,7 +5,7 @@ target codebook. `Segment` says where each of them begins; nothing else in the p
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Optional, Union
+from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
@@ -64,7 +64,7 @@ class AccompGenStageConfig(PreTrainedConfig):
         clip_duration_s (`float`): Seconds of a training clip, and of a generation window.
         window_overlap_s (`float`): Seconds that consecutive generation windows share.
         silence_codes (`dict`, *optional*): Codes of silence, one list (a value per codebook) per conditioning name;
-            they fill a window whose input is shorter. `None` fills with the null id.
+            they fill a window whose input is shorter; `None` is code 0.
         token_fingerprint (`str`, *optional*): Identity of the encoder, centroids, codec and recipe that made the
             training tokens.
     """
@@ -73,7 +73,7 @@ class AccompGenStageConfig(PreTrainedConfig):
     keys_to_ignore_at_inference = ["past_key_values"]
     conditioning_names: ClassVar[tuple[str, ...]] = ()
 
-    vocab_size: Optional[int] = None
+    vocab_size: int | None = None
     hidden_size: int = 1024
     num_hidden_layers: int = 6
     num_attention_heads: int = 16
@@ -95,13 +95,13 @@ class AccompGenStageConfig(PreTrainedConfig):
     num_codebooks: int = 4
     clip_duration_s: float = 10.0
     window_overlap_s: float = 0.0
-    silence_codes: Optional[dict[str, list[int]]] = None
-    token_fingerprint: Optional[str] = None
+    silence_codes: dict[str, list[int]] | None = None
+    token_fingerprint: str | None = None
     use_cache: bool = True
-    pad_token_id: Optional[int] = 0
-    bos_token_id: Optional[int] = 1
+    pad_token_id: int | None = 0
+    bos_token_id: int | None = 1
     null_token_id: int = 2
-    eos_token_id: Optional[Union[int, list[int]]] = None
+    eos_token_id: int | list[int] | None = None
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs: Any):
@@ -119,7 +119,7 @@ class AccompGenStageConfig(PreTrainedConfig):
         """Refuse values that would build another model than asked for (called by `@strict`)."""
         if self.relative_position_axis not in RELATIVE_POSITION_AXES:
             raise ValueError(
-                f"`relative_position_axis` must be one of {RELATIVE_POSITION_AXES}, got {self.relative_position_axis!r}."
+                f"`relative_position_axis` must be in {RELATIVE_POSITION_AXES}, got {self.relative_position_axis!r}."
             )
         if self.hidden_act != "gelu":
             raise ValueError(f"`hidden_act` must be 'gelu' (GEGLU, Eq. 4), got {self.hidden_act!r}.")
@@ -133,7 +133,8 @@ class AccompGenStageConfig(PreTrainedConfig):
                 raise ValueError(f"`{name}` must be a multiple of 0.04 s, got {getattr(self, name)}.")
         if not 0 <= self.window_overlap_s < self.clip_duration_s:
             raise ValueError(
-                f"`window_overlap_s` must be in [0, clip_duration_s = {self.clip_duration_s}), got {self.window_overlap_s}."
+                f"`window_overlap_s` must be at least 0 and below `clip_duration_s` {self.clip_duration_s}, "
+                f"got {self.window_overlap_s}."
             )
 
     @property
@@ -226,13 +227,13 @@ class AccompGenSemanticEncoderConfig(PreTrainedConfig):
     base_config_key = "semantic_encoder_config"
     sub_configs: ClassVar[dict] = {"hubert_config": HubertConfig}
 
-    hubert_config: Optional[Union[dict, PreTrainedConfig]] = None
+    hubert_config: dict | PreTrainedConfig | None = None
     layer: int = 9
     num_clusters: int = 500
     do_normalize: bool = True
     block_duration_s: float = 10.0
     block_hop_s: float = 8.0
-    token_fingerprint: Optional[str] = None
+    token_fingerprint: str | None = None
 
     def __post_init__(self, **kwargs: Any):
         self.hubert_config = _as_config(self.hubert_config, HubertConfig)
@@ -250,7 +251,7 @@ class AccompGenConfig(PreTrainedConfig):
         bandwidth (`float`): EnCodec's kbps for coarse and fine codes together.
         preview_bandwidth (`float`): EnCodec's kbps for the coarse codes alone.
         codec_block_duration_s (`float`): Seconds of a block that EnCodec encodes or decodes at once.
-        codec_block_context_s (`float`): Seconds at a block's left that are computed and discarded.
+        codec_context_duration_s (`float`): Seconds at the left of a block that are computed and discarded.
         is_placeholder (`bool`): Whether the weights have not learned to accompany yet; programs say so to the user.
     """
 
@@ -263,18 +264,18 @@ class AccompGenConfig(PreTrainedConfig):
         "codec_config": EncodecConfig,
     }
 
-    semantic_encoder_config: Optional[Union[dict, PreTrainedConfig]] = None
-    semantic_config: Optional[Union[dict, PreTrainedConfig]] = None
-    coarse_config: Optional[Union[dict, PreTrainedConfig]] = None
-    fine_config: Optional[Union[dict, PreTrainedConfig]] = None
-    codec_config: Optional[Union[dict, PreTrainedConfig]] = None
-    vocal_target_lufs: Optional[float] = -20.0
+    semantic_encoder_config: dict | PreTrainedConfig | None = None
+    semantic_config: dict | PreTrainedConfig | None = None
+    coarse_config: dict | PreTrainedConfig | None = None
+    fine_config: dict | PreTrainedConfig | None = None
+    codec_config: dict | PreTrainedConfig | None = None
+    vocal_target_lufs: float | None = -20.0
     noise_std: float = 0.01
     bandwidth: float = 6.0
     preview_bandwidth: float = 3.0
     codec_block_duration_s: float = 10.0
-    codec_block_context_s: float = 2.0
-    token_fingerprint: Optional[str] = None
+    codec_context_duration_s: float = 2.0
+    token_fingerprint: str | None = None
     is_placeholder: bool = False
     initializer_range: float = 0.02
 
@@ -294,8 +295,8 @@ class AccompGenConfig(PreTrainedConfig):
                 )
             if stage.codebook_size != codec.codebook_size:
                 raise ValueError(
-                    f"`codebook_size` of {stage.base_config_key} is {stage.codebook_size}, but the codec has codebooks "
-                    f"of {codec.codebook_size}. Use the codec that made this stage's training tokens."
+                    f"`codebook_size` of {stage.base_config_key} is {stage.codebook_size}, but the codec has "
+                    f"{codec.codebook_size}. Use the codec that made this stage's training tokens."
                 )
             fingerprint = stage.token_fingerprint
             if None not in (fingerprint, self.token_fingerprint) and fingerprint != self.token_fingerprint:
@@ -310,7 +311,7 @@ class AccompGenConfig(PreTrainedConfig):
                 )
 
 
-def _as_config(value: Optional[Union[dict, PreTrainedConfig]], config_class: type) -> PreTrainedConfig:
+def _as_config(value: dict | PreTrainedConfig | None, config_class: type) -> PreTrainedConfig:
     if value is None:
         return config_class()
     if isinstance(value, dict):

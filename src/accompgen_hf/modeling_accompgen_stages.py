@@ -1,4 +1,4 @@
-"""The three stages: one causal Transformer over [conditioning | BOS | target] with a head per quantizer (paper §3.3-3.5).
+"""The three stages: one causal Transformer over [conditioning | BOS | target], a head per quantizer (paper §3.3-3.5).
 
 Letters: B batch, R rows of metadata (B, or 1 when all samples share a layout), S positions, Q codebooks of the target,
 H heads, D head width, d hidden width.
@@ -6,7 +6,6 @@ H heads, D head width, d hidden width.
 
 import math
 from dataclasses import dataclass
-from typing import Optional, Union
 
 import torch
 import torch.nn.functional as F
@@ -41,12 +40,12 @@ class AccompGenStageOutput(ModelOutput):
         attentions (`tuple` of `torch.FloatTensor`, *optional*): Softmax weights; `attn_implementation="eager"` only.
     """
 
-    loss: Optional[torch.FloatTensor] = None
-    logits: Optional[torch.FloatTensor] = None
-    codebook_losses: Optional[torch.FloatTensor] = None
-    past_key_values: Optional[Cache] = None
-    hidden_states: Optional[tuple[torch.FloatTensor, ...]] = None
-    attentions: Optional[tuple[torch.FloatTensor, ...]] = None
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    codebook_losses: torch.FloatTensor | None = None
+    past_key_values: Cache | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
 
 
 class AccompGenRMSNorm(nn.Module):
@@ -80,8 +79,8 @@ class AccompGenAttention(nn.Module):
         self.k_norm = AccompGenRMSNorm(config.head_dim, config.rms_norm_eps)
 
     def forward(
-        self, hidden_states: torch.Tensor, attention_bias: torch.Tensor, past_key_values: Optional[Cache] = None
-    ) -> tuple[torch.Tensor, Optional[torch.Tensor]]:
+        self, hidden_states: torch.Tensor, attention_bias: torch.Tensor, past_key_values: Cache | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         split = (*hidden_states.shape[:2], -1, self.head_dim)
         query = self.q_norm(self.q_proj(hidden_states).view(split)).transpose(1, 2)  # (B, S, H * D) -> (B, H, S, D)
         key = self.k_norm(self.k_proj(hidden_states).view(split)).transpose(1, 2)
@@ -123,8 +122,8 @@ class AccompGenDecoderLayer(GradientCheckpointingLayer):
         self.dropout = config.dropout
 
     def forward(
-        self, hidden_states: torch.Tensor, attention_bias: torch.Tensor, past_key_values: Optional[Cache] = None
-    ) -> tuple[torch.Tensor, Optional[torch.Tensor]]:
+        self, hidden_states: torch.Tensor, attention_bias: torch.Tensor, past_key_values: Cache | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         attended, weights = self.self_attn(self.input_layernorm(hidden_states), attention_bias, past_key_values)
         hidden_states = hidden_states + F.dropout(attended, self.dropout, self.training)
         fed_forward = self.mlp(self.post_attention_layernorm(hidden_states))
@@ -264,10 +263,10 @@ class AccompGenDecoder(nn.Module):
         input_ids: torch.LongTensor,
         segment_ids: torch.LongTensor,
         segment_positions: torch.LongTensor,
-        past_key_values: Optional[Cache] = None,
+        past_key_values: Cache | None = None,
         output_hidden_states: bool = False,
         output_attentions: bool = False,
-    ) -> tuple[torch.Tensor, Optional[tuple], Optional[tuple]]:
+    ) -> tuple[torch.Tensor, tuple | None, tuple | None]:
         num_queries = input_ids.shape[1]
         num_keys = segment_ids.shape[1]
         if past_key_values is not None:
@@ -329,19 +328,19 @@ class AccompGenStageForCausalLM(AccompGenStagePreTrainedModel, AccompGenGenerati
     def forward(
         self,
         input_ids: torch.LongTensor,
-        segment_ids: Optional[torch.LongTensor] = None,
-        segment_positions: Optional[torch.LongTensor] = None,
-        attention_mask: Optional[torch.Tensor] = None,
-        past_key_values: Optional[Cache] = None,
-        labels: Optional[torch.LongTensor] = None,
-        logits_to_keep: Optional[Union[int, torch.Tensor]] = None,
-        num_items_in_batch: Optional[Union[int, torch.Tensor]] = None,
-        use_cache: Optional[bool] = None,
-        output_hidden_states: Optional[bool] = None,
-        output_attentions: Optional[bool] = None,
-        return_dict: Optional[bool] = None,
+        segment_ids: torch.LongTensor | None = None,
+        segment_positions: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        past_key_values: Cache | None = None,
+        labels: torch.LongTensor | None = None,
+        logits_to_keep: int | torch.Tensor | None = None,
+        num_items_in_batch: int | torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
         **kwargs,
-    ) -> Union[AccompGenStageOutput, tuple]:
+    ) -> AccompGenStageOutput | tuple:
         """Run the stage.
 
         Args:
@@ -419,7 +418,7 @@ class AccompGenStageForCausalLM(AccompGenStagePreTrainedModel, AccompGenGenerati
         hidden_states: torch.Tensor,
         positions: torch.LongTensor,
         labels: torch.LongTensor,
-        num_items_in_batch: Optional[Union[int, torch.Tensor]],
+        num_items_in_batch: int | torch.Tensor | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Eq. 6: (1/Q) Σ_q CE_q over target positions, each head on its own positions only."""
         target = self.config.target_segment
@@ -446,7 +445,7 @@ class AccompGenStageForCausalLM(AccompGenStagePreTrainedModel, AccompGenGenerati
         """Cross-entropy (nats) and hit or miss of every target code, for evaluation.
 
         Args:
-            segment_ids, segment_positions (`torch.LongTensor` of shape `(1, num_positions)`): One layout, whole frames.
+            segment_ids, segment_positions (`torch.LongTensor` of shape `(1, num_positions)`): Whole frames only.
 
         Returns:
             Two tensors of shape `(batch_size, num_codebooks, num_frames)`.

@@ -1,0 +1,286 @@
+"""The task "vocal-accompaniment": any recording of a voice in, the band and the mix out.
+
+Data flow (B batch, T50 and T75 frames at 50 and 75 Hz):
+
+```
+vocals                                          audio_accompgen.load_audio: file, bytes, array -> checked waveform
+ -> input_values (B, num_samples)               processing_accompgen: mono, 16 kHz, level, noise
+ -> HuBERT layer-9 features (B, T50, hidden)    modeling_accompgen_semantic_encoder
+ -> vocal_semantic_ids (B, T50)                 nearest centroid, float32
+ -> instrumental_semantic_ids (B, T50)          stage 1, modeling_accompgen_stages + generation_accompgen
+ -> coarse_codes (B, 4, T75)                    stage 2
+ -> fine_codes (B, 4, T75)                      stage 3
+ -> accompaniment (B, num_samples) 24 kHz       EnCodec by codec_accompgen, trimmed to the vocals
+ -> mix                                         audio_accompgen.mix: loudness-balanced, true peak <= -1 dBTP
+```
+"""
+
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+from transformers import Pipeline
+
+from .audio_accompgen import load_audio, mix, resample
+from .decoding_accompgen import check_sampling_rate
+from .processing_accompgen import AccompGenProcessor, output_num_samples
+
+STAGES = ("semantic", "coarse", "fine")
+
+
+class VocalAccompanimentPipeline(Pipeline):
+    """`pipeline("vocal-accompaniment")`.
+
+    ```python
+    pipe = pipeline("vocal-accompaniment")
+    result = pipe("vocals.wav", seed=7)
+    result["audio"], result["mix"], result["sampling_rate"], result["seed"]
+    ```
+    """
+
+    _load_processor = True
+    _load_image_processor = False
+    _load_video_processor = False
+    _load_feature_extractor = False
+    _load_tokenizer = False
+
+    def __init__(self, model: Any, processor: Any = None, **kwargs: Any):
+        config = model.config
+        if processor is None:
+            processor = AccompGenProcessor(vocal_target_lufs=config.vocal_target_lufs, noise_std=config.noise_std)
+        for name in ("vocal_target_lufs", "noise_std"):
+            if getattr(processor, name) != getattr(config, name):
+                raise ValueError(
+                    f"`{name}` of the processor is {getattr(processor, name)}, but the model's tokens were made with "
+                    f"{getattr(config, name)}. Load both from one folder."
+                )
+        super().__init__(model=model.eval(), processor=processor, **kwargs)
+
+    def __call__(self, vocals: Any, seed: int | list[int] | None = None, **kwargs: Any) -> Any:
+        """Accompany one recording, or several.
+
+        Args:
+            vocals: A path, the bytes of a file, an array or tensor (with `sampling_rate`), `{"array" or "raw",
+                "sampling_rate"}`, or a row of a `datasets` audio column. A list or tuple of these is a batch; a
+                generator or dataset is worked off one by one.
+            seed (`int` or `list` of `int`, *optional*): Recording i uses `seed + i` (with variations
+                `seed + i * num_variations` and on), or its own; `None` draws a new one.
+            sampling_rate (`int`): Hz, of bare arrays.
+            num_variations (`int`): Accompaniments per recording, each with its own seed.
+            preview (`bool`): Decode coarse codes alone: sooner, and duller.
+            output_sampling_rate (`int`, `"input"` or `None`): Hz of the result; `None` keeps 24000.
+            accompaniment_lufs_offset (`float`): Loudness of the accompaniment in the mix minus that of the vocals.
+            return_codes (`bool`): Also return all tokens.
+            guidance_scale, temperature, top_k, top_p, do_sample: For all stages; `semantic_kwargs`, `coarse_kwargs`,
+                `fine_kwargs` set them for one stage.
+            batch_size (`int`): Recordings (of equal length) that run together.
+            show_progress (`bool`, *optional*): A bar per stage; `None` shows it on a terminal.
+            callback (`Callable`, *optional*): `callback(stage, seconds_just_finished)`; what it raises stops the work.
+            allow_truncated (`bool`): Use what is there of a file that ends early.
+            max_duration_s (`float`, *optional*): Refuse longer recordings before any work.
+
+        Returns:
+            `dict` with `audio` (float32, `(num_samples,)`), `mix` (float32, mono like `audio`, or
+            `(channels, num_samples)` like the vocals), `sampling_rate` and `seed`; with `return_codes` also the
+            token tensors. With several variations a list of them; for several recordings a list (or iterator).
+
+        Raises:
+            ValueError, TypeError: If a recording or a setting is refused; the message says why and what to do.
+        """
+        if isinstance(vocals, (list, tuple)):
+            return self._run_batch(list(vocals), seed, **kwargs)
+        if not isinstance(vocals, (str, bytes, dict, os.PathLike, np.ndarray, torch.Tensor)) and (
+            isinstance(vocals, Iterator) or (hasattr(vocals, "__getitem__") and hasattr(vocals, "__len__"))
+        ):
+            return self._run_one_by_one(vocals, seed, **kwargs)
+        seed = [seed] if isinstance(seed, int) else seed
+        return self._run_batch([vocals], seed, **kwargs)[0]
+
+    def _run_one_by_one(self, recordings: Iterable, seed: int | None, num_variations: int = 1, **kwargs: Any):
+        if isinstance(seed, list):
+            raise ValueError("`seed` must be an int for a generator or dataset: recording i uses `seed + i`.")
+        for index, recording in enumerate(recordings):
+            own = None if seed is None else seed + index * num_variations
+            yield self(recording, seed=own, num_variations=num_variations, **kwargs)
+
+    def _run_batch(
+        self,
+        recordings: list,
+        seed: int | list[int] | None,
+        num_variations: int = 1,
+        batch_size: int | None = None,
+        **kwargs: Any,
+    ) -> list:
+        if not recordings:
+            raise ValueError("`vocals` must hold at least one recording, got an empty list.")
+        if not isinstance(num_variations, int) or num_variations < 1:
+            raise ValueError(f"`num_variations` must be an integer of at least 1, got {num_variations!r}.")
+        seeds = _resolve_seeds(seed, len(recordings), num_variations)
+        preprocess_params, forward_params, postprocess_params = self._sanitize_parameters(**kwargs)
+        preprocess_params = {**self._preprocess_params, **preprocess_params}
+        forward_params = {**self._forward_params, **forward_params}
+        postprocess_params = {**self._postprocess_params, **postprocess_params}
+
+        # 1. Recordings -> one request per accompaniment.
+        requests = []
+        for recording, own_seeds in zip(recordings, seeds, strict=True):
+            requests += self.preprocess({"recording": recording, "seeds": own_seeds}, **preprocess_params)
+        # 2. Requests of equal length -> codes and audio, together.
+        batch_size = batch_size or self._batch_size or num_variations
+        results = [None] * len(requests)
+        for indices in _equal_length_batches(requests, batch_size):
+            outputs = self.forward(_collate([requests[index] for index in indices]), **forward_params)
+            for row, index in enumerate(indices):
+                row_outputs = {name: value[row] for name, value in outputs.items()}
+                results[index] = self.postprocess({**row_outputs, **requests[index]}, **postprocess_params)
+        # 3. One result, or a list of variations, per recording.
+        if num_variations == 1:
+            return results
+        return [results[first : first + num_variations] for first in range(0, len(results), num_variations)]
+
+    def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:
+        preprocess_names = ("sampling_rate", "allow_truncated", "max_duration_s")
+        postprocess_names = ("output_sampling_rate", "accompaniment_lufs_offset", "return_codes")
+        preprocess_params = {name: kwargs.pop(name) for name in preprocess_names if name in kwargs}
+        postprocess_params = {name: kwargs.pop(name) for name in postprocess_names if name in kwargs}
+        rate = postprocess_params.get("output_sampling_rate")
+        if rate is not None and rate != "input":
+            check_sampling_rate(rate, "`output_sampling_rate`")
+        return preprocess_params, kwargs, postprocess_params
+
+    def preprocess(
+        self,
+        request: dict[str, Any],
+        sampling_rate: int | None = None,
+        allow_truncated: bool = False,
+        max_duration_s: float | None = None,
+    ) -> list[dict[str, Any]]:
+        """One recording with its seeds to one model input per seed."""
+        audio, rate = load_audio(
+            request["recording"], sampling_rate, allow_truncated=allow_truncated, max_duration_s=max_duration_s
+        )
+        return [
+            {
+                "input_values": torch.from_numpy(self.processor.prepare_vocals(audio, rate, seed=seed)),
+                "vocals": audio,
+                "sampling_rate": rate,
+                "seed": seed,
+            }
+            for seed in request["seeds"]
+        ]
+
+    def _forward(
+        self,
+        model_inputs: dict[str, Any],
+        callback: Callable[[str, float], Any] | None = None,
+        show_progress: bool | None = None,
+        preview: bool = False,
+        **generate_kwargs: Any,
+    ) -> dict[str, torch.Tensor]:
+        """A batch of equally long model inputs to audio and tokens."""
+        batch_size, num_samples = model_inputs["input_values"].shape
+        seconds = batch_size * num_samples / self.processor.sampling_rate
+        stages = STAGES[:2] if preview else STAGES
+        with ExitStack() as bars:
+            is_hidden = None if show_progress is None else not show_progress
+            bar_format = "{desc:>8} {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} s of audio [{elapsed}<{remaining}]"
+            of_stage = {
+                stage: bars.enter_context(
+                    tqdm(total=seconds, desc=stage, disable=is_hidden, bar_format=bar_format, position=index)
+                )
+                for index, stage in enumerate(stages)
+            }
+
+            def report(stage: str, seconds_just_finished: float) -> None:
+                bar = of_stage[stage]
+                bar.update(min(seconds_just_finished, bar.total - bar.n))  # sums of floats end a hair too high
+                if callback is not None:
+                    callback(stage, seconds_just_finished)
+
+            outputs = self.model.generate(
+                model_inputs["input_values"],
+                seed=model_inputs["seeds"],
+                preview=preview,
+                callback=report,
+                **generate_kwargs,
+            )
+        return dict(outputs.items())
+
+    def postprocess(
+        self,
+        outputs: dict[str, Any],
+        output_sampling_rate: int | str | None = None,
+        accompaniment_lufs_offset: float = -3.0,
+        return_codes: bool = False,
+    ) -> dict[str, Any]:
+        """One accompaniment to its exact length and rate, and the mix."""
+        vocals, rate, codec_rate = outputs["vocals"], outputs["sampling_rate"], self.processor.output_sampling_rate
+        accompaniment = outputs["audio"].float().cpu().numpy()
+        accompaniment = accompaniment[: output_num_samples(vocals.shape[1], rate, codec_rate)]
+        if output_sampling_rate is None:
+            output_sampling_rate = codec_rate
+        elif output_sampling_rate == "input":
+            output_sampling_rate = rate
+        num_samples = output_num_samples(vocals.shape[1], rate, output_sampling_rate)
+        accompaniment = _fit(resample(accompaniment, codec_rate, output_sampling_rate), num_samples)
+        accompaniment = np.clip(accompaniment, -1.0, 1.0)
+        vocals = _fit(resample(vocals, rate, output_sampling_rate), num_samples)
+        vocals = vocals[0] if len(vocals) == 1 else vocals
+        result = {
+            "audio": accompaniment,
+            "mix": mix(vocals, accompaniment, output_sampling_rate, accompaniment_lufs_offset),
+            "sampling_rate": output_sampling_rate,
+            "seed": outputs["seed"],
+        }
+        if return_codes:
+            names = ("vocal_semantic_ids", "instrumental_semantic_ids", "coarse_codes", "fine_codes")
+            result.update({name: outputs[name].cpu() for name in names if name in outputs})
+        return result
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
+        """Save the model and the processor, which `Pipeline.save_pretrained` leaves out."""
+        self.model.save_pretrained(save_directory, **kwargs)
+        self.processor.save_pretrained(save_directory)
+
+
+def _resolve_seeds(seed: int | list[int] | None, num_recordings: int, num_variations: int) -> list[list[int]]:
+    if seed is None:
+        seed = secrets.randbelow(2**31)
+    if isinstance(seed, int):
+        seed = [seed + index * num_variations for index in range(num_recordings)]
+    if len(seed) != num_recordings or not all(isinstance(value, int) and value >= 0 for value in seed):
+        raise ValueError(
+            f"`seed` must be an integer of at least 0, or a list of {num_recordings} of them, got {seed!r}."
+        )
+    return [[first + variation for variation in range(num_variations)] for first in seed]
+
+
+def _equal_length_batches(requests: list[dict[str, Any]], batch_size: int) -> list[list[int]]:
+    by_length: dict[int, list[int]] = {}
+    for index, request in enumerate(requests):
+        by_length.setdefault(len(request["input_values"]), []).append(index)
+    return [
+        indices[first : first + batch_size]
+        for indices in by_length.values()
+        for first in range(0, len(indices), batch_size)
+    ]
+
+
+def _collate(requests: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "input_values": torch.stack([request["input_values"] for request in requests]),
+        "seeds": [request["seed"] for request in requests],
+    }
+
+
+def _fit(audio: np.ndarray, num_samples: int) -> np.ndarray:
+    missing = max(0, num_samples - audio.shape[-1])
+    return np.pad(audio, [(0, 0)] * (audio.ndim - 1) + [(0, missing)])[..., :num_samples]
+
+
+__all__ = ["VocalAccompanimentPipeline"]

@@ -1,0 +1,106 @@
+"""Tiny models with random weights, of the classes that ship: what the tests run on."""
+
+import torch
+from transformers import EncodecConfig, EncodecModel, HubertConfig
+
+from accompgen_hf import (
+    AccompGenCoarseConfig,
+    AccompGenConfig,
+    AccompGenFineConfig,
+    AccompGenForConditionalGeneration,
+    AccompGenSemanticConfig,
+    AccompGenSemanticEncoderConfig,
+)
+
+NUM_CLUSTERS = 20
+CODEBOOK_SIZE = 16
+STAGE_SIZES = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "head_dim": 16,
+    "intermediate_size": 48,
+    "num_clusters": NUM_CLUSTERS,
+    "codebook_size": CODEBOOK_SIZE,
+}
+WINDOWS = {
+    AccompGenSemanticConfig: {"clip_duration_s": 1.0, "window_overlap_s": 0.4},
+    AccompGenCoarseConfig: {"clip_duration_s": 0.6, "window_overlap_s": 0.2},
+    AccompGenFineConfig: {"clip_duration_s": 0.4, "window_overlap_s": 0.0},
+}
+
+
+def tiny_stage_config(config_class, **fields):
+    return config_class(**{**STAGE_SIZES, **WINDOWS[config_class], **fields})
+
+
+def tiny_hubert_config(**fields) -> HubertConfig:
+    sizes = {
+        "hidden_size": 16,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "intermediate_size": 24,
+        "conv_dim": (8,) * 7,
+        "num_conv_pos_embeddings": 8,
+        "num_conv_pos_embedding_groups": 2,
+        "do_stable_layer_norm": True,
+        "feat_extract_norm": "layer",
+    }
+    return HubertConfig(**{**sizes, **fields})
+
+
+def tiny_codec_config(**fields) -> EncodecConfig:
+    sizes = {
+        "num_filters": 2,
+        "hidden_size": 8,
+        "codebook_dim": 8,
+        "codebook_size": CODEBOOK_SIZE,
+        "num_lstm_layers": 1,
+    }
+    # The bandwidths follow from the codebooks' size: 16 codes are 4 bits, 75 times a second, for each codebook.
+    return EncodecConfig(**{**sizes, "target_bandwidths": [1.2, 2.4], **fields})
+
+
+def tiny_config(**fields) -> AccompGenConfig:
+    encoder = AccompGenSemanticEncoderConfig(
+        hubert_config=tiny_hubert_config().to_dict(), layer=2, num_clusters=NUM_CLUSTERS
+    )
+    return AccompGenConfig(
+        semantic_encoder_config=encoder,
+        semantic_config=tiny_stage_config(AccompGenSemanticConfig),
+        coarse_config=tiny_stage_config(AccompGenCoarseConfig),
+        fine_config=tiny_stage_config(AccompGenFineConfig),
+        codec_config=tiny_codec_config(),
+        **{"bandwidth": 2.4, "preview_bandwidth": 1.2, **fields},
+    )
+
+
+@torch.no_grad()
+def sharpen(model: torch.nn.Module, factor: float = 4.0) -> torch.nn.Module:
+    """Random weights large enough for logits that differ, so that a wrong mask or order shows in the tokens."""
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            parameter.mul_(factor)
+    return model
+
+
+def tiny_model(seed: int = 0, **fields) -> AccompGenForConditionalGeneration:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = AccompGenForConditionalGeneration(tiny_config(**fields)).eval()
+        for stage in (model.semantic, model.coarse, model.fine):
+            sharpen(stage)
+        init_codebooks(model.codec)
+    return model
+
+
+@torch.no_grad()
+def init_codebooks(codec: EncodecModel) -> None:
+    """Set codebooks from encoder outputs: with codebooks far from them every frame would get the same code."""
+    audio = torch.randn(1, 1, 24_000 * 4, generator=torch.Generator().manual_seed(1)) * 0.1
+    residual = codec.encoder(audio)[0].T  # (T75, hidden)
+    for layer in codec.quantizer.layers:
+        picked = residual[torch.linspace(0, len(residual) - 1, layer.codebook.codebook_size).long()]
+        layer.codebook.embed.copy_(picked)
+        distances = torch.cdist(residual, picked)
+        residual = residual - picked[distances.argmin(1)]
