@@ -1,0 +1,199 @@
+"""Token shards on disk: Parquet files that `datasets` opens, and the manifest that says what their tokens mean.
+
+A folder holds `shard-00000.parquet` ..., `manifest.json` (settings, `token_fingerprint`, splits, sha256 of every
+shard), `failures.jsonl`, and `.progress/`, from which a killed preparation goes on. Everything is written to a
+temporary name, fsynced and renamed: a file that has its name is whole.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+FORMAT_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+SHARD_SCHEMA = pa.schema(
+    [
+        ("track_id", pa.string()),
+        ("licence", pa.string()),
+        ("split", pa.string()),
+        ("start_s", pa.float64()),
+        ("vocal_activity", pa.float32()),
+        ("vocal_semantic_ids", pa.list_(pa.int16())),
+        ("instrumental_semantic_ids", pa.list_(pa.int16())),
+        ("codes", pa.list_(pa.list_(pa.int16()))),
+    ]
+)
+# Pinned, so that the bytes depend on the rows and the Parquet library's version alone.
+_PARQUET_OPTIONS = {
+    "version": "2.6",
+    "data_page_version": "1.0",
+    "compression": "zstd",
+    "compression_level": 3,
+    "use_dictionary": False,
+    "write_statistics": False,
+    "store_schema": False,
+    "row_group_size": 1024,
+}
+
+
+@dataclass
+class TokenRow:
+    """A stretch of one track as tokens.
+
+    Attributes:
+        track_id (`str`): Names the track in its source.
+        licence (`str`): Of the recording.
+        split (`str`): `"train"` or `"validation"`.
+        start_s (`float`): Where in the track it begins, on the 40-ms grid.
+        vocal_activity (`float`): Share of 40-ms frames with voice above -40 dBFS.
+        vocal_semantic_ids (`np.ndarray` of shape `(num_frames,)`): int16, 50 Hz.
+        instrumental_semantic_ids (`np.ndarray` of shape `(num_frames,)`): int16, 50 Hz.
+        codes (`np.ndarray` of shape `(num_codebooks, num_frames)`): int16, 75 Hz.
+    """
+
+    track_id: str
+    licence: str
+    split: str
+    start_s: float
+    vocal_activity: float
+    vocal_semantic_ids: np.ndarray
+    instrumental_semantic_ids: np.ndarray
+    codes: np.ndarray
+
+
+def shard_name(index: int) -> str:
+    return f"shard-{index:05d}.parquet"
+
+
+def write_rows(path: Path, rows: list[TokenRow]) -> str:
+    """Write rows as one Parquet file, atomically, and return the sha256 of its bytes."""
+    columns: dict[str, list[Any]] = {name: [] for name in SHARD_SCHEMA.names}
+    for row in rows:
+        for name, value in vars(row).items():
+            columns[name].append(list(value) if name == "codes" else value)
+    table = pa.Table.from_pydict(columns, schema=SHARD_SCHEMA)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, **_PARQUET_OPTIONS)
+    content = sink.getvalue().to_pybytes()
+    write_bytes(path, content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def read_rows(path: Path, sha256: str | None = None) -> list[TokenRow]:
+    """Read a shard back; the arrays are views of its columns.
+
+    Args:
+        path (`Path`):
+            A file of `write_rows`.
+        sha256 (`str`, *optional*):
+            What the manifest says its bytes hash to.
+
+    Raises:
+        ValueError: If the file is missing, damaged or not of this format.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise ValueError(f"Shard {path} cannot be read ({error}). Prepare it again.") from error
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise ValueError(
+            f"Shard {path} is damaged: its sha256 is not the manifest's {sha256}. "
+            "Delete it with its file in .progress/ and prepare it again."
+        )
+    try:
+        table = pq.read_table(pa.BufferReader(content)).cast(SHARD_SCHEMA).combine_chunks()
+    except (pa.ArrowInvalid, OSError, ValueError) as error:
+        raise ValueError(f"Shard {path} is damaged or no token shard ({error}). Prepare it again.") from error
+    lists = {name: table[name].combine_chunks() for name in SHARD_SCHEMA.names[5:]}
+    plain = {name: table[name].to_pylist() for name in SHARD_SCHEMA.names[:5]}
+    rows = []
+    for index in range(table.num_rows):
+        arrays = {
+            name: _codes_at(column, index) if name == "codes" else column[index].values.to_numpy()
+            for name, column in lists.items()
+        }
+        rows.append(TokenRow(**{name: values[index] for name, values in plain.items()}, **arrays))
+    return rows
+
+
+def _codes_at(column: pa.ListArray, index: int) -> np.ndarray:
+    codebooks = column[index].values  # a list of K lists of T codes
+    return codebooks.flatten().to_numpy().reshape(len(codebooks), -1)  # (K, T)
+
+
+def assign_split(group: str, validation_share: float) -> str:
+    """Put a whole group (track, artist or album) on one side, by the hash of its name alone."""
+    digest = hashlib.sha256(f"split {group}".encode()).digest()
+    return "validation" if int.from_bytes(digest[:8], "big") / 2**64 < validation_share else "train"
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file so that it is either whole or absent, also after a power cut."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically, with sorted keys."""
+    write_bytes(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
+
+
+@dataclass
+class Manifest:
+    """What a folder of shards says about itself.
+
+    Attributes:
+        token_fingerprint (`str`): Identity of everything that made the tokens (see `fingerprint_accompgen`).
+        settings (`dict`): Recipe and sizes: blocks, noise, level, bandwidth, `num_clusters`, `codebook_size`, ...
+        shards (`list` of `dict`): `file`, `sha256`, `num_rows` per shard, in order.
+        splits (`dict`): Rows per split.
+        num_tracks (`int`): Tracks asked for.
+        failed_tracks (`list` of `str`): Those that gave no tokens.
+        duration_s (`float`): Seconds of audio in all rows.
+        format_version (`int`): Of this layout.
+    """
+
+    token_fingerprint: str
+    settings: dict[str, Any]
+    shards: list[dict[str, Any]]
+    splits: dict[str, int]
+    num_tracks: int
+    failed_tracks: list[str]
+    duration_s: float
+    format_version: int = FORMAT_VERSION
+
+    def save(self, folder: Path) -> None:
+        write_json(Path(folder) / MANIFEST_NAME, asdict(self))
+
+    @classmethod
+    def load(cls, folder: Path) -> "Manifest":
+        """Read a folder's manifest.
+
+        Raises:
+            ValueError: If there is none (the preparation is not finished) or it is of another version.
+        """
+        path = Path(folder) / MANIFEST_NAME
+        if not path.is_file():
+            raise ValueError(
+                f"`data` must be a folder of token shards, but {path} does not exist. Was every `--shard i/n` of "
+                "examples/prepare_dataset.py run to its end?"
+            )
+        fields = json.loads(path.read_text("utf-8"))
+        if fields.get("format_version") != FORMAT_VERSION:
+            raise ValueError(
+                f"{path} has `format_version` {fields.get('format_version')}, this code reads {FORMAT_VERSION}. "
+                "Prepare the data again."
+            )
+        return cls(**fields)
