@@ -1,10 +1,12 @@
 """Metadata, dependencies and package data of accompgen_hf; tool settings stand in pyproject.toml."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).resolve().parent
+VERSION = re.search(r'^__version__ = "([^"]+)"', (ROOT / "src/accompgen_hf/__init__.py").read_text("utf-8"), re.M)[1]
 
 # What a singer needs: generate, mix, draw.
 INSTALL_REQUIRES = [
@@ -43,7 +45,7 @@ EXTRAS["dev"] = [
 
 setup(
     name="accompgen_hf",
-    version="0.1.0.dev0",
+    version=VERSION,
     description="Vocals in, band out: a three-stage accompaniment generator for Hugging Face Transformers",
     long_description=(ROOT / "README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",

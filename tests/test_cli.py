@@ -1,0 +1,324 @@
+"""The command line and its result folders, around a stub in the pipeline's place: its contract, not its music."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from accompgen_hf import cli
+from accompgen_hf.picture import draw_picture
+from accompgen_hf.results import make_new_folder, read_settings, result_name
+
+
+class StubPipeline:
+    """Answers as the pipeline does: audio and mix at the asked rate, as long as the vocals, from the seed alone."""
+
+    def __init__(self):
+        self.model = SimpleNamespace(
+            config=SimpleNamespace(placeholder=False, token_fingerprint="f1"),
+            parameters=lambda: [torch.empty(10)],
+        )
+        self.device = torch.device("cpu")
+        self.calls = []
+        self.failure = None
+
+    def __call__(self, vocals, *, seed, show_progress, output_sampling_rate=None, **options):
+        self.calls.append({"seed": seed, "vocals": vocals, "output_sampling_rate": output_sampling_rate, **options})
+        if self.failure is not None:
+            raise self.failure
+        rate = vocals["sampling_rate"] if output_sampling_rate == "input" else output_sampling_rate or 24_000
+        num_samples = round(vocals["array"].shape[-1] * rate / vocals["sampling_rate"])
+        audio = np.random.default_rng(seed).uniform(-0.1, 0.1, num_samples).astype(np.float32)
+        mix = np.stack([audio] * vocals["array"].shape[0])
+        return {"audio": audio, "mix": mix, "sampling_rate": rate, "seed": seed}
+
+
+@pytest.fixture
+def stub(monkeypatch):
+    pipe = StubPipeline()
+    monkeypatch.setattr(cli, "load_pipeline", lambda model, device: pipe)
+    # The real picture takes a second; one test draws it.
+    monkeypatch.setattr("accompgen_hf.results.draw_picture", lambda path, *_args, **_kwargs: path.touch())
+    return pipe
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write_vocals(path: Path, sampling_rate: int = 22_050, duration_s: float = 0.5, channels: int = 1) -> Path:
+    num_samples = round(duration_s * sampling_rate)
+    tone = 0.3 * np.sin(2 * np.pi * 220 * np.arange(num_samples) / sampling_rate)
+    soundfile.write(path, np.stack([tone] * channels, axis=1), sampling_rate)
+    return path
+
+
+def test_a_result_is_24_bit_at_the_vocals_rate_and_length(stub, here, capsys):
+    write_vocals(here / "take.wav", sampling_rate=22_051, channels=2)
+    assert cli.main(["generate", "take.wav", "--seed", "7"]) == 0
+    folder = Path("accompgen_out/take-seed7")
+    assert capsys.readouterr().out.split() == [str(folder)]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "accompaniment.wav",
+        "mix.wav",
+        "picture.png",
+        "settings.json",
+    ]
+    for name, channels in (("accompaniment.wav", 1), ("mix.wav", 2)):
+        info = soundfile.info(folder / name)
+        assert (info.subtype, info.samplerate, info.frames) == ("PCM_24", 22_051, round(0.5 * 22_051))
+        assert info.channels == channels
+    assert [path.name for path in Path("accompgen_out").iterdir()] == [folder.name]
+
+
+def test_a_second_run_never_overwrites(stub, here):
+    write_vocals(here / "take.wav")
+    for _ in range(3):
+        assert cli.main(["generate", "take.wav", "--seed", "7"]) == 0
+    names = sorted(path.name for path in Path("accompgen_out").iterdir())
+    assert names == ["take-seed7", "take-seed7-2", "take-seed7-3"]
+
+
+def test_without_a_seed_a_new_one_is_drawn_and_printed(stub, here, capsys):
+    write_vocals(here / "take.wav")
+    state = torch.get_rng_state()
+    assert cli.main(["generate", "take.wav"]) == 0
+    assert f"seed {stub.calls[0]['seed']} (new)" in capsys.readouterr().err
+    assert cli.main(["generate", "take.wav"]) == 0
+    assert stub.calls[0]["seed"] != stub.calls[1]["seed"]
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_settings_of_a_result_make_the_same_again(stub, here, capsys):
+    write_vocals(here / "take.wav")
+    call = ["generate", "take.wav", "--seed", "7", "--guidance-scale", "0", "--top-k", "5", "--preview"]
+    assert cli.main(call) == 0
+    assert cli.main(["generate", "--settings", "accompgen_out/take-seed7/settings.json", "-o", "again"]) == 0
+    first, second = stub.calls
+    assert first.pop("vocals")["array"].tolist() == second.pop("vocals")["array"].tolist()
+    assert first == second
+    assert first == {"seed": 7, "output_sampling_rate": "input", "guidance_scale": 0, "top_k": 5, "preview": True}
+    for name in ("mix.wav", "accompaniment.wav"):
+        assert Path("again/take-seed7", name).read_bytes() == Path("accompgen_out/take-seed7", name).read_bytes()
+    assert "bit for bit" in capsys.readouterr().err
+
+
+def test_options_stand_over_settings(stub, here, capsys):
+    write_vocals(here / "take.wav")
+    assert cli.main(["generate", "take.wav", "--seed", "7", "--top-k", "5", "--preview"]) == 0
+    settings = "accompgen_out/take-seed7/settings.json"
+    assert cli.main(["generate", "--settings", settings, "--seed", "8", "--no-preview"]) == 0
+    assert (stub.calls[1]["seed"], stub.calls[1]["top_k"], stub.calls[1]["preview"]) == (8, 5, False)
+    assert "differs from the recorded" in capsys.readouterr().err
+
+
+def test_a_variation_is_repeated_by_its_own_settings(stub, here):
+    write_vocals(here / "take.wav")
+    assert cli.main(["generate", "take.wav", "--seed", "7", "--variations", "2"]) == 0
+    assert [call["seed"] for call in stub.calls] == [7, 8]
+    settings = read_settings("accompgen_out/take-seed8/settings.json")
+    assert settings["seed"] == 8
+    assert settings["made_with"]["token_fingerprint"] == "f1"
+
+
+def test_several_recordings_use_seeds_of_their_own(stub, here):
+    for name in ("a.wav", "b.wav"):
+        write_vocals(here / name)
+    assert cli.main(["generate", "a.wav", "b.wav", "--seed", "7", "--variations", "2"]) == 0
+    names = sorted(path.name for path in Path("accompgen_out").iterdir())
+    assert names == ["a-seed7", "a-seed8", "b-seed10", "b-seed9"]
+
+
+def test_a_hand_written_settings_file_sets_single_stages(stub, here):
+    write_vocals(here / "take.wav")
+    Path("mine.json").write_text('{"semantic_kwargs": {"temperature": 1.1}, "seed": null}')
+    assert cli.main(["generate", "take.wav", "--settings", "mine.json", "--sampling-rate", "48000"]) == 0
+    assert stub.calls[0]["semantic_kwargs"] == {"temperature": 1.1}
+    assert stub.calls[0]["output_sampling_rate"] == 48_000
+
+
+def test_the_demo_takes_the_shipped_singing(stub, here, capsys, monkeypatch):
+    monkeypatch.setattr("accompgen_hf.results.draw_picture", draw_picture)
+    assert cli.main(["demo", "--seed", "1"]) == 0
+    assert capsys.readouterr().out.strip() == str(Path("accompgen_out/vocadito_10-seed1"))
+    assert stub.calls[0]["vocals"]["sampling_rate"] == 44_100
+    info = soundfile.info("accompgen_out/vocadito_10-seed1/mix.wav")
+    assert info.frames == soundfile.info(cli.SHIPPED_VOCALS).frames
+    assert Path("accompgen_out/vocadito_10-seed1/picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_one_broken_recording_does_not_stop_the_others(stub, here, capsys):
+    (here / "broken.wav").write_bytes(b"not audio at all")
+    write_vocals(here / "take.wav")
+    assert cli.main(["generate", "broken.wav", "take.wav", "--seed", "7"]) == 1
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    assert "broken.wav: " in captured.err
+    assert "1 of 2 recordings failed" in captured.err
+    assert captured.out.strip() == str(Path("accompgen_out/take-seed8"))
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["generate"], "name at least one recording"),
+        (["generate", "missing.wav"], "there is no file 'missing.wav'"),
+        (["generate", "take.wav", "--settings", "missing.json"], "cannot be read as JSON"),
+        (["generate", "take.wav", "--device", "tpu"], "must be auto or one of cpu"),
+        (["generate", "take.wav", "--sampling-rate", "3"], "between 4000 and 768000 Hz, got 3"),
+    ],
+)
+def test_a_wrong_call_exits_with_2_and_one_sentence(stub, here, capsys, argv, message):
+    write_vocals(here / "take.wav")
+    assert cli.main(argv) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+    assert not stub.calls
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--seed", "-1"], "must be a whole number of at least 0, got '-1'"),
+        (["--variations", "0"], "must be a whole number of at least 1, got '0'"),
+        (["--top-p", "1.5"], "must be a number of at least 0 and at most 1, got '1.5'"),
+        (["--temperature", "inf"], "must be a number of at least 0, got 'inf'"),
+        (["--guidance-scale", "nan"], "must be a number of at least 0, got 'nan'"),
+    ],
+)
+def test_an_option_out_of_range_exits_with_2(here, capsys, option, message):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["generate", "take.wav", *option])
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        (ValueError("`top_k` must be at least 1, got 0."), "error: take.wav: `top_k` must be at least 1, got 0."),
+        (RuntimeError("CUDA out of memory"), "try `--preview`, a shorter recording or `--device cpu`"),
+        (KeyError("stage"), "KeyError: 'stage' (`--debug` shows where)"),
+    ],
+)
+def test_a_failure_while_working_exits_with_1_and_leaves_nothing(stub, here, capsys, failure, message):
+    write_vocals(here / "take.wav")
+    stub.failure = failure
+    assert cli.main(["generate", "take.wav"]) == 1
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+    assert not Path("accompgen_out").exists()
+    cli.main(["generate", "take.wav", "--debug"])
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_failure_while_writing_leaves_no_half_result(stub, here, monkeypatch):
+    def fail(*_args, **_kwargs):
+        raise OSError("No space left on device")
+
+    write_vocals(here / "take.wav")
+    monkeypatch.setattr("accompgen_hf.results.draw_picture", fail)
+    assert cli.main(["generate", "take.wav"]) == 1
+    assert list(Path("accompgen_out").iterdir()) == []
+
+
+def test_a_model_that_cannot_be_loaded_is_one_sentence(here, capsys, monkeypatch):
+    def fail(model, device):
+        raise OSError(f"{model} is not a model")
+
+    write_vocals(here / "take.wav")
+    monkeypatch.setattr(cli, "load_pipeline", fail)
+    assert cli.main(["generate", "take.wav", "--model", "nobody/nothing"]) == 1
+    assert "error: nobody/nothing is not a model" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_no_traceback(stub, here, capsys):
+    write_vocals(here / "take.wav")
+    stub.failure = KeyboardInterrupt()
+    assert cli.main(["generate", "take.wav"]) == 1
+    assert "stopped" in capsys.readouterr().err
+
+
+def test_a_placeholder_model_says_so(stub, here, capsys):
+    write_vocals(here / "take.wav")
+    for placeholder in (False, True):
+        stub.model.config.placeholder = placeholder
+        assert cli.main(["generate", "take.wav"]) == 0
+        assert ("placeholder model" in capsys.readouterr().err) is placeholder
+
+
+def test_long_work_is_announced_with_its_time_and_the_preview(stub, here, capsys, monkeypatch):
+    clock = iter(np.cumsum([0, 1.0, 0, 3.0, 0, 0]))  # 1 s for 0.1 s of music, 3 s for 0.5 s: 5 s per second, 0.5 + x
+    monkeypatch.setattr(cli, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
+    write_vocals(here / "take.wav", duration_s=20.0)
+    assert cli.main(["generate", "take.wav", "--seed", "7"]) == 0
+    assert "about 101 s; a first impression with `--preview`" in capsys.readouterr().err
+    trial_lengths = [call["vocals"]["array"].shape for call in stub.calls]
+    assert trial_lengths == [(1, 2205), (1, 11025), (1, 441_000)]
+
+
+def test_short_work_needs_no_trial(stub, here, capsys):
+    write_vocals(here / "take.wav", duration_s=2.0)
+    assert cli.main(["generate", "take.wav"]) == 0
+    assert len(stub.calls) == 1
+    assert "this will take" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "must hold one JSON object, got list"),
+        ("{", "cannot be read as JSON"),
+        ('{"tempo": 90}', "unknown key 'tempo', allowed are vocals, model"),
+        ('{"seed": 1.5}', "'seed' must be int, got 1.5"),
+        ('{"seed": true}', "'seed' must be int, got True"),
+        ('{"preview": 1}', "'preview' must be bool, got 1"),
+        ('{"temperature": NaN}', "'temperature' must be int or float, got nan"),
+    ],
+)
+def test_a_wrong_settings_file_names_key_and_cure(tmp_path, text, message):
+    path = tmp_path / "settings.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message.replace("[", r"\[")):
+        read_settings(path)
+
+
+@pytest.mark.parametrize(
+    ("vocals", "name"),
+    [
+        ("My Song (take 2).wav", "My Song (take 2)-seed3"),
+        ("/somewhere/Über den Wolken.flac", "Über den Wolken-seed3"),
+        ('a:b*c?"<>|\n.wav', "a_b_c______-seed3"),
+        ("...wav", "vocals-seed3"),
+        ("é" * 200 + ".wav", "é" * 60 + "-seed3"),
+    ],
+)
+def test_a_folder_name_is_one_that_every_file_system_takes(vocals, name):
+    assert result_name(vocals, 3) == name
+
+
+def test_two_processes_never_share_a_folder(tmp_path):
+    (tmp_path / "a").mkdir()
+    assert make_new_folder(tmp_path, "a").name == "a-2"
+    assert make_new_folder(tmp_path, "a").name == "a-3"
+
+
+def test_the_devices_are_tried_in_order(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert cli.choose_device("auto") == "mps"
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert cli.choose_device("auto") == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert cli.choose_device("auto") == "cuda"
+    assert cli.choose_device("cuda:0") == "cuda:0"
+    with pytest.raises(cli.UsageError, match="must be auto or one of cpu, cuda, cuda:0 on this machine, got 'cuda:1'"):
+        cli.choose_device("cuda:1")
