@@ -1,0 +1,123 @@
+"""Spectral loss of the codec, and what is measured on held-out songs: log-mel error and use of the codebooks.
+
+Letters: B batch, M mel bands, F spectrogram frames, K codebooks, T EnCodec frames.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import EncodecModel
+from transformers.audio_utils import mel_filter_bank
+
+# Magnitudes are divided by the window's sum: a full-scale sine is 0.5, and this floor lies 94 dB below it.
+MEL_FLOOR = 1e-5
+
+
+class MelSpectrogram(nn.Module):
+    """Mel magnitudes of a waveform, on the scale where a full-scale sine is 0.5 whatever the window."""
+
+    def __init__(self, sampling_rate: int, window_size: int, num_mel_bands: int, hop_size: int | None = None):
+        super().__init__()
+        self.window_size = window_size
+        self.hop_size = window_size // 4 if hop_size is None else hop_size
+        window = torch.hann_window(window_size)
+        filters = mel_filter_bank(
+            num_frequency_bins=window_size // 2 + 1,
+            num_mel_filters=num_mel_bands,
+            min_frequency=0.0,
+            max_frequency=sampling_rate / 2,
+            sampling_rate=sampling_rate,
+            mel_scale="htk",
+        )
+        filters = torch.from_numpy(filters).float()  # (num_bins, M)
+        # Low bands can be narrower than a bin and stay empty: they would be constant and flatter the error.
+        filters = filters[:, filters.sum(0) > 0]
+        self.register_buffer("window", window / window.sum(), persistent=False)
+        self.register_buffer("filters", filters, persistent=False)
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        """Return `(batch_size, num_frames, num_mel_bands)` for `waveform` of shape `(batch_size, num_samples)`."""
+        spectrum = torch.stft(
+            waveform, self.window_size, self.hop_size, window=self.window, center=True, return_complex=True
+        )
+        # The small constant keeps the gradient of the magnitude finite in digital silence.
+        magnitude = (spectrum.real.square() + spectrum.imag.square() + 1e-14).sqrt()
+        return magnitude.transpose(1, 2) @ self.filters  # (B, bins, F) -> (B, F, M)
+
+
+class SpectralLoss(nn.Module):
+    """L1 distance of log10-mel spectrograms, plus their relative linear distance, averaged over window sizes."""
+
+    def __init__(self, sampling_rate: int, scales: Sequence[tuple[int, int]], linear_weight: float = 0.5):
+        super().__init__()
+        self.spectrograms = nn.ModuleList(MelSpectrogram(sampling_rate, *scale) for scale in scales)
+        self.linear_weight = linear_weight
+
+    def forward(self, decoded: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Return the scalar loss of two waveforms of shape `(batch_size, num_samples)`."""
+        loss = decoded.new_zeros(())
+        for spectrogram in self.spectrograms:
+            decoded_mel, target_mel = spectrogram(decoded), spectrogram(target)
+            loss = loss + (log_mel(decoded_mel) - log_mel(target_mel)).abs().mean()
+            linear = (decoded_mel - target_mel).abs().mean() / (target_mel.mean() + 1e-3)
+            loss = loss + self.linear_weight * linear
+        return loss / len(self.spectrograms)
+
+
+def log_mel(mel: torch.Tensor) -> torch.Tensor:
+    """Return log10 of mel magnitudes above `MEL_FLOOR`."""
+    return mel.clamp(min=MEL_FLOOR).log10()
+
+
+@torch.no_grad()
+def evaluate_codec(model: EncodecModel, waveforms: Iterable[np.ndarray]) -> dict:
+    """Measure the codec as an oracle: what encoding and decoding real waveforms loses.
+
+    Args:
+        model (`EncodecModel`): Its highest bandwidth is measured, and the preview from half of its codebooks.
+        waveforms (`Iterable[np.ndarray]`): Mono recordings at the model's sampling rate, held out from training.
+
+    Returns:
+        `dict` with `log_mel_error` and `preview_log_mel_error` (mean absolute difference of log10-mel magnitudes,
+        80 bands, 1024-sample window), `mean_spectrum_error` (the same for a decoder that always answers with these
+        recordings' mean spectrum), `perplexity` and `usage` (one per codebook: exp of the entropy of its codes;
+        share of its codes that occur).
+
+    Raises:
+        ValueError: If there is no waveform.
+    """
+    was_training = model.training
+    model.eval()
+    spectrogram = MelSpectrogram(model.config.sampling_rate, 1024, 80, hop_size=256)
+    targets, errors, preview_errors, all_codes = [], [], [], []
+    for waveform in waveforms:
+        waveform = torch.as_tensor(waveform, dtype=torch.float32)[None, None]  # (1, 1, num_samples)
+        codes = model.encode(waveform, bandwidth=model.config.target_bandwidths[-1]).audio_codes  # (1, 1, K, T)
+        target = log_mel(spectrogram(waveform[:, 0]))
+        for kept, collected in ((codes.shape[2], errors), (codes.shape[2] // 2, preview_errors)):
+            decoded = model.decode(codes[:, :, :kept], [None]).audio_values[:, 0, : waveform.shape[-1]]
+            collected.append((log_mel(spectrogram(decoded)) - target).abs().mean().item())
+        targets.append(target[0])
+        all_codes.append(codes[0, 0])
+    model.train(was_training)
+    if not targets:
+        raise ValueError("`waveforms` must hold at least one recording, got none.")
+    frames = torch.cat(targets)  # (F, M)
+    counts = [
+        torch.bincount(row, minlength=model.config.codebook_size).double() for row in torch.cat(all_codes, dim=1)
+    ]
+    return {
+        "log_mel_error": float(np.mean(errors)),
+        "preview_log_mel_error": float(np.mean(preview_errors)),
+        "mean_spectrum_error": (frames - frames.mean(dim=0)).abs().mean().item(),
+        "perplexity": [perplexity(row) for row in counts],
+        "usage": [(row > 0).double().mean().item() for row in counts],
+    }
+
+
+def perplexity(counts: torch.Tensor) -> float:
+    """Return exp of the entropy of a distribution given by counts: the number of codes in effective use."""
+    probabilities = counts / counts.sum()
+    return torch.special.entr(probabilities).sum().exp().item()

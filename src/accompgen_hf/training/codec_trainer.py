@@ -1,0 +1,290 @@
+"""One update of the codec's training, its clips and its checkpoints.
+
+Two phases: first without quantizer, then codebooks are set by k-means on the encoder's outputs and follow them by EMA
+(a quantized start from noise collapses onto a few codes). Small batches and many updates learn fastest per minute on
+a CPU. Everything random is derived from (seed, step): a resumed run equals an unbroken one.
+
+Letters: B batch, D codebook dimension, T EnCodec frames, N samples.
+"""
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from tqdm.auto import tqdm
+from transformers import EncodecConfig, EncodecModel
+from transformers.models.encodec.modeling_encodec import EncodecConv1d, EncodecConvTranspose1d
+
+from accompgen_hf.data.songs import HELD_OUT_SEED, generate_song
+from accompgen_hf.training.codec_evaluation import SpectralLoss
+from accompgen_hf.training.codec_quantizer import QuantizerOutput, fit_codebooks, quantize_and_update
+
+WaveformSource = Callable[[int], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass
+class CodecTrainingArguments:
+    """Recipe of a codec.
+
+    Args:
+        output_dir (`str`): Receives checkpoints, `metrics.jsonl`, `learning_curve.png` and the codec in `final/`.
+        songs_dir (`str`): Keeps the training waveforms, one file per song; existing files are used as they are.
+        num_songs (`int`): Songs with the seeds `first_song_seed`, `first_song_seed + 1`, ...
+        num_steps (`int`): Updates in all; `num_continuous_steps` of them come before the quantizer.
+        clip_num_frames (`int`): Length of a training clip in EnCodec frames.
+        source_shares (`tuple[float, ...]`): Shares of instrumentals, mixes and vocals among the clips.
+        gain_range_db (`tuple[float, float]`): Random gain of a clip, uniform.
+        depth_shares (`tuple[float, ...]`): Share of clips decoded from the codebooks of each bandwidth.
+        mel_scales (`tuple[tuple[int, int], ...]`): Window sizes (samples) and mel bands of the spectral loss.
+    """
+
+    output_dir: str
+    songs_dir: str
+    seed: int = 0
+    num_songs: int = 400
+    first_song_seed: int = 0
+    num_steps: int = 20_000
+    num_continuous_steps: int = 2_000
+    batch_size: int = 4
+    clip_num_frames: int = 40
+    source_shares: tuple[float, ...] = (0.7, 0.15, 0.15)
+    gain_range_db: tuple[float, float] = (-6.0, 3.0)
+    learning_rate: float = 1e-3
+    warmup_steps: int = 200
+    final_learning_rate_share: float = 0.02
+    max_grad_norm: float = 1.0
+    waveform_weight: float = 1.0
+    commitment_weight: float = 0.25
+    linear_weight: float = 0.5
+    ema_decay: float = 0.99
+    dead_share: float = 0.2
+    num_codebook_fit_batches: int = 160
+    depth_shares: tuple[float, ...] = (0.1, 0.3, 0.6)
+    mel_scales: tuple[tuple[int, int], ...] = ((2048, 128), (1024, 80), (512, 64), (256, 32))
+    checkpoint_steps: int = 1_000
+    log_steps: int = 50
+    model: dict = field(default_factory=dict)
+
+
+def build_codec_config(**overrides) -> EncodecConfig:
+    """Return the small codec's config: 24 kHz, 75 Hz, 8 codebooks x 1024, about 1.7 M numbers, causal.
+
+    Strides of 4 early on keep the layers at full rate few: half the time per update of EnCodec's own 8, 5, 4, 2.
+    """
+    settings = {
+        "target_bandwidths": [1.5, 3.0, 6.0],
+        "num_filters": 8,
+        "hidden_size": 64,
+        "upsampling_ratios": [5, 4, 4, 4],
+        "num_lstm_layers": 1,
+    }
+    return EncodecConfig(**{**settings, **overrides})
+
+
+def synthesize_song(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return vocals and instrumental of a procedural song, 24 kHz."""
+    song = generate_song(seed, sampling_rate=24_000)
+    return song.vocals, song.instrumental
+
+
+def prepare_songs(songs_dir: str, seeds: Sequence[int], waveforms: WaveformSource) -> list[np.ndarray]:
+    """Synthesize what `songs_dir` lacks and map all songs into memory.
+
+    Returns:
+        `list[np.ndarray]`: int16, `(2, num_samples)` each: vocals, instrumental.
+
+    Raises:
+        ValueError: If a seed is held out for evaluation.
+    """
+    if max(seeds) >= HELD_OUT_SEED:
+        raise ValueError(f"`seeds` must be below {HELD_OUT_SEED}: {max(seeds)} is held out for evaluation.")
+    folder = Path(songs_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in tqdm(seeds, desc="songs", disable=all((folder / f"{seed}.npy").exists() for seed in seeds)):
+        path = folder / f"{seed}.npy"
+        if path.exists():
+            continue
+        song = np.stack(waveforms(seed))
+        staged = folder / f"{seed}.{os.getpid()}.tmp.npy"
+        np.save(staged, np.round(song.clip(-1, 1) * 32767).astype(np.int16))
+        os.replace(staged, path)
+    return [np.load(folder / f"{seed}.npy", mmap_mode="r") for seed in seeds]
+
+
+def draw_clips(songs: Sequence[np.ndarray], arguments: CodecTrainingArguments, step: int, hop_length: int):
+    """Return the clips of a step, float32 `(batch_size, 1, num_samples)`: a function of (seed, step) alone."""
+    generator = np.random.default_rng((arguments.seed, step))
+    num_samples = arguments.clip_num_frames * hop_length
+    clips = np.empty((arguments.batch_size, 1, num_samples), dtype=np.float32)
+    for clip in clips:
+        song = songs[generator.integers(len(songs))]
+        start = generator.integers(song.shape[1] - num_samples + 1)
+        vocals, instrumental = song[:, start : start + num_samples].astype(np.float32) / 32767
+        kind = generator.choice(3, p=arguments.source_shares)
+        clip[0] = (instrumental, vocals + instrumental, vocals)[kind]
+        clip *= 10 ** (generator.uniform(*arguments.gain_range_db) / 20)
+    return torch.from_numpy(clips)
+
+
+@torch.no_grad()
+def initialize_from_data(model: EncodecModel, clips: torch.Tensor) -> None:
+    """Scale and shift every convolution once so that its outputs on `clips` are centred with unit variance.
+
+    Weight normalisation's own data-dependent start (Salimans and Kingma, 2016). From the default initialization each
+    stride shrinks what changes over time to a third, the decoder hardly sees its input, and the first thousands of
+    updates only fit the mean spectrum.
+    """
+
+    def normalize(module, inputs, output):
+        mean = output.mean(dim=(0, 2))  # (B, C, T) -> (C,)
+        scale = 1 / (output - mean[:, None]).std().clamp(min=1e-6)
+        module.conv.parametrizations.weight.original0.mul_(scale)
+        module.conv.bias.sub_(mean).mul_(scale)
+        return (output - mean[:, None]) * scale
+
+    convolutions = [
+        module for module in model.modules() if isinstance(module, (EncodecConv1d, EncodecConvTranspose1d))
+    ]
+    hooks = [module.register_forward_hook(normalize) for module in convolutions]
+    decoded = model.decoder(model.encoder(clips))
+    for hook in hooks:
+        hook.remove()
+    # The last convolution speaks at the clips' level.
+    last = model.decoder.layers[-1].conv
+    gain = clips.std() / decoded.std()
+    last.parametrizations.weight.original0.mul_(gain)
+    last.bias.mul_(gain)
+
+
+class CodecTrainer:
+    """A codec, its optimizer and the place in the run; one `step()` is one update."""
+
+    def __init__(self, arguments: CodecTrainingArguments, songs: Sequence[np.ndarray]):
+        self.arguments, self.songs, self.completed_steps = arguments, songs, 0
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(arguments.seed)
+            self.model = EncodecModel(build_codec_config(**arguments.model))
+        config = self.model.config
+        self.model.train()
+        initialize_from_data(self.model, draw_clips(songs, arguments, 0, config.hop_length))
+        self.loss = SpectralLoss(config.sampling_rate, arguments.mel_scales, arguments.linear_weight)
+        self.optimizer = torch.optim.Adam(
+            self.model.parameters(), lr=arguments.learning_rate, betas=(0.8, 0.99), fused=True
+        )
+        # Codebooks per bandwidth, e.g. 2, 4, 8: what quantizer dropout chooses from.
+        self.depths = [
+            self.model.quantizer.get_num_quantizers_for_bandwidth(bandwidth) for bandwidth in config.target_bandwidths
+        ]
+
+    def learning_rate(self) -> float:
+        """Return the rate of the coming step: linear warm-up, then a cosine down to a small share."""
+        arguments = self.arguments
+        warmup = min(1.0, (self.completed_steps + 1) / arguments.warmup_steps)
+        progress = self.completed_steps / arguments.num_steps
+        floor = arguments.final_learning_rate_share
+        return arguments.learning_rate * warmup * (floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2)
+
+    def step(self) -> dict:
+        """Make one update and return its numbers."""
+        arguments, step = self.arguments, self.completed_steps
+        clips = draw_clips(self.songs, arguments, step, self.model.config.hop_length)  # (B, 1, N)
+        if step == arguments.num_continuous_steps:
+            self._fit_codebooks()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate()
+        hidden_states = self.model.encoder(clips)  # (B, 1, N) -> (B, D, T)
+        quantized = self._quantize(hidden_states) if step >= arguments.num_continuous_steps else None
+        decoded = self.model.decoder(hidden_states if quantized is None else quantized.embeddings)  # (B, 1, N)
+        spectral_loss = self.loss(decoded[:, 0], clips[:, 0])
+        waveform_loss = (decoded - clips).abs().mean()
+        loss = spectral_loss + arguments.waveform_weight * waveform_loss
+        numbers = {"spectral_loss": spectral_loss.item(), "waveform_loss": waveform_loss.item()}
+        if quantized is not None:
+            loss = loss + arguments.commitment_weight * quantized.commitment_loss
+            numbers["commitment_loss"] = quantized.commitment_loss.item()
+            numbers["num_restarted"] = quantized.num_restarted
+        self.optimizer.zero_grad()
+        loss.backward()
+        numbers["grad_norm"] = torch.nn.utils.clip_grad_norm_(
+            self.model.parameters(), arguments.max_grad_norm, error_if_nonfinite=True
+        ).item()
+        self.optimizer.step()
+        self.completed_steps += 1
+        return numbers
+
+    def _generator(self) -> torch.Generator:
+        # SeedSequence mixes the pair: plain sums would repeat streams between seeds.
+        seed = np.random.SeedSequence((self.arguments.seed, self.completed_steps, 1)).generate_state(1, np.uint64)[0]
+        return torch.Generator().manual_seed(int(seed) % 2**63)
+
+    def _quantize(self, hidden_states: torch.Tensor) -> QuantizerOutput:
+        generator = self._generator()
+        shares = torch.tensor(self.arguments.depth_shares)
+        choice = torch.multinomial(shares, hidden_states.shape[0], replacement=True, generator=generator)
+        return quantize_and_update(
+            self.model.quantizer,
+            hidden_states,
+            torch.tensor(self.depths)[choice],
+            generator,
+            self.arguments.ema_decay,
+            self.arguments.dead_share,
+        )
+
+    @torch.no_grad()
+    def _fit_codebooks(self) -> None:
+        """Start the codebooks by k-means on the outputs for the coming steps' clips."""
+        outputs = []
+        for ahead in range(self.arguments.num_codebook_fit_batches):
+            step = self.completed_steps + ahead
+            clips = draw_clips(self.songs, self.arguments, step, self.model.config.hop_length)
+            outputs.append(self.model.encoder(clips).transpose(1, 2).flatten(0, 1))  # (B, D, T) -> (B * T, D)
+        fit_codebooks(self.model.quantizer, torch.cat(outputs), self._generator())
+
+    def save(self) -> Path:
+        """Write `checkpoint-<step>` in one move and remove older ones."""
+        folder = Path(self.arguments.output_dir)
+        staged, final = folder / "checkpoint.tmp", folder / f"checkpoint-{self.completed_steps:07d}"
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.mkdir(parents=True)
+        save_file(
+            {name: value.contiguous() for name, value in self.model.state_dict().items()}, staged / "model.safetensors"
+        )
+        torch.save(self.optimizer.state_dict(), staged / "optimizer.pt")
+        state = {"completed_steps": self.completed_steps, "arguments": asdict(self.arguments)}
+        (staged / "state.json").write_text(json.dumps(state, indent=2), "utf-8")
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(staged, final)
+        for old in list_checkpoints(folder)[:-1]:
+            shutil.rmtree(old)
+        return final
+
+    def load(self, checkpoint: Path) -> None:
+        """Continue from a checkpoint of the same recipe.
+
+        Raises:
+            ValueError: If the checkpoint was written with other arguments.
+        """
+        state = json.loads((checkpoint / "state.json").read_text("utf-8"))
+        free = {"output_dir", "songs_dir", "checkpoint_steps", "log_steps"}
+        ours = json.loads(json.dumps(asdict(self.arguments)))
+        differing = sorted(name for name in ours if name not in free and ours[name] != state["arguments"].get(name))
+        if differing:
+            raise ValueError(
+                f"`arguments` must equal those of {checkpoint} to resume, but {', '.join(differing)} differ. "
+                "Choose another `output_dir` or the old values."
+            )
+        self.model.load_state_dict(load_file(checkpoint / "model.safetensors"))
+        self.optimizer.load_state_dict(torch.load(checkpoint / "optimizer.pt", weights_only=True))
+        self.completed_steps = state["completed_steps"]
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints in `folder`, oldest first."""
+    return sorted(folder.glob("checkpoint-*"))
