@@ -29,6 +29,7 @@ _OPTION_KEYS = (  # settings that go to the pipeline under their own names
     "top_k",
     "top_p",
     "preview",
+    "accompaniment_lufs_offset",
     "semantic_kwargs",
     "coarse_kwargs",
     "fine_kwargs",
@@ -107,6 +108,12 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--top-p", type=_number(float, 0, 1), metavar="P", help="choose among the likeliest codes that sum up to P")
     add("--preview", action=argparse.BooleanOptionalAction, help="coarse codes alone: faster, duller sound")
     add("--sampling-rate", type=_number(int, 1), metavar="HZ", help="of the files written (that of the vocals)")
+    add(
+        "--accompaniment-lufs-offset",
+        type=_number(float, -60, 60),
+        metavar="LU",
+        help="loudness of the band in the mix, minus that of the voice (-3)",
+    )
     add("--settings", metavar="FILE", help="settings.json of an earlier result: make the same again")
     add("--device", default="auto", help="auto, cuda, cuda:1, mps or cpu (auto: the first of these that is there)")
     add("--allow-truncated", action="store_true", default=None, help="use what is there of a file that ends early")

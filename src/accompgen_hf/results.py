@@ -29,6 +29,7 @@ SETTINGS_TYPES: dict[str, tuple[type, ...]] = {
     "temperature": (int, float),
     "top_k": (int,),
     "top_p": (int, float),
+    "accompaniment_lufs_offset": (int, float),
     "semantic_kwargs": (dict,),
     "coarse_kwargs": (dict,),
     "fine_kwargs": (dict,),
