@@ -33,8 +33,8 @@ def perform(annotation: SongAnnotation) -> list[BandNote]:
     style = STYLES[annotation.style]
     rng = random_stream(annotation.seed, _BAND)
     instruments = [str(rng.choice(layer.instruments)) for layer in style.layers]
-    # Most songs leave a player or two at home; bass and the first chord layer always come.
-    plays = [i < 2 or layer.role == "lead" or rng.random() < 0.7 for i, layer in enumerate(style.layers)]
+    # Most songs leave a player or two at home; bass and the first two others always come.
+    plays = [i < 3 or layer.role == "lead" or rng.random() < 0.7 for i, layer in enumerate(style.layers)]
     bar_s = annotation.meter * annotation.beat_s
     first_bar = max(0, int((annotation.start_s - 4.0) // bar_s))
     last_bar = int(np.ceil((annotation.start_s + annotation.duration_s) / bar_s))
@@ -116,7 +116,7 @@ def _play_bar(notes: list[BandNote], context: _BarContext, layer: Layer, index: 
         duration_s = length * context.beat_s / 4 * 0.95
         if layer.role == "bass":
             pitch = _bass_pitch(symbol, chord, context.chords[-1], layer.centre_pitch)
-            notes.append(BandNote(instrument, pitch, start_s, duration_s, 1.25 * level * velocity))
+            notes.append(BandNote(instrument, pitch, start_s, duration_s, 0.8 * level * velocity))
             continue
         voicing = voice_chord(chord, layer.centre_pitch)
         if layer.role in ("arpeggio", "lead"):
@@ -185,7 +185,7 @@ def _final_chord(
             pitches = voice_chord(chord, layer.centre_pitch)
             if layer.role == "bass":
                 pitches = [_bass_pitch("r", chord, chord, layer.centre_pitch)]
-            share = 1.2 if layer.role == "bass" else 0.55
+            share = 0.8 if layer.role == "bass" else 0.55
             notes.extend(BandNote(instrument, pitch, start_s, 1.8, share * level) for pitch in pitches)
 
 

@@ -50,25 +50,20 @@ _NUMERALS = {
     "v": (7, "min"),
 }
 # One entry per bar; two numerals joined by "," share a bar (in 3/4 the second takes the last beat).
-_PROGRESSIONS = {
+_PLAIN = {
     "major": (
         "I V vi IV",
         "I vi IV V",
-        "vi IV I V",
         "I IV I V7",
         "I iii IV V",
-        "IV I V vi",
         "I ii7 V7 I",
         "I I IV V,V7",
         "I V IV I,V",
-        "vi ii7 V7 I",
-        "I III7 IV iv",
-        "I bVII IV I",
         "I vi ii7 V7",
-        "Imaj7 vi7 ii7 V7",
-        "IVmaj7 V7 iii vi",
-        "I VI7 ii V7",
-        "I I7 IV iv",
+        "vi IV I V",
+        "IV I V I",
+        "I IV V I",
+        "I vi7 ii7 V7",
         "I V vi iii IV I IV V",
         "I I IV IV I I V7 I",
         "I V7 V7 I IV I V7 I",
@@ -77,18 +72,20 @@ _PROGRESSIONS = {
         "i bVI bIII bVII",
         "i bVII bVI V",
         "i iv V7 i",
-        "i iv bVII bIII",
+        "i iv i V7",
         "i bVI iv V7",
-        "i bIII bVII iv",
-        "i v bVI bVII",
+        "i v bVI i",
         "bVI bVII i i",
         "i iiø V7 i",
-        "i7 iv7 bVII bIII",
         "i i iv V,V7",
         "i bVII i V",
-        "i iv bVII bIII bVI iiø V7 i",
+        "i iv i V7 i bVI V7 i",
         "i V7 i bVII bIII bVII i,V7 i",
     ),
+}
+_BORROWED = {
+    "major": ("I III7 IV iv", "I bVII IV I", "I VI7 ii V7", "I I7 IV iv", "I II7 V7 I", "Imaj7 IVmaj7 I bVI,bVII"),
+    "minor": ("i7 iv7 bVII bIII", "i IV i V7", "i iv bVII bIII bVI iiø V7 i", "i bVI I7 iv", "i bIII bVII iv"),
 }
 _CADENCES = {"major": ("V7 I", "IV I", "V I"), "minor": ("V7 i", "iv i", "bVII i")}
 _VOICES = {  # lowest and highest comfortable pitch, formant scale
@@ -163,7 +160,7 @@ def compose_song(seed: int, *, whole_song: bool = False, duration_s: float = 10.
 
     beat_s = 60.0 / tempo_bpm
     form = _draw_form(rng, meter * beat_s)
-    bars, sung = _write_sections(rng, form, tonic, mode, meter, singer)
+    bars, sung = _write_sections(rng, form, tonic, mode, meter, meter * beat_s, singer)
     sections, bar = [], 0
     for name, num_bars in form:
         sections.append(Section(bar * meter * beat_s, (bar + num_bars) * meter * beat_s, name))
@@ -236,6 +233,12 @@ def _draw_form(rng: np.random.Generator, bar_s: float) -> list[tuple[str, int]]:
     return [(name, unit // 2 if name in ("intro", "outro") else unit) for name in names]
 
 
+def _halved(text: str) -> str:
+    """Two bars of a progression in one; bars that already share keep the chord they begin with."""
+    numerals = [bar.split(",")[0] for bar in text.split()]
+    return " ".join(f"{first},{second}" for first, second in zip(numerals[::2], numerals[1::2], strict=True))
+
+
 def _parse_bar(text: str, bar: int, tonic: int, meter: int) -> list[Chord]:
     """One bar of a progression as chords in beats."""
     numerals = text.split(",")
@@ -248,11 +251,21 @@ def _parse_bar(text: str, bar: int, tonic: int, meter: int) -> list[Chord]:
 
 
 def _write_sections(
-    rng: np.random.Generator, form: list[tuple[str, int]], tonic: int, mode: str, meter: int, singer: Singer
+    rng: np.random.Generator,
+    form: list[tuple[str, int]],
+    tonic: int,
+    mode: str,
+    meter: int,
+    bar_s: float,
+    singer: Singer,
 ) -> tuple[list[list[Chord]], list[tuple]]:
     """Chords of every bar and sung notes, in beats. A section that returns sings the same tune."""
-    pool = list(_PROGRESSIONS[mode])
-    rng.shuffle(pool)
+    pool = [str(text) for text in rng.permutation(_PLAIN[mode])]
+    for place in range(3):
+        if rng.random() < 0.2:
+            pool[place] = str(rng.choice(_BORROWED[mode]))
+    if meter == 4 and bar_s > 2.6:  # slow songs change chords twice a bar
+        pool = [_halved(text) for text in pool]
     progressions = {"verse": pool[0], "chorus": pool[1], "bridge": pool[2]}
     progressions["intro"] = progressions["break"] = progressions["outro"] = pool[0]
     cadence = str(rng.choice(_CADENCES[mode]))
@@ -336,13 +349,14 @@ def _choose_pitch(
     if is_final:
         weights[classes == (tonic if tonic in triad else chord.root)] = 1.0
     elif is_strong:
-        for pitch_class, weight in zip(triad, (1.0, 0.75, 0.35), strict=True):
+        for pitch_class, weight in zip(triad, (1.0, 0.8, 0.3), strict=True):
             weights[classes == pitch_class] = weight
     else:
         for pitch_class in chord_scale(tonic, mode, tuple((chord.root + i) % 12 for i in CHORD_INTERVALS[chord.quality])):
-            weights[classes == pitch_class] = 1.0 if pitch_class in triad else 0.7
-    step = np.abs(pitches - previous)
-    weights *= np.exp(-0.5 * ((pitches - target) / 3.5) ** 2 - 0.5 * (step / 3.5) ** 2) * np.where(step == 0, 0.5, 1.0)
+            weights[classes == pitch_class] = 1.0 if pitch_class in triad else 0.5
+    weights[classes == tonic] *= 1.8  # the ear finds the key by the note that is sung most
+    step, reach = np.abs(pitches - previous), 4.5 if is_strong else 3.0
+    weights *= np.exp(-0.5 * ((pitches - target) / 4.5) ** 2 - 0.5 * (step / reach) ** 2) * np.where(step == 0, 0.4, 1.0)
     weights = weights + 1e-12 * (weights.sum() <= 0)
     return int(pitches[np.searchsorted(np.cumsum(weights), rng.random() * weights.sum())])
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from accompgen_hf.data.songs_annotation import random_stream
+
 
 @dataclass(frozen=True)
 class Tone:
@@ -26,6 +28,7 @@ class Tone:
         partials (`tuple[tuple[float, float, float], ...]`): Ratio, amplitude and decay factor of single partials, in place
             of a harmonic series.
         tremolo_hz (`float`): Rate of a slow change of loudness, 0 for none.
+        strike (`float`): Noise of the hammer, pick or breath as the note begins.
     """
 
     slope: float = 1.0
@@ -40,6 +43,7 @@ class Tone:
     odd: float = 1.0
     partials: tuple[tuple[float, float, float], ...] = ()
     tremolo_hz: float = 0.0
+    strike: float = 0.0
 
 
 _DRAWBARS = ((0.5, 0.7, 1), (1.0, 1.0, 1), (1.5, 0.5, 1), (2.0, 0.7, 1), (3.0, 0.35, 1), (4.0, 0.3, 1), (6.0, 0.12, 1), (8.0, 0.15, 1))
@@ -48,34 +52,35 @@ _BARS = ((1.0, 1.0, 1.0), (4.0, 0.3, 3.0), (10.0, 0.08, 12.0))
 _BELL = ((1.0, 1.0, 1.0), (2.0, 0.6, 1.3), (3.01, 0.35, 2.0), (4.2, 0.25, 3.0), (5.4, 0.2, 5.0))
 
 TONES: dict[str, Tone] = {
-    "piano": Tone(1.15, 1.3, 1.2, 3200.0, 0.003, 0.12, (-0.7, 0.8), 0.0004, 0.12),
-    "electric_piano": Tone(1.0, 1.4, 0.5, 6000.0, 0.003, 0.1, (-1.5, 1.5), partials=_TINE, tremolo_hz=4.5),
-    "nylon_guitar": Tone(1.2, 0.6, 2.2, 2600.0, 0.003, 0.08, (0.0,), 0.00005, 0.22),
-    "steel_guitar": Tone(0.85, 0.9, 1.3, 4500.0, 0.002, 0.08, (-0.6, 0.7), 0.0001, 0.14),
-    "clean_guitar": Tone(0.9, 0.9, 0.9, 3800.0, 0.002, 0.05, (-2.5, 2.5), 0.00008, 0.18),
+    "piano": Tone(1.15, 1.3, 1.2, 3200.0, 0.003, 0.12, (-0.7, 0.8), 0.0004, 0.12, strike=0.25),
+    "electric_piano": Tone(1.0, 1.4, 0.5, 6000.0, 0.003, 0.1, (-1.5, 1.5), partials=_TINE, tremolo_hz=4.5, strike=0.1),
+    "nylon_guitar": Tone(1.2, 0.6, 2.2, 2600.0, 0.003, 0.08, (0.0,), 0.00005, 0.22, strike=0.3),
+    "steel_guitar": Tone(0.85, 0.9, 1.3, 4500.0, 0.002, 0.08, (-0.6, 0.7), 0.0001, 0.14, strike=0.5),
+    "clean_guitar": Tone(0.9, 0.9, 0.9, 3800.0, 0.002, 0.05, (-2.5, 2.5), 0.00008, 0.18, strike=0.35),
     "drive_guitar": Tone(0.9, 2.2, 0.4, 2800.0, 0.004, 0.06, (-3.0, 3.0), 0.00005, 0.16),
     "lead_guitar": Tone(0.8, 3.0, 0.3, 3000.0, 0.006, 0.08, (-2.0, 2.0), 0.0, 0.2),
-    "harp": Tone(1.3, 1.0, 1.0, 3500.0, 0.002, 0.5, (0.0,), 0.0, 0.3),
-    "pizzicato": Tone(1.2, 0.22, 2.5, 3000.0, 0.003, 0.1, (-4.0, 3.0), 0.0, 0.2),
+    "harp": Tone(1.3, 1.0, 1.0, 3500.0, 0.002, 0.5, (0.0,), 0.0, 0.3, strike=0.2),
+    "pizzicato": Tone(1.2, 0.22, 2.5, 3000.0, 0.003, 0.1, (-4.0, 3.0), 0.0, 0.2, strike=0.4),
     "organ": Tone(1.0, np.inf, 0.0, 7000.0, 0.008, 0.03, (-1.0, 1.5), partials=_DRAWBARS, tremolo_hz=6.2),
     "accordion": Tone(0.75, np.inf, 0.0, 4000.0, 0.04, 0.06, (0.0, 9.0), 0.0, 0.0),
     "strings": Tone(0.95, np.inf, 0.0, 3200.0, 0.12, 0.22, (-9.0, -2.0, 4.0, 11.0)),
     "cello": Tone(0.9, np.inf, 0.0, 2200.0, 0.07, 0.15, (-3.0, 3.5)),
     "pad": Tone(1.3, np.inf, 0.0, 2200.0, 0.2, 0.35, (-12.0, 0.0, 10.0), tremolo_hz=0.4),
     "brass": Tone(0.7, np.inf, 0.0, 2600.0, 0.035, 0.06, (-5.0, 6.0)),
-    "flute": Tone(1.9, np.inf, 0.0, 2500.0, 0.05, 0.08, (0.0,), tremolo_hz=5.2),
+    "flute": Tone(1.9, np.inf, 0.0, 2500.0, 0.05, 0.08, (0.0,), tremolo_hz=5.2, strike=0.25),
     "saw_pluck": Tone(0.9, 0.35, 2.0, 6000.0, 0.002, 0.08, (-8.0, 0.0, 8.0)),
     "saw_lead": Tone(0.9, np.inf, 0.0, 4500.0, 0.01, 0.06, (-7.0, 7.0)),
-    "bell": Tone(1.0, 0.9, 0.4, 9000.0, 0.002, 0.3, partials=_BELL),
-    "vibraphone": Tone(1.0, 1.8, 0.2, 9000.0, 0.002, 0.25, partials=_BARS, tremolo_hz=5.0),
-    "electric_bass": Tone(1.0, 1.1, 2.5, 1100.0, 0.005, 0.05, (0.0,), 0.0001, 0.2),
-    "picked_bass": Tone(0.85, 1.0, 1.8, 1900.0, 0.003, 0.05, (0.0,), 0.0001, 0.1),
-    "upright_bass": Tone(1.25, 0.6, 4.0, 800.0, 0.009, 0.07, (0.0,), 0.0, 0.25),
+    "bell": Tone(1.0, 0.9, 0.4, 9000.0, 0.002, 0.3, partials=_BELL, strike=0.2),
+    "vibraphone": Tone(1.0, 1.8, 0.2, 9000.0, 0.002, 0.25, partials=_BARS, tremolo_hz=5.0, strike=0.3),
+    "electric_bass": Tone(1.0, 1.1, 2.5, 1100.0, 0.005, 0.05, (0.0,), 0.0001, 0.2, strike=0.2),
+    "picked_bass": Tone(0.85, 1.0, 1.8, 1900.0, 0.003, 0.05, (0.0,), 0.0001, 0.1, strike=0.6),
+    "upright_bass": Tone(1.1, 0.6, 3.5, 900.0, 0.009, 0.07, (0.0,), 0.0, 0.25, strike=0.25),
     "synth_bass": Tone(0.9, 0.8, 3.0, 1500.0, 0.003, 0.04, (-4.0, 4.0)),
-    "sub_bass": Tone(1.6, 2.5, 4.0, 600.0, 0.008, 0.05, (0.0,)),
+    "sub_bass": Tone(1.3, 2.5, 4.0, 600.0, 0.008, 0.05, (0.0,)),
     "tuba": Tone(1.1, np.inf, 0.0, 700.0, 0.04, 0.07, (0.0,)),
 }
 _BLOCK = 256
+_STRIKE_S = 0.02
 
 
 def damped_partials(
@@ -131,6 +136,10 @@ def render_tone(tone: Tone, pitch: float, duration_s: float, brightness: float, 
         sampling_rate,
     )
     wave *= np.float32(1.0 / np.sqrt(0.5 * np.sum(amplitudes**2) + 1e-9))
+    if tone.strike:
+        noise = shaped_noise(random_stream(int(pitch), 0), _STRIKE_S, 0.5 * fundamental, 4500.0 * brightness, 0.004, sampling_rate)
+        count = min(len(noise), num_samples)
+        wave[:count] += np.float32(tone.strike) * noise[:count]
     num_attack = min(max(1, int(tone.attack_s * sampling_rate)), num_samples)
     wave[:num_attack] *= (0.5 - 0.5 * np.cos(np.pi * np.arange(num_attack) / num_attack)).astype(np.float32)
     if tone.tremolo_hz:
@@ -173,7 +182,7 @@ def render_drum(name: str, kit: str, rng: np.random.Generator, sampling_rate: in
     sr = sampling_rate
     if name == "kick":
         decay_s = (0.16 if is_soft else 0.13 if not is_electronic else 0.2) * size
-        body = 2.4 * falling_sine(170.0 / size, 52.0 / size, 0.02, decay_s, 0.5, sr)
+        body = 1.7 * falling_sine(170.0 / size, 52.0 / size, 0.02, decay_s, 0.5, sr)
         return _layered(body, (0.12 if is_soft else 0.5) * shaped_noise(rng, 0.03, 1500.0, 5000.0, 0.006, sr))
     if name == "snare":
         body = 0.8 * falling_sine(260.0 / size, 185.0 / size, 0.02, 0.07, 0.3, sr)
@@ -211,6 +220,6 @@ def render_drum(name: str, kit: str, rng: np.random.Generator, sampling_rate: in
         rise = min(len(noise), int(0.012 * sr))
         noise[:rise] *= np.linspace(0.0, 1.0, rise, dtype=np.float32)
     if name == "ride":
-        ping = 0.12 * falling_sine(3150.0 * size, 3150.0 * size, 0.01, 0.12, 0.4, sr)
+        ping = 0.05 * falling_sine(3150.0 * size, 3150.0 * size, 0.01, 0.12, 0.4, sr)
         noise = _layered(noise, ping)
     return noise

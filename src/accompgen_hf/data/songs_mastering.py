@@ -73,12 +73,17 @@ def loudness_lufs(wave: np.ndarray, sampling_rate: int) -> float:
     return float(-0.691 + 10.0 * np.log10(kept.mean()))
 
 
-def to_loudness(wave: np.ndarray, target_lufs: float, sampling_rate: int, ceiling: float = 0.97) -> np.ndarray:
-    """Bring to a loudness with one gain, then round off the peaks so that none passes `ceiling`; float32."""
+def to_loudness(
+    wave: np.ndarray, target_lufs: float, sampling_rate: int, max_gain_db: float = 40.0, ceiling: float = 0.97
+) -> np.ndarray:
+    """Bring to a loudness with one gain, then round off the peaks so that none passes `ceiling`; float32.
+
+    `max_gain_db` bounds the gain: a window that catches only the end of a note is not made as loud as a song.
+    """
     level = loudness_lufs(wave, sampling_rate)
     if not np.isfinite(level):
         return wave.astype(np.float32)
-    wave = wave * np.float32(10.0 ** ((target_lufs - level) / 20.0))
+    wave = wave * np.float32(10.0 ** (min(target_lufs - level, max_gain_db) / 20.0))
     if np.abs(wave).max() <= 0.7 * ceiling:
         return wave
     knee = np.float32(0.6 * ceiling)

@@ -7,9 +7,9 @@ cascade of resonators whose frequency response changes every 8 ms, applied by ov
 import numpy as np
 
 from accompgen_hf.data.songs_annotation import MelodyNote, Singer, SongAnnotation, random_stream
-from accompgen_hf.data.songs_mastering import filter_wave, loudness_lufs, room_impulse, to_loudness
+from accompgen_hf.data.songs_mastering import filter_wave, room_impulse, to_loudness
 
-_PHRASE, _VOCAL_ROOM, _FLOOR = 21, 22, 23
+_PHRASE, _VOCAL_ROOM, _FLOOR, _ACCENT = 21, 22, 23, 24
 _FORMANTS_HZ = {  # the first four, adult male
     "a": (730.0, 1150.0, 2500.0, 3400.0),
     "e": (480.0, 1850.0, 2500.0, 3400.0),
@@ -60,12 +60,13 @@ def render_vocals(annotation: SongAnnotation, sampling_rate: int) -> np.ndarray:
     singer = annotation.singer
     num_samples = int(round(annotation.duration_s * sampling_rate))
     dry = np.zeros(num_samples, dtype=np.float32)
+    vowels = _own_vowels(random_stream(annotation.seed, _ACCENT))
     for index, phrase in enumerate(_phrases(annotation.song_melody)):
         start_s = phrase[0].start_s - _LEAD_S - annotation.start_s
         end_s = phrase[-1].end_s + _TAIL_S - annotation.start_s
         if end_s <= 0.0 or start_s >= annotation.duration_s:
             continue
-        wave = _render_phrase(phrase, singer, random_stream(annotation.seed, _PHRASE, index), sampling_rate)
+        wave = _render_phrase(phrase, singer, vowels, random_stream(annotation.seed, _PHRASE, index), sampling_rate)
         first = int(round(start_s * sampling_rate))
         skip, count = max(0, -first), min(len(wave), num_samples - first)
         if count > skip:
@@ -73,10 +74,14 @@ def render_vocals(annotation: SongAnnotation, sampling_rate: int) -> np.ndarray:
     rng = random_stream(annotation.seed, _VOCAL_ROOM)
     impulse = room_impulse(rng, singer.room_rt60_s, singer.room_level, sampling_rate)
     vocals = filter_wave(dry, _microphone(singer, sampling_rate), impulse, sampling_rate)
-    if np.isfinite(loudness_lufs(vocals, sampling_rate)):
-        vocals = to_loudness(vocals, singer.loudness_lufs, sampling_rate)
+    vocals = to_loudness(vocals, singer.loudness_lufs, sampling_rate, max_gain_db=0.0)
     floor = random_stream(annotation.seed, _FLOOR).standard_normal(num_samples, dtype=np.float32)
     return vocals + np.float32(10.0 ** (singer.noise_dbfs / 20.0)) * np.clip(floor, -4.0, 4.0)
+
+
+def _own_vowels(rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Formants of this singer's vowels: everyone's accent moves them a little."""
+    return {name: np.array(formants) * (1.0 + 0.05 * rng.uniform(-1.0, 1.0, 4)) for name, formants in _FORMANTS_HZ.items()}
 
 
 def _phrases(melody: tuple[MelodyNote, ...]) -> list[list[MelodyNote]]:
@@ -99,14 +104,18 @@ def _microphone(singer: Singer, sampling_rate: int) -> np.ndarray:
 
 
 def _render_phrase(
-    phrase: list[MelodyNote], singer: Singer, rng: np.random.Generator, sampling_rate: int
+    phrase: list[MelodyNote],
+    singer: Singer,
+    vowels: dict[str, np.ndarray],
+    rng: np.random.Generator,
+    sampling_rate: int,
 ) -> np.ndarray:
     """One phrase with the breath before it, from `_LEAD_S` before its first note to `_TAIL_S` behind its last."""
     origin_s = phrase[0].start_s - _LEAD_S
     duration_s = phrase[-1].end_s + _TAIL_S - origin_s
     time = np.arange(0.0, duration_s + _CONTROL_S, _CONTROL_S)
     pitch = _pitch_curve(phrase, singer, rng, time, origin_s)
-    voiced, noise, centre, width, formants = _gesture_curves(phrase, singer, rng, time, origin_s)
+    voiced, noise, centre, width, formants = _gesture_curves(phrase, singer, vowels, rng, time, origin_s)
     num_samples = int(duration_s * sampling_rate)
     sample_time = np.arange(num_samples) / sampling_rate
 
@@ -124,7 +133,7 @@ def _render_phrase(
     source = (envelope * (pulses + aspiration)).astype(np.float32)
     friction = (np.interp(sample_time, time, noise) * hiss).astype(np.float32)
     frame_pitch_hz = 440.0 * 2.0 ** ((pitch - 69.0) / 12.0)
-    return _vocal_tract(source, friction, time, frame_pitch_hz, formants, centre, width, singer, sampling_rate)
+    return _vocal_tract(source, friction, time, frame_pitch_hz, voiced, formants, centre, width, singer, sampling_rate)
 
 
 def _pitch_curve(
@@ -149,12 +158,18 @@ def _pitch_curve(
     growth = np.clip((since - singer.vibrato_delay_s) / 0.25, 0.0, 1.0)
     phases = 2 * np.pi * np.cumsum(singer.vibrato_rate_hz * (1.0 + 0.05 * rng.standard_normal(len(time)))) * _CONTROL_S
     pitch += singer.vibrato_semitones * growth * np.sin(phases + rng.uniform(0.0, 2 * np.pi))
-    slow = np.interp(time, np.arange(0.0, time[-1] + 0.2, 0.1), 0.06 * rng.standard_normal(int(time[-1] / 0.1) + 3)[: len(np.arange(0.0, time[-1] + 0.2, 0.1))])
-    return pitch + slow + 0.012 * rng.standard_normal(len(time))
+    knots = np.arange(0.0, time[-1] + 0.2, 0.1)
+    drift = np.interp(time, knots, 0.06 * rng.standard_normal(len(knots)))
+    return pitch + drift + 0.012 * rng.standard_normal(len(time))
 
 
 def _gesture_curves(
-    phrase: list[MelodyNote], singer: Singer, rng: np.random.Generator, time: np.ndarray, origin_s: float
+    phrase: list[MelodyNote],
+    singer: Singer,
+    vowels: dict[str, np.ndarray],
+    rng: np.random.Generator,
+    time: np.ndarray,
+    origin_s: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Voiced level, noise level, noise centre (Hz), noise width (octaves), formants (4, Hz) over time."""
     voiced, noise = np.zeros_like(time), np.zeros_like(time)
@@ -165,7 +180,7 @@ def _gesture_curves(
     for i, note in enumerate(phrase):
         start_s, end_s = starts[i], note.end_s - origin_s
         goes_on = i + 1 < len(phrase) and phrase[i + 1].is_legato
-        vowel = np.array(_FORMANTS_HZ[note.vowel])
+        vowel = vowels[note.vowel]
         onset = _VOICED.get(note.consonant)
         lead_s = onset[2] if onset else 0.0
         last_s = starts[i + 1] if i + 1 < len(phrase) else time[-1]
@@ -192,7 +207,7 @@ def _gesture_curves(
             _add_noise(noise, centre, width, time, start_s, previous_end_s, note, singer)
         previous_end_s = end_s
     before = time < starts[0] - 0.1
-    formants[formants[:, 0] == 0.0] = _FORMANTS_HZ["uh"]
+    formants[formants[:, 0] == 0.0] = vowels["uh"]
     if rng.random() < 0.7:  # the singer breathes in
         breath = np.clip((time - starts[0] + 0.42) / 0.12, 0.0, 1.0) * np.clip((starts[0] - 0.06 - time) / 0.1, 0.0, 1.0)
         noise = np.maximum(noise, _BREATH_LEVEL * singer.consonant_level * breath)
@@ -229,6 +244,7 @@ def _vocal_tract(
     friction: np.ndarray,
     time: np.ndarray,
     pitch_hz: np.ndarray,
+    effort: np.ndarray,
     formants: np.ndarray,
     centre: np.ndarray,
     width: np.ndarray,
@@ -246,7 +262,9 @@ def _vocal_tract(
     pitch = np.interp(frame_time, time, pitch_hz)
     tract = np.stack([np.interp(frame_time, time, formants[:, i]) for i in range(4)], axis=1) * singer.formant_scale
     tract[:, 0] = np.maximum(tract[:, 0], 1.03 * pitch)  # high notes open the jaw until F1 meets the fundamental
-    response = _static_response(frequencies, singer)[None, :] * np.ones((num_frames, 1), dtype=np.complex64)
+    # Louder is brighter: the glottis closes faster.
+    corner_hz = singer.brightness_hz * (0.35 + 0.9 * np.interp(frame_time, time, effort))[:, None].astype(np.float32)
+    response = _high_formants(frequencies, singer) / (1.0 + 1j * frequencies.astype(np.float32) / corner_hz)
     for i, bandwidth_hz in enumerate(_BANDWIDTHS_HZ):
         centre_hz = tract[:, i : i + 1].astype(np.float32)
         ratio = frequencies[None, :].astype(np.float32) / centre_hz
@@ -280,9 +298,9 @@ def _frames(wave: np.ndarray, hop: int, num_frames: int) -> np.ndarray:
     return np.lib.stride_tricks.sliding_window_view(padded, 2 * hop)[::hop][:num_frames]
 
 
-def _static_response(frequencies: np.ndarray, singer: Singer) -> np.ndarray:
-    """What does not move: the glottal slope and the formants above the fourth."""
-    response = 1.0 / (1.0 + 1j * frequencies / singer.brightness_hz)
+def _high_formants(frequencies: np.ndarray, singer: Singer) -> np.ndarray:
+    """Response of the formants above the fourth, which do not move."""
+    response = np.ones(len(frequencies), dtype=np.complex128)
     for centre_hz, bandwidth_hz in _HIGH_FORMANTS_HZ:
         ratio = frequencies / (centre_hz * singer.formant_scale)
         response = response / ((1.0 - ratio**2) + 1j * ratio * bandwidth_hz / centre_hz)

@@ -57,7 +57,7 @@ STYLES: dict[str, Style] = {
         layers=(
             Layer("bass", ("electric_bass", "picked_bass"), _BASS_EIGHTHS, 0.0, 38),
             Layer("chords", ("drive_guitar",), {4: ("x-x-x-x-x-x-x-x-", "x---x-x---x-x---", "x-------x-------")}, -2.0, 50),
-            Layer("strum", ("clean_guitar", "piano"), {4: ("x---x-x-..x-x-x-", "x-x-x-x-x-x-x-x-")}, -7.0, 62),
+            Layer("strum", ("clean_guitar", "piano"), {4: ("x---x-x-..x-x-x-", "x-x-x-x-x-x-x-x-")}, -3.0, 62),
             Layer("chords", ("organ",), _PAD, -9.0, 64, 0.9),
             Layer("lead", ("lead_guitar",), _LEAD, -4.0, 72),
         ),
@@ -191,9 +191,9 @@ STYLES: dict[str, Style] = {
         tempo_bpm=(68.0, 96.0),
         meters=(4,),
         layers=(
-            Layer("bass", ("sub_bass", "electric_bass"), {4: ("r-..r-f-..o-r-..", "r---..r-f-..r-..", "..r-r-..f-r-....")}, 2.0, 38),
-            Layer("chords", ("clean_guitar", "piano"), {4: ("....x.......x...", "..x...x...x...x.")}, 0.0, 64),
-            Layer("chords", ("organ",), {4: ("..x-x.x-..x-x.x-", "..x...x...x...x.")}, -3.0, 60),
+            Layer("bass", ("sub_bass", "electric_bass"), {4: ("r-..r-r-..o-r-..", "r---..r-f-..r-..", "..r-r-..f-r-....")}, -1.0, 38),
+            Layer("chords", ("clean_guitar", "piano"), {4: ("....x-......x-..", "..x-..x-..x-..x-")}, 2.0, 64),
+            Layer("chords", ("organ",), {4: ("..x-x.x-..x-x.x-", "..x-..x-..x-..x-")}, -1.0, 60),
             Layer("lead", ("brass",), _LEAD, -4.0, 70),
         ),
         kit="rock",
@@ -210,7 +210,7 @@ STYLES: dict[str, Style] = {
         tempo_bpm=(96.0, 150.0),
         meters=(4,),
         layers=(
-            Layer("bass", ("upright_bass",), {4: ("r-----f-f-----r-", "r-----r-f-----f-")}, 1.0, 38),
+            Layer("bass", ("upright_bass",), {4: ("r-----f-r-----r-", "r-----r-f-----r-")}, -0.5, 38),
             Layer("chords", ("nylon_guitar",), {4: ("x-..x-..x-x-..x-", "x--x--x---x--x--")}, 1.0, 60),
             Layer("chords", ("electric_piano", "strings"), _PAD, -6.0, 64, 0.65),
             Layer("lead", ("flute", "vibraphone"), _LEAD, -3.0, 76),
@@ -252,8 +252,8 @@ STYLES: dict[str, Style] = {
         tempo_bpm=(100.0, 170.0),
         meters=(4,),
         layers=(
-            Layer("bass", ("upright_bass",), {4: ("r---t---f---a---", "r---f---o---a---", "r---t---f---o---")}, 1.0, 40),
-            Layer("chords", ("piano", "clean_guitar"), {4: ("x---x---x---x---", "x-....x-........", "..x-....x-....x-")}, 0.0, 62),
+            Layer("bass", ("upright_bass",), {4: ("r---t---r---a---", "r---f---o---a---", "r---t---o---t---")}, -1.0, 40),
+            Layer("chords", ("piano", "clean_guitar"), {4: ("x---x---x---x---", "x---..x---......", "x-....x-..x-....")}, 2.0, 62),
             Layer("chords", ("brass",), {4: ("......x-......x.", "x.....x.........")}, -4.0, 66, 0.9),
             Layer("lead", ("brass", "vibraphone"), _LEAD, -3.0, 72),
         ),
