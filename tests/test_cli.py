@@ -10,7 +10,9 @@ import torch
 
 from accompgen_hf import cli
 from accompgen_hf.picture import draw_picture
+from accompgen_hf.pipeline_accompgen import VocalAccompanimentPipeline
 from accompgen_hf.results import make_new_folder, read_settings, result_name
+from tiny import tiny_model
 
 
 class StubPipeline:
@@ -322,3 +324,15 @@ def test_the_devices_are_tried_in_order(monkeypatch):
     assert cli.choose_device("cuda:0") == "cuda:0"
     with pytest.raises(cli.UsageError, match="must be auto or one of cpu, cuda, cuda:0 on this machine, got 'cuda:1'"):
         cli.choose_device("cuda:1")
+
+
+def test_a_saved_model_goes_all_the_way_and_repeats_itself(here, capsys):
+    write_vocals(here / "take.wav", sampling_rate=44_100, duration_s=0.3, channels=2)
+    VocalAccompanimentPipeline(tiny_model()).save_pretrained(here / "model")
+    call = ["generate", "take.wav", "--model", "model", "--seed", "3", "--device", "cpu", "--quiet"]
+    assert cli.main([*call, "--guidance-scale", "2", "--top-k", "8"]) == 0, capsys.readouterr().err
+    folder = Path("accompgen_out/take-seed3")
+    assert soundfile.info(folder / "mix.wav").channels == 2
+    assert soundfile.info(folder / "accompaniment.wav").frames == soundfile.info("take.wav").frames
+    assert cli.main(["generate", "--settings", str(folder / "settings.json")]) == 0
+    assert "bit for bit" in capsys.readouterr().err
