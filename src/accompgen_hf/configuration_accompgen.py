@@ -82,19 +82,19 @@ class AccompGenStageConfig(PreTrainedConfig):
     hidden_act: str = "gelu"
     rms_norm_eps: float = 1e-6
     initializer_range: float = 0.02
-    dropout: float = 0.0
+    dropout: float | int = 0.0
     relative_attention_num_buckets: int = 32
     relative_attention_max_distance: int = 128
     relative_position_axis: str = "token"
     cross_segment_num_buckets: int = 64
     cross_segment_max_distance: int = 500
     bidirectional_prefix: bool = False
-    condition_dropout: float = 0.1
+    condition_dropout: float | int = 0.1
     num_clusters: int = 500
     codebook_size: int = 1024
     num_codebooks: int = 4
-    clip_duration_s: float = 10.0
-    window_overlap_s: float = 0.0
+    clip_duration_s: float | int = 10.0
+    window_overlap_s: float | int = 0.0
     silence_codes: dict[str, list[int]] | None = None
     token_fingerprint: str | None = None
     use_cache: bool = True
@@ -172,8 +172,8 @@ class AccompGenSemanticConfig(AccompGenStageConfig):
     conditioning_names: ClassVar[tuple[str, ...]] = ("vocal_semantic_ids",)
     target_name: ClassVar[str] = "instrumental_semantic_ids"
 
-    clip_duration_s: float = 10.0
-    window_overlap_s: float = 5.0
+    clip_duration_s: float | int = 10.0
+    window_overlap_s: float | int = 5.0
 
 
 @strict
@@ -185,8 +185,8 @@ class AccompGenCoarseConfig(AccompGenStageConfig):
     conditioning_names: ClassVar[tuple[str, ...]] = ("vocal_semantic_ids", "instrumental_semantic_ids")
     target_name: ClassVar[str] = "coarse_codes"
 
-    clip_duration_s: float = 5.0
-    window_overlap_s: float = 2.4
+    clip_duration_s: float | int = 5.0
+    window_overlap_s: float | int = 2.4
 
 
 @strict
@@ -201,8 +201,8 @@ class AccompGenFineConfig(AccompGenStageConfig):
     base_config_key = "fine_config"
     target_name: ClassVar[str] = "fine_codes"
 
-    clip_duration_s: float = 3.0
-    window_overlap_s: float = 0.0
+    clip_duration_s: float | int = 3.0
+    window_overlap_s: float | int = 0.0
     condition_on_semantics: bool = False
 
     @property
@@ -231,8 +231,8 @@ class AccompGenSemanticEncoderConfig(PreTrainedConfig):
     layer: int = 9
     num_clusters: int = 500
     do_normalize: bool = True
-    block_duration_s: float = 10.0
-    block_hop_s: float = 8.0
+    block_duration_s: float | int = 10.0
+    block_hop_s: float | int = 8.0
     token_fingerprint: str | None = None
 
     def __post_init__(self, **kwargs: Any):
@@ -269,12 +269,12 @@ class AccompGenConfig(PreTrainedConfig):
     coarse_config: dict | PreTrainedConfig | None = None
     fine_config: dict | PreTrainedConfig | None = None
     codec_config: dict | PreTrainedConfig | None = None
-    vocal_target_lufs: float | None = -20.0
-    noise_std: float = 0.01
-    bandwidth: float = 6.0
-    preview_bandwidth: float = 3.0
-    codec_block_duration_s: float = 10.0
-    codec_context_duration_s: float = 2.0
+    vocal_target_lufs: float | int | None = -20.0
+    noise_std: float | int = 0.01
+    bandwidth: float | int = 6.0
+    preview_bandwidth: float | int = 3.0
+    codec_block_duration_s: float | int = 10.0
+    codec_context_duration_s: float | int = 2.0
     token_fingerprint: str | None = None
     is_placeholder: bool = False
     initializer_range: float = 0.02

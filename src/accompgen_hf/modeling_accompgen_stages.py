@@ -16,6 +16,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import ModelOutput
 
+from .attention_accompgen import attend
 from .codebooks_accompgen import IGNORED_LABEL, PADDING
 from .configuration_accompgen import (
     AccompGenCoarseConfig,
@@ -93,7 +94,8 @@ class AccompGenAttention(nn.Module):
             weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
             attended = weights @ value
         else:
-            attended = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_bias)
+            is_causal = not self.config.bidirectional_prefix
+            attended = attend(query, key, value, attention_bias, is_causal)
         return self.o_proj(attended.transpose(1, 2).flatten(2)), weights  # (B, H, S, D) -> (B, S, d)
 
 
