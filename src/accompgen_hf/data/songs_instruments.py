@@ -93,9 +93,10 @@ def damped_partials(
     rates = (2j * np.pi * frequencies - decays) / sampling_rate
     coarse = np.exp(rates[None, :] * (_BLOCK * np.arange(-(-num_samples // _BLOCK)))[:, None]) * amplitudes  # (blocks, P)
     fine = np.exp(rates[:, None] * np.arange(_BLOCK))  # (P, 256)
-    left = np.concatenate([coarse.real, coarse.imag], axis=1).astype(np.float32)
-    right = np.concatenate([fine.imag, fine.real], axis=0).astype(np.float32)
-    return (left @ right).reshape(-1)[:num_samples]
+    left = np.concatenate([coarse.real, coarse.imag], axis=1)  # (blocks, 2 P)
+    right = np.concatenate([fine.imag, fine.real], axis=0)  # (2 P, 256)
+    # Another machine or thread count sums in another order: rounding far above float64's error hides it.
+    return (np.round((left @ right) * 2.0**20) * 2.0**-20).reshape(-1)[:num_samples].astype(np.float32)
 
 
 def render_tone(tone: Tone, pitch: float, duration_s: float, brightness: float, sampling_rate: int) -> np.ndarray:
