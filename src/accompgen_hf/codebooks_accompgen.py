@@ -7,6 +7,8 @@ position belongs; -1 marks padding. The target's position 0 is BOS, and position
 position p of any segment sounds at frame p // K.
 """
 
+import math
+
 import torch
 
 PADDING = -1
@@ -170,3 +172,24 @@ def list_windows(num_frames: int, window_frames: int, overlap_frames: int, moves
     if moves_last:
         starts[-1] = max(0, min(starts[-1], num_frames - window_frames))
     return [(start, min(start + window_frames, num_frames)) for start in starts]
+
+
+def relative_position_bucket(
+    distance: torch.LongTensor, num_buckets: int, max_distance: int, bidirectional: bool
+) -> torch.LongTensor:
+    """T5's logarithmic buckets of `distance` = query - key (Raffel et al. 2020; paper §3.4).
+
+    Small distances have a bucket each, larger ones share logarithmically wider buckets up to `max_distance`. With
+    `bidirectional` the second half of the buckets holds keys after the query; otherwise those fall into bucket 0.
+    """
+    first_bucket = torch.zeros_like(distance)
+    if bidirectional:
+        num_buckets //= 2
+        first_bucket = (distance < 0).long() * num_buckets
+        distance = distance.abs()
+    distance = distance.clamp(min=0, max=max_distance)
+    num_exact = num_buckets // 2
+    scale = (num_buckets - num_exact) / math.log(max_distance / num_exact)
+    logarithmic = num_exact + (torch.log(distance.clamp(min=1).float() / num_exact) * scale).long()
+    logarithmic = logarithmic.clamp(max=num_buckets - 1)
+    return first_bucket + torch.where(distance < num_exact, distance, logarithmic)

@@ -1,129 +1,39 @@
-"""Generation of one stage: guidance (Eq. 5), codebook mask, keyed choice, and the windows of a song (paper §3.5).
+"""Generation of one stage: the windows of a song, transformers' `generate`, and the choice of the decoding loop.
 
-Letters: B batch, S positions, V vocabulary, K codebooks, T frames.
-
-Processor order: guidance on finite logits, codebook mask, temperature, top-k, top-p, choice. Every stage produces
-exactly its number of tokens; there is no end-of-sequence token.
+Every stage produces exactly its number of tokens; there is no end-of-sequence token.
 """
 
 import copy
-import hashlib
-import secrets
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from transformers.cache_utils import DynamicCache
 from transformers.generation import GenerationMixin
 from transformers.generation.configuration_utils import GenerationConfig
-from transformers.generation.logits_process import LogitsProcessor, LogitsProcessorList
+from transformers.generation.logits_process import (
+    LogitsProcessorList,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+from transformers.generation.stopping_criteria import MaxLengthCriteria, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
 from .codebooks_accompgen import PADDING, build_stage_inputs, ids_to_codes, list_windows
 from .configuration_accompgen import GRID_RATE
+from .fast_decoding_accompgen import FastStageDecoder
+from .logits_accompgen import (
+    AccompGenCodebookLogitsProcessor,
+    AccompGenGuidanceLogitsProcessor,
+    AccompGenKeyedChoiceLogitsProcessor,
+    draw_uniforms,
+    inverse_cdf_choice,
+    resolve_seeds,
+)
 
 CONDITIONAL, UNCONDITIONAL, BOTH = "conditional", "unconditional", "both"
 DEFAULT_WINDOW_BATCH_SIZE = 16
-
-
-class AccompGenGuidanceLogitsProcessor(LogitsProcessor):
-    """logits = unconditional + w · (conditional - unconditional), for every w (Eq. 5).
-
-    The stage runs the conditional rows first and the same rows without conditioning after them.
-    """
-
-    def __init__(self, guidance_scale: float):
-        self.guidance_scale = guidance_scale
-
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-        conditional, unconditional = scores.chunk(2)  # (2B, V) -> (B, V) twice
-        return unconditional + self.guidance_scale * (conditional - unconditional)
-
-
-class AccompGenCodebookLogitsProcessor(LogitsProcessor):
-    """Leave a slot only the codes of its own codebook.
-
-    Args:
-        segment (`Segment`): The target.
-        first_slot (`torch.LongTensor` of shape `(batch_size or 1,)`): Slot that the first new token fills.
-        prompt_length (`int`): Positions before the first new token.
-    """
-
-    def __init__(self, segment, first_slot: torch.LongTensor, prompt_length: int):
-        self.segment = segment
-        self.first_slot = first_slot
-        self.prompt_length = prompt_length
-
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-        slot = self.first_slot + input_ids.shape[1] - self.prompt_length
-        start = self.segment.offset + slot % self.segment.num_codebooks * self.segment.codebook_size
-        ids = torch.arange(scores.shape[1], device=scores.device)
-        is_mine = (ids >= start[:, None]) & (ids < start[:, None] + self.segment.codebook_size)
-        return scores.masked_fill(~is_mine, -torch.inf)
-
-
-class AccompGenKeyedChoiceLogitsProcessor(LogitsProcessor):
-    """Choose by inverse CDF with a given uniform number per slot, and leave only the chosen id finite.
-
-    Args:
-        uniforms (`torch.FloatTensor` of shape `(batch_size, num_new_tokens)`): In [0, 1).
-        prompt_length (`int`): Positions before the first new token.
-    """
-
-    def __init__(self, uniforms: torch.FloatTensor, prompt_length: int):
-        self.uniforms = uniforms
-        self.prompt_length = prompt_length
-
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-        chosen = inverse_cdf_choice(scores, self.uniforms[:, input_ids.shape[1] - self.prompt_length])
-        return torch.full_like(scores, -torch.inf).scatter(1, chosen[:, None], 0.0)
-
-
-def inverse_cdf_choice(scores: torch.FloatTensor, uniforms: torch.FloatTensor) -> torch.LongTensor:
-    """First id whose cumulative probability exceeds its row's uniform number; `(B, V)` and `(B,)` to `(B,)`."""
-    cumulative = scores.float().softmax(-1).cumsum(-1)  # (B, V)
-    total = cumulative[:, -1:]
-    # A uniform number just below 1 may round up to the total, which no entry exceeds.
-    threshold = torch.minimum(uniforms[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(cumulative, threshold, right=True)[:, 0]
-
-
-def draw_uniforms(
-    seeds: list[int], stage: str, window_starts: list[float], num_slots: int, device: str | torch.device = "cpu"
-) -> torch.FloatTensor:
-    """Uniform numbers of every slot of a window, keyed by (seed, stage, window start) and by slot.
-
-    Args:
-        seeds (`list` of `int`): One per row.
-        stage (`str`): Name of the stage's target.
-        window_starts (`list` of `float`): Seconds, one per row.
-        num_slots (`int`): Slots from the window's first on; a longer table begins with the shorter one.
-
-    Returns:
-        `torch.FloatTensor` of shape `(batch_size, num_slots)` in [0, 1), drawn on the CPU whatever the device.
-    """
-    rows = []
-    for seed, start in zip(seeds, window_starts, strict=True):
-        key = hashlib.sha256(f"{seed}/{stage}/{round(start * GRID_RATE)}".encode()).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(key[:8], "little"))
-        # One call per 64 slots: torch draws small and large tensors in different orders.
-        blocks = [torch.rand(64, generator=generator) for _ in range(-(-num_slots // 64))]
-        rows.append(torch.cat(blocks)[:num_slots])
-    return torch.stack(rows).to(device)
-
-
-def resolve_seeds(seed: int | list[int] | None, batch_size: int) -> list[int]:
-    """One seed per item: `seed + i` for an int, the list itself, or a new one; global random state is not touched.
-
-    Raises:
-        ValueError: If a list has another length than the batch.
-    """
-    if seed is None:
-        seed = secrets.randbelow(2**31)
-    if isinstance(seed, int):
-        return [seed + item for item in range(batch_size)]
-    if len(seed) != batch_size:
-        raise ValueError(f"`seed` must be an int or have one entry per item ({batch_size}), got {len(seed)} entries.")
-    return [int(value) for value in seed]
 
 
 class _ProgressStreamer(BaseStreamer):
@@ -406,23 +316,106 @@ class AccompGenGenerationMixin(GenerationMixin):
         self,
         input_ids: torch.LongTensor,
         logits_processor: LogitsProcessorList,
-        stopping_criteria,
+        stopping_criteria: StoppingCriteriaList,
         generation_config: GenerationConfig,
-        **kwargs,
+        synced_gpus: bool = False,
+        streamer: BaseStreamer | None = None,
+        **model_kwargs: Any,
     ) -> Any:
+        if not synced_gpus and self._fits_fast_path(
+            logits_processor, stopping_criteria, generation_config, model_kwargs
+        ):
+            return self._sample_fast(input_ids, logits_processor, stopping_criteria, streamer, model_kwargs)
         # The last processor has chosen already; taking the maximum leaves global random state alone.
         greedy = copy.copy(generation_config)
         greedy.do_sample = False
-        return super()._sample(input_ids, logits_processor, stopping_criteria, generation_config=greedy, **kwargs)
+        return super()._sample(
+            input_ids,
+            logits_processor,
+            stopping_criteria,
+            generation_config=greedy,
+            synced_gpus=synced_gpus,
+            streamer=streamer,
+            **model_kwargs,
+        )
+
+    def _fits_fast_path(
+        self,
+        logits_processor: LogitsProcessorList,
+        stopping_criteria: StoppingCriteriaList,
+        generation_config: GenerationConfig,
+        model_kwargs: dict[str, Any],
+    ) -> bool:
+        """Whether the lean loop computes all that was asked for; naming a cache implementation asks for the other."""
+        asks_for_more = any(
+            getattr(generation_config, name)
+            for name in (
+                "return_dict_in_generate",
+                "cache_implementation",
+                "output_attentions",
+                "output_hidden_states",
+            )
+        )
+        segment_ids, cache = model_kwargs["segment_ids"], model_kwargs.get("past_key_values")
+        return (
+            not asks_for_more
+            and model_kwargs.get("use_cache", True)
+            and (cache is None or (isinstance(cache, DynamicCache) and cache.get_seq_length() == 0))
+            and all(type(processor) in _FAST_PROCESSORS for processor in logits_processor)
+            and all(isinstance(criterion, MaxLengthCriteria) for criterion in stopping_criteria)
+            and segment_ids.shape[0] == 1
+            and bool((segment_ids != PADDING).all())
+        )
+
+    def _sample_fast(
+        self,
+        input_ids: torch.LongTensor,
+        logits_processor: LogitsProcessorList,
+        stopping_criteria: StoppingCriteriaList,
+        streamer: BaseStreamer | None,
+        model_kwargs: dict[str, Any],
+    ) -> torch.LongTensor:
+        """The same tokens as the stock loop (SPEC 5's equality), by `FastStageDecoder`."""
+        prompt_length, num_rows = input_ids.shape[1], input_ids.shape[0]
+        max_length = min(criterion.max_length for criterion in stopping_criteria)
+        # The codebook mask is void on the slice of scores that belongs to the slot's codebook.
+        choosers = [one for one in logits_processor if isinstance(one, AccompGenKeyedChoiceLogitsProcessor)]
+        warpers = [one for one in logits_processor if type(one) in _SLICE_PROCESSORS]
+        prompt = self.prepare_inputs_for_generation(input_ids, **{**model_kwargs, "past_key_values": None})
+        decoder = FastStageDecoder(self, prompt["segment_positions"], max_length)
+        scores = decoder.prefill(prompt["input_ids"], prompt["segment_ids"], prompt["segment_positions"])
+        sequences = input_ids.new_empty((num_rows, max_length))
+        sequences[:, :prompt_length] = input_ids
+        if streamer is not None:
+            streamer.put(input_ids.cpu())
+        for index in range(prompt_length, max_length):
+            for warper in warpers:
+                scores = warper(input_ids, scores)
+            if choosers:
+                codes = inverse_cdf_choice(scores, choosers[0].uniforms[:, index - prompt_length])
+            else:
+                codes = scores.argmax(-1)
+            sequences[:, index] = ids = codes + decoder.first_code_id
+            if streamer is not None:
+                streamer.put(ids)
+            if index + 1 < max_length:
+                scores = decoder.step(ids.repeat(len(prompt["input_ids"]) // num_rows))
+        if streamer is not None:
+            streamer.end()
+        return sequences
+
+
+_SLICE_PROCESSORS = (
+    AccompGenGuidanceLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+_FAST_PROCESSORS = (*_SLICE_PROCESSORS, AccompGenCodebookLogitsProcessor, AccompGenKeyedChoiceLogitsProcessor)
 
 
 def _guided_rows(guidance_scale: float) -> str:
     return {1.0: CONDITIONAL, 0.0: UNCONDITIONAL}.get(float(guidance_scale), BOTH)
 
 
-__all__ = [
-    "AccompGenCodebookLogitsProcessor",
-    "AccompGenGenerationMixin",
-    "AccompGenGuidanceLogitsProcessor",
-    "AccompGenKeyedChoiceLogitsProcessor",
-]
+__all__ = ["AccompGenGenerationMixin"]

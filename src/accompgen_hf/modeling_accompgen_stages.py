@@ -17,7 +17,7 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .attention_accompgen import attend
-from .codebooks_accompgen import IGNORED_LABEL, PADDING
+from .codebooks_accompgen import IGNORED_LABEL, PADDING, relative_position_bucket
 from .configuration_accompgen import (
     AccompGenCoarseConfig,
     AccompGenFineConfig,
@@ -130,27 +130,6 @@ class AccompGenDecoderLayer(GradientCheckpointingLayer):
         hidden_states = hidden_states + F.dropout(attended, self.dropout, self.training)
         fed_forward = self.mlp(self.post_attention_layernorm(hidden_states))
         return hidden_states + F.dropout(fed_forward, self.dropout, self.training), weights
-
-
-def relative_position_bucket(
-    distance: torch.LongTensor, num_buckets: int, max_distance: int, bidirectional: bool
-) -> torch.LongTensor:
-    """T5's logarithmic buckets of `distance` = query - key (Raffel et al. 2020; paper §3.4).
-
-    Small distances have a bucket each, larger ones share logarithmically wider buckets up to `max_distance`. With
-    `bidirectional` the second half of the buckets holds keys after the query; otherwise those fall into bucket 0.
-    """
-    first_bucket = torch.zeros_like(distance)
-    if bidirectional:
-        num_buckets //= 2
-        first_bucket = (distance < 0).long() * num_buckets
-        distance = distance.abs()
-    distance = distance.clamp(min=0, max=max_distance)
-    num_exact = num_buckets // 2
-    scale = (num_buckets - num_exact) / math.log(max_distance / num_exact)
-    logarithmic = num_exact + (torch.log(distance.clamp(min=1).float() / num_exact) * scale).long()
-    logarithmic = logarithmic.clamp(max=num_buckets - 1)
-    return first_bucket + torch.where(distance < num_exact, distance, logarithmic)
 
 
 class AccompGenRelativeBias(nn.Module):

@@ -1,0 +1,125 @@
+"""What happens to logits before a code is chosen: guidance (Eq. 5), codebook mask, and the keyed choice itself.
+
+Order: guidance on finite logits, codebook mask, temperature, top-k, top-p, choice.
+
+Letters: B batch, V vocabulary.
+"""
+
+import hashlib
+import secrets
+
+import torch
+from transformers.generation.logits_process import LogitsProcessor
+
+from .configuration_accompgen import GRID_RATE
+
+
+class AccompGenGuidanceLogitsProcessor(LogitsProcessor):
+    """logits = unconditional + w · (conditional - unconditional), for every w (Eq. 5).
+
+    The stage runs the conditional rows first and the same rows without conditioning after them.
+    """
+
+    def __init__(self, guidance_scale: float):
+        self.guidance_scale = guidance_scale
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        conditional, unconditional = scores.chunk(2)  # (2B, V) -> (B, V) twice
+        return unconditional + self.guidance_scale * (conditional - unconditional)
+
+
+class AccompGenCodebookLogitsProcessor(LogitsProcessor):
+    """Leave a slot only the codes of its own codebook.
+
+    Args:
+        segment (`Segment`): The target.
+        first_slot (`torch.LongTensor` of shape `(batch_size or 1,)`): Slot that the first new token fills.
+        prompt_length (`int`): Positions before the first new token.
+    """
+
+    def __init__(self, segment, first_slot: torch.LongTensor, prompt_length: int):
+        self.segment = segment
+        self.first_slot = first_slot
+        self.prompt_length = prompt_length
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        slot = self.first_slot + input_ids.shape[1] - self.prompt_length
+        start = self.segment.offset + slot % self.segment.num_codebooks * self.segment.codebook_size
+        ids = torch.arange(scores.shape[1], device=scores.device)
+        is_mine = (ids >= start[:, None]) & (ids < start[:, None] + self.segment.codebook_size)
+        return scores.masked_fill(~is_mine, -torch.inf)
+
+
+class AccompGenKeyedChoiceLogitsProcessor(LogitsProcessor):
+    """Choose by inverse CDF with a given uniform number per slot, and leave only the chosen id finite.
+
+    Args:
+        uniforms (`torch.FloatTensor` of shape `(batch_size, num_new_tokens)`): In [0, 1).
+        prompt_length (`int`): Positions before the first new token.
+    """
+
+    def __init__(self, uniforms: torch.FloatTensor, prompt_length: int):
+        self.uniforms = uniforms
+        self.prompt_length = prompt_length
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        chosen = inverse_cdf_choice(scores, self.uniforms[:, input_ids.shape[1] - self.prompt_length])
+        return torch.full_like(scores, -torch.inf).scatter(1, chosen[:, None], 0.0)
+
+
+def inverse_cdf_choice(scores: torch.FloatTensor, uniforms: torch.FloatTensor) -> torch.LongTensor:
+    """First id whose cumulative probability exceeds its row's uniform number; `(B, V)` and `(B,)` to `(B,)`."""
+    cumulative = scores.float().softmax(-1).cumsum(-1)  # (B, V)
+    total = cumulative[:, -1:]
+    # A uniform number just below 1 may round up to the total, which no entry exceeds.
+    threshold = torch.minimum(uniforms[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(cumulative, threshold, right=True)[:, 0]
+
+
+def draw_uniforms(
+    seeds: list[int], stage: str, window_starts: list[float], num_slots: int, device: str | torch.device = "cpu"
+) -> torch.FloatTensor:
+    """Uniform numbers of every slot of a window, keyed by (seed, stage, window start) and by slot.
+
+    Args:
+        seeds (`list` of `int`): One per row.
+        stage (`str`): Name of the stage's target.
+        window_starts (`list` of `float`): Seconds, one per row.
+        num_slots (`int`): Slots from the window's first on; a longer table begins with the shorter one.
+
+    Returns:
+        `torch.FloatTensor` of shape `(batch_size, num_slots)` in [0, 1), drawn on the CPU whatever the device.
+    """
+    rows = []
+    for seed, start in zip(seeds, window_starts, strict=True):
+        key = hashlib.sha256(f"{seed}/{stage}/{round(start * GRID_RATE)}".encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(key[:8], "little"))
+        # One call per 64 slots: torch draws small and large tensors in different orders.
+        blocks = [torch.rand(64, generator=generator) for _ in range(-(-num_slots // 64))]
+        rows.append(torch.cat(blocks)[:num_slots])
+    return torch.stack(rows).to(device)
+
+
+def resolve_seeds(seed: int | list[int] | None, batch_size: int) -> list[int]:
+    """One seed per item: `seed + i` for an int, the list itself, or a new one; global random state is not touched.
+
+    Raises:
+        ValueError: If a list has another length than the batch.
+    """
+    if seed is None:
+        seed = secrets.randbelow(2**31)
+    if isinstance(seed, int):
+        return [seed + item for item in range(batch_size)]
+    if len(seed) != batch_size:
+        raise ValueError(f"`seed` must be an int or have one entry per item ({batch_size}), got {len(seed)} entries.")
+    return [int(value) for value in seed]
+
+
+__all__ = [
+    "AccompGenCodebookLogitsProcessor",
+    "AccompGenGuidanceLogitsProcessor",
+    "AccompGenKeyedChoiceLogitsProcessor",
+    "draw_uniforms",
+    "inverse_cdf_choice",
+    "resolve_seeds",
+]
