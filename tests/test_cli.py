@@ -20,7 +20,7 @@ class StubPipeline:
 
     def __init__(self):
         self.model = SimpleNamespace(
-            config=SimpleNamespace(placeholder=False, token_fingerprint="f1"),
+            config=SimpleNamespace(is_placeholder=False, token_fingerprint="f1"),
             parameters=lambda: [torch.empty(10)],
         )
         self.device = torch.device("cpu")
@@ -251,7 +251,7 @@ def test_ctrl_c_is_no_traceback(stub, here, capsys):
 def test_a_placeholder_model_says_so(stub, here, capsys):
     write_vocals(here / "take.wav")
     for placeholder in (False, True):
-        stub.model.config.placeholder = placeholder
+        stub.model.config.is_placeholder = placeholder
         assert cli.main(["generate", "take.wav"]) == 0
         assert ("placeholder model" in capsys.readouterr().err) is placeholder
 

@@ -142,7 +142,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = _merge_settings(arguments, recorded)
     sources = _find_sources(arguments, recorded)
     pipe = load_pipeline(settings.get("model"), choose_device(arguments.device))
-    if getattr(pipe.model.config, "placeholder", False):
+    if getattr(pipe.model.config, "is_placeholder", False):
         say("placeholder model: its weights are barely trained; length, timing and files are real, the music is not")
     if "seed" in settings:
         say(f"seed {settings['seed']}")
