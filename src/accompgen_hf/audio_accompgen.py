@@ -24,6 +24,8 @@ _BLOCK_SAMPLES = 1 << 18  # loudness and peaks are measured in blocks: hours mus
 _LOUDNESS_GATE = -70.0  # LUFS, the absolute gate of BS.1770
 _MAX_BOOST_DB = 30.0  # more would be the accompaniment's noise, not its music
 _OVERSAMPLING = 8  # BS.1770-4 annex 2 asks for at least 4; 4 still misses up to 0.7 dB near the highest frequencies
+_FFT_SIZE, _FFT_CONTEXT = 1 << 13, 1 << 9
+_LIMITER_MARGIN_DB = 0.15  # other meters' filters read up to 0.13 dB more on noise
 _INTEGER_SCALES = {"int8": 2**7, "int16": 2**15, "int32": 2**31}
 _FLOAT_TYPES = ("float16", "float32", "float64")
 
@@ -273,23 +275,26 @@ def true_peak(audio: np.ndarray) -> float:
 
 
 def _iterate_peaks(audio: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (start, peaks): per sample the highest absolute value over channels up to the next sample."""
-    soxr = import_optional("soxr", "Measuring true peaks")
+    """Yield (start, peaks): per sample the highest absolute value over channels up to the next sample.
+
+    Interpolated by FFT twice, with all up to half the rate, and without the last twentieth, as converters do it: for
+    noise up to half the rate the two differ by up to 1 dB either way, for other sounds not at all.
+    """
     num_channels, num_samples = audio.shape
-    stream = soxr.ResampleStream(1, _OVERSAMPLING, num_channels, dtype="float32")
-    rest, done = np.empty(0, dtype=np.float32), 0
-    for start in range(0, num_samples, _BLOCK_SAMPLES):
-        block = audio[:, start : start + _BLOCK_SAMPLES]
-        is_last = start + _BLOCK_SAMPLES >= num_samples
-        fine = np.abs(stream.resample_chunk(np.ascontiguousarray(block.T), last=is_last))
-        fine = np.concatenate([rest, _highest(fine[:, channel] for channel in range(num_channels))])
-        num_peaks = num_samples - done if is_last else len(fine) // _OVERSAMPLING
-        rest = fine[num_peaks * _OVERSAMPLING :]
-        fine = _fit_length(fine, num_peaks * _OVERSAMPLING)
-        # The oversampling filter ends just below half the rate: what lies above shows in the samples alone.
-        at_samples = [np.abs(channel) for channel in audio[:, done : done + num_peaks]]
-        yield done, _highest(at_samples + [fine[phase::_OVERSAMPLING] for phase in range(_OVERSAMPLING)])
-        done += num_peaks
+    block_size = _FFT_SIZE - 2 * _FFT_CONTEXT
+    fade = np.clip((0.98 - np.linspace(0, 1, _FFT_SIZE // 2 + 1)) / 0.04, 0, 1).astype(np.float32)
+    gains = np.stack([np.ones_like(fade), np.sin(0.5 * np.pi * fade) ** 2]) * np.float32(_OVERSAMPLING)
+    gains[:, -1] /= 2  # half the rate becomes an ordinary frequency
+    for start in range(0, num_samples, block_size):
+        context = min(start, _FFT_CONTEXT)
+        num_peaks = min(block_size, num_samples - start)
+        piece = audio[:, start - context : start + num_peaks + _FFT_CONTEXT]
+        spectra = gains[:, None] * np.fft.rfft(piece, _FFT_SIZE)  # (2, channels, frequencies)
+        fine = np.abs(np.fft.irfft(spectra, _FFT_SIZE * _OVERSAMPLING))
+        fine = fine[..., context * _OVERSAMPLING : (context + num_peaks) * _OVERSAMPLING]
+        rows = [*fine.reshape(2 * num_channels, -1)]
+        phases = [row[phase::_OVERSAMPLING] for row in rows for phase in range(_OVERSAMPLING)]
+        yield start, _highest([*np.abs(piece[:, context : context + num_peaks]), *phases])
 
 
 def _highest(arrays: Iterable[np.ndarray]) -> np.ndarray:
@@ -325,7 +330,7 @@ def mix(
 
     Raises:
         ValueError: If an array is empty, not finite or of a wrong shape, or a number is out of its range.
-        ImportError: If soxr or pyloudnorm is missing.
+        ImportError: If pyloudnorm is missing, or soxr and the rates differ.
     """
     if not np.isfinite(accompaniment_lufs_offset):
         raise ValueError(f"`accompaniment_lufs_offset` must be a finite number, got {accompaniment_lufs_offset}.")
@@ -363,6 +368,7 @@ def _match_channels(accompaniment: np.ndarray, num_channels: int) -> np.ndarray:
 
 def _limit(audio: np.ndarray, sampling_rate: int, ceiling: float) -> np.ndarray:
     """Lower (channels, num_samples), in place, where its true peaks pass the ceiling."""
+    target = ceiling * 10 ** (-_LIMITER_MARGIN_DB / 20)
     frame_size = max(1, sampling_rate // 1000)  # the gain has one value per millisecond, linear in between
     num_frames = -(-audio.shape[1] // frame_size)
     frame_peaks = np.zeros(num_frames + 1, dtype=np.float32)
@@ -375,7 +381,7 @@ def _limit(audio: np.ndarray, sampling_rate: int, ceiling: float) -> np.ndarray:
         frame_peaks[frames] = np.maximum(frame_peaks[frames], highest)
     if frame_peaks.max() <= ceiling:
         return audio
-    allowed = np.minimum(1.0, ceiling / np.maximum(frame_peaks, 1e-9))
+    allowed = np.minimum(1.0, target / np.maximum(frame_peaks, 1e-9))
     # Both ends of a frame's line must be low enough for it, and its last oversampled peak may lie in the next frame.
     allowed[1:] = np.minimum(allowed[1:], allowed[:-1])
     gain = _smooth_gain(allowed)
@@ -384,8 +390,8 @@ def _limit(audio: np.ndarray, sampling_rate: int, ceiling: float) -> np.ndarray:
         position = np.arange(start, start + block.shape[1]) / frame_size
         block *= np.interp(position, np.arange(len(gain)), gain).astype(np.float32)
     peak = true_peak(audio)
-    if peak > ceiling:  # the moving gain leaves at most a few hundredths of a decibel
-        audio *= np.float32(ceiling / peak * (1 - 1e-6))
+    if peak > target:  # the moving gain leaves at most a few hundredths of a decibel
+        audio *= np.float32(target / peak)
     return audio
 
 

@@ -4,6 +4,7 @@ soundfile reads wav, flac, mp3, ogg and opus; PyAV, where installed, reads m4a, 
 a sampling rate of 2 GHz or an empty file without a word: the checks are here.
 """
 
+import contextlib
 import importlib
 import io
 import os
@@ -121,7 +122,7 @@ def read_audio_file(
 
 
 def _open_regular_file(path: str | os.PathLike) -> io.BufferedReader:
-    """Open a path without waiting on a FIFO, and without a name that libsndfile could guess a format from."""
+    """Open a path without waiting on a FIFO."""
     name = f"`source` {os.fspath(path)!r}"
     if re.match(r"[a-z][a-z0-9+.-]+://", str(os.fspath(path)), re.IGNORECASE):
         raise ValueError(f"{name} is an address. Download the file first and give its path.")
@@ -197,18 +198,21 @@ def _read_with_soundfile(
     data_bytes = _declared_and_found_bytes(file, file_size)
     file.seek(0)
     try:
-        reader = soundfile.SoundFile(file)
+        with soundfile.SoundFile(_SeekableFile(file)) as reader:
+            sampling_rate = check_sampling_rate(reader.samplerate, f"The sampling rate of {name}")
+            if reader.channels > MAX_CHANNELS:
+                raise ValueError(
+                    f"{name} has {reader.channels} channels, at most {MAX_CHANNELS} are read. Is its header damaged?"
+                )
+            num_declared = reader.frames if reader.frames < 1 << 62 else None  # FLAC may leave its length out
+            _check_limit(num_declared or 0, sampling_rate, name, max_duration_s)
+            blocks, error = _decode_blocks(reader, max(1, _BLOCK_VALUES // reader.channels), max_duration_s)
+        if error is not None:  # a block that meets damage is lost whole: small ones come closer to it
+            file.seek(0)
+            with soundfile.SoundFile(_SeekableFile(file)) as reader:
+                blocks, error = _decode_blocks(reader, 1024, max_duration_s)
     except (RuntimeError, TypeError) as error:  # LibsndfileError is a RuntimeError
         raise ValueError(_unreadable(name, head, error)) from error
-    with reader:
-        sampling_rate = check_sampling_rate(reader.samplerate, f"The sampling rate of {name}")
-        if reader.channels > MAX_CHANNELS:
-            raise ValueError(
-                f"{name} has {reader.channels} channels, at most {MAX_CHANNELS} are read. Is its header damaged?"
-            )
-        num_declared = reader.frames if reader.frames < 1 << 62 else None  # FLAC may leave its length out
-        _check_limit(num_declared or 0, sampling_rate, name, max_duration_s)
-        blocks, error = _decode_blocks(soundfile, reader, max_duration_s)
     num_found = sum(block.shape[1] for block in blocks)
     if num_found == 0 and error is not None:
         raise ValueError(f"{name} is damaged: no audio could be decoded ({error}). Export it again.") from error
@@ -220,26 +224,31 @@ def _read_with_soundfile(
     return blocks, sampling_rate, declared_s
 
 
+class _SeekableFile:
+    """A file for libsndfile that stays where it is when a damaged header sends it before its start.
+
+    It has no name either: for some endings libsndfile would believe the name and not the content.
+    """
+
+    def __init__(self, file: io.BufferedIOBase):
+        self.readinto, self.read, self.tell, self._seek = file.readinto, file.read, file.tell, file.seek
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> None:
+        with contextlib.suppress(ValueError, OSError):
+            self._seek(offset, whence)
+
+
 def _decode_blocks(
-    soundfile: Any, reader: Any, max_duration_s: float | None
+    reader: Any, block_size: int, max_duration_s: float | None
 ) -> tuple[list[np.ndarray], Exception | None]:
     """All that can be decoded, as blocks (channels, n), and the error that ended it."""
-    block_size = max(1, _BLOCK_VALUES // reader.channels)
-    limit = None if max_duration_s is None else max_duration_s * reader.samplerate
+    limit = float("inf") if max_duration_s is None else max_duration_s * reader.samplerate
     blocks, num_samples = [], 0
-    while limit is None or num_samples <= limit:
+    while num_samples <= limit:
         try:
             block = reader.read(block_size, dtype="float32", always_2d=True)
         except RuntimeError as error:
-            # A block that meets a damaged spot is lost whole: go back and take smaller ones up to the spot.
-            if block_size <= 64:
-                return blocks, error
-            block_size = max(64, block_size // 16)
-            try:
-                reader.seek(num_samples)
-            except RuntimeError:
-                return blocks, error
-            continue
+            return blocks, error
         if len(block) == 0:
             break
         blocks.append(np.ascontiguousarray(block.T))

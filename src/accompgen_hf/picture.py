@@ -69,7 +69,7 @@ def find_onsets(strength: np.ndarray, frame_rate: float = 100.0) -> np.ndarray:
     width = max(3, round(0.5 * frame_rate))
     # Not mode="same", which gives as many values as the longer of the two: under 0.5 s that is the window.
     mean = np.convolve(strength, np.ones(width) / width)[(width - 1) // 2 :][: len(strength)]
-    is_onset = (strength == highest) & (strength > 1.6 * mean + 0.08 * strength.max())
+    is_onset = (strength == highest) & (strength > 1.6 * mean + max(1.0, 0.08 * strength.max()))
     is_onset[-reach:] = False  # the cut at the end of a recording splashes over all bands
     return np.flatnonzero(is_onset) / frame_rate
 
