@@ -22,7 +22,7 @@ def attend(
 
     Args:
         query, key, value (`torch.Tensor` of shape `(B, H, S, D)`): `key` and `value` may be longer (cache).
-        bias (`torch.Tensor` of shape `(R, H, S, num_keys)`): Holds the mask too, as the lowest finite value.
+        bias (`torch.Tensor` of shape `(R, H, S, num_keys)`): Holds the mask too, as very low finite values.
         is_causal (`bool`): Whether the mask hides every key after its query; these are then not computed in training.
 
     Returns:

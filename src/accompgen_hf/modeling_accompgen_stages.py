@@ -26,6 +26,9 @@ from .configuration_accompgen import (
 )
 from .generation_accompgen import AccompGenGenerationMixin
 
+# Finite in every dtype: autocast would round float32's lowest value to -inf, and rows of padding to NaN.
+MASKED_SCORE = -3e4
+
 
 @dataclass
 class AccompGenStageOutput(ModelOutput):
@@ -173,9 +176,9 @@ class AccompGenRelativeBias(nn.Module):
         rows = self.bucket_rows(segment_ids, segment_positions, num_queries)  # (R, S_query, S_key)
         bias = F.embedding(rows, self.weight).permute(0, 3, 1, 2)  # (R, H, S_query, S_key)
         is_visible = self._visible(segment_ids, num_queries)[:, None]
-        bias = bias.masked_fill(~is_visible, torch.finfo(bias.dtype).min)
+        bias = bias.masked_fill(~is_visible, MASKED_SCORE)
         num_unwritten = num_keys - segment_ids.shape[1]
-        return F.pad(bias, (0, num_unwritten), value=torch.finfo(bias.dtype).min) if num_unwritten else bias
+        return F.pad(bias, (0, num_unwritten), value=MASKED_SCORE) if num_unwritten else bias
 
     def _visible(self, segment_ids: torch.LongTensor, num_queries: int) -> torch.BoolTensor:
         num_positions = segment_ids.shape[1]
