@@ -1,0 +1,31 @@
+"""Samples of one stage to the batch its model takes."""
+
+import torch
+
+from accompgen_hf.codebooks_accompgen import build_stage_inputs
+from accompgen_hf.configuration_accompgen import AccompGenStageConfig
+
+
+class StageCollator:
+    """Stacks samples of `StageClipDataset` and lays them out as [conditioning | BOS | target].
+
+    Args:
+        config (`AccompGenStageConfig`):
+            Of the stage.
+    """
+
+    def __init__(self, config: AccompGenStageConfig):
+        self.config = config
+
+    def __call__(self, samples: list[dict]) -> dict[str, torch.LongTensor]:
+        """Return `input_ids` and `labels` `(batch_size, num_positions)`, `segment_ids` and `segment_positions`
+        `(1, num_positions)`."""
+        conditioning, target = self.stack(samples)
+        is_dropped = torch.tensor([sample["is_dropped"] for sample in samples])
+        return build_stage_inputs(self.config, conditioning, target, is_dropped)
+
+    def stack(self, samples: list[dict]) -> tuple[dict[str, torch.LongTensor], torch.LongTensor]:
+        """Return conditioning streams and target, batch dimension first."""
+        names = self.config.conditioning_names
+        conditioning = {name: torch.stack([sample["conditioning"][name] for sample in samples]) for name in names}
+        return conditioning, torch.stack([sample["target"] for sample in samples])

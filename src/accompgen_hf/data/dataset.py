@@ -1,0 +1,191 @@
+"""Random, aligned clips from token shards (paper §4.1): the same instants of both frame rates.
+
+Nothing here has hidden state. A position in the endless stream of epochs decides which row it is, where the crop
+begins and whether its conditioning is dropped; training that knows its step can start anywhere.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from accompgen_hf.configuration_accompgen import AccompGenStageConfig
+from accompgen_hf.data.shards import Manifest, TokenRow, read_rows
+from accompgen_hf.fingerprint_accompgen import check_token_fingerprints
+
+GRID_RATE = 25  # Both rates are multiples of 25 Hz: a start on this grid is the same instant in both streams.
+
+
+class StageClipDataset(Dataset):
+    """Clips of `config.clip_duration_s` seconds with the streams that one stage reads.
+
+    Indexing takes a position: position p is entry p mod N of the shuffled epoch p div N, N being the length. The
+    sample is a `dict` with `conditioning` (name to `torch.LongTensor`, frames last), `target`, `is_dropped` (whether
+    the conditioning is to be hidden), `track_id` and `start_s`.
+
+    Args:
+        data (`str` or sequence of `str`):
+            Folders of token shards.
+        config (`AccompGenStageConfig`):
+            Names the streams; its sizes and its `token_fingerprint`, if it has one, must be those of the shards.
+        split (`str`):
+            `"train"` or `"validation"`.
+        seed (`int`):
+            Of the order, the crops and the dropout.
+        condition_dropout (`float`):
+            Probability that a sample hides its conditioning.
+        shuffle_pairs (`bool`):
+            Whether conditioning comes from another row than the target: a control experiment, nothing can be learned
+            from such conditioning.
+
+    Raises:
+        ValueError: If shards are damaged or do not fit the config, or no row of the split is long enough.
+    """
+
+    def __init__(
+        self,
+        data: str | os.PathLike | Sequence[str | os.PathLike],
+        config: AccompGenStageConfig,
+        split: str = "train",
+        seed: int = 0,
+        condition_dropout: float = 0.0,
+        shuffle_pairs: bool = False,
+    ):
+        if split not in ("train", "validation"):
+            raise ValueError(f"`split` must be 'train' or 'validation', got {split!r}.")
+        if not 0 <= condition_dropout <= 1:
+            raise ValueError(f"`condition_dropout` must be in [0, 1], got {condition_dropout}.")
+        folders = [Path(data)] if isinstance(data, str | os.PathLike) else [Path(folder) for folder in data]
+        self.config = config
+        self.seed = seed
+        self.condition_dropout = condition_dropout
+        self.shuffle_pairs = shuffle_pairs
+        self.clip_grid_frames = round(config.clip_duration_s * GRID_RATE)
+        self.manifests = [Manifest.load(folder) for folder in folders]
+        self.token_fingerprint = check_shards(self.manifests, folders, config)
+        self.rows: list[TokenRow] = []
+        self.num_short_rows = 0
+        for folder, manifest in zip(folders, self.manifests, strict=False):
+            for shard in manifest.shards:
+                for row in read_rows(folder / shard["file"], shard["sha256"]):
+                    if row.split == split and _grid_frames(row) >= self.clip_grid_frames:
+                        self.rows.append(row)
+                    else:
+                        self.num_short_rows += row.split == split
+        if len(self.rows) < (2 if shuffle_pairs else 1):
+            raise ValueError(
+                f"`data` has {len(self.rows)} rows in split {split!r} of at least {config.clip_duration_s} s "
+                f"({self.num_short_rows} are shorter). Prepare more tracks, or raise `validation_share`."
+            )
+        self._order: tuple[int, np.ndarray] | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, position: int) -> dict:
+        epoch, entry = divmod(position, len(self.rows))
+        index = int(self._epoch_order(epoch)[entry])
+        generator = np.random.default_rng([self.seed, epoch, index])
+        target_row = self.rows[index]
+        target_start = int(generator.integers(_grid_frames(target_row) - self.clip_grid_frames + 1))
+        is_dropped = bool(generator.random() < self.condition_dropout)
+        row, start = target_row, target_start
+        if self.shuffle_pairs:
+            row = self.rows[(index + int(generator.integers(1, len(self.rows)))) % len(self.rows)]
+            start = int(generator.integers(_grid_frames(row) - self.clip_grid_frames + 1))
+        return {
+            "conditioning": {name: self._crop(row, name, start) for name in self.config.conditioning_names},
+            "target": self._crop(target_row, self.config.target_name, target_start),
+            "is_dropped": is_dropped,
+            "track_id": target_row.track_id,
+            "start_s": target_row.start_s + target_start / GRID_RATE,
+        }
+
+    def _epoch_order(self, epoch: int) -> np.ndarray:
+        if self._order is None or self._order[0] != epoch:
+            self._order = (epoch, np.random.default_rng([self.seed, epoch]).permutation(len(self.rows)))
+        return self._order[1]
+
+    def _crop(self, row: TokenRow, name: str, start: int) -> torch.LongTensor:
+        """Cut `clip_grid_frames` frames of 40 ms out of one stream."""
+        num_codebooks = self.config.num_codebooks
+        if name == "coarse_codes":
+            stream, rate = row.codes[:num_codebooks], 3
+        elif name == "fine_codes":
+            stream, rate = row.codes[num_codebooks : 2 * num_codebooks], 3
+        else:
+            stream, rate = getattr(row, name), 2
+        crop = stream[..., rate * start : rate * (start + self.clip_grid_frames)]
+        return torch.from_numpy(crop.astype(np.int64))
+
+
+class StepPositions(Sampler):
+    """The positions that one process reads, as micro-batches: step s has [s G, (s + 1) G), cut evenly among processes.
+
+    Args:
+        first_step (`int`):
+            Where to start; a resumed run gives the steps it has done.
+        max_steps (`int`):
+            Where to end.
+        global_batch_size (`int`):
+            G, a multiple of `num_processes`.
+        micro_batch_size (`int`):
+            Positions per batch; the last one of a step may be smaller.
+        process_index (`int`):
+            Whose positions.
+        num_processes (`int`):
+            Of how many.
+    """
+
+    def __init__(
+        self,
+        first_step: int,
+        max_steps: int,
+        global_batch_size: int,
+        micro_batch_size: int,
+        process_index: int = 0,
+        num_processes: int = 1,
+    ):
+        self.steps = range(first_step, max_steps)
+        self.global_batch_size = global_batch_size
+        self.micro_batch_size = micro_batch_size
+        self.share = global_batch_size // num_processes
+        self.process_index = process_index
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in self.steps:
+            first = step * self.global_batch_size + self.process_index * self.share
+            for offset in range(0, self.share, self.micro_batch_size):
+                yield list(range(first + offset, first + min(offset + self.micro_batch_size, self.share)))
+
+    def __len__(self) -> int:
+        return len(self.steps) * -(-self.share // self.micro_batch_size)
+
+
+def check_shards(manifests: list[Manifest], folders: list[Path], config: AccompGenStageConfig) -> str:
+    """Return the one fingerprint of several folders of shards, which must be the config's if it has one.
+
+    Raises:
+        ValueError: If a fingerprint, `num_clusters` or `codebook_size` differs; both sides are named.
+    """
+    first = manifests[0].token_fingerprint
+    for manifest, folder in zip(manifests, folders, strict=False):
+        check_token_fingerprints(first, manifest.token_fingerprint, f"shards {folders[0]}", f"shards {folder}")
+        check_token_fingerprints(
+            config.token_fingerprint, manifest.token_fingerprint, f"the {config.model_type} config", f"shards {folder}"
+        )
+        for name in ("num_clusters", "codebook_size"):
+            if manifest.settings[name] != getattr(config, name):
+                raise ValueError(
+                    f"`{name}` of the {config.model_type} config is {getattr(config, name)}, but the tokens in "
+                    f"{folder} have {manifest.settings[name]}."
+                )
+    return first
+
+
+def _grid_frames(row: TokenRow) -> int:
+    """Whole 40-ms frames of a row."""
+    return len(row.vocal_semantic_ids) // 2
