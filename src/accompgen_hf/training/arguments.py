@@ -1,0 +1,167 @@
+"""What a stage's training run is told: a YAML file, every field of it overridable (paper §4.2, Table 1)."""
+
+import argparse
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+STAGES = ("semantic", "coarse", "fine")
+MIXED_PRECISIONS = ("no", "fp16", "bf16")
+
+
+@dataclass
+class StageTrainingArguments:
+    """One run of one stage.
+
+    Attributes:
+        stage (`str`): `"semantic"`, `"coarse"` or `"fine"`.
+        data (`str` or `list` of `str`): Folders of token shards.
+        output_dir (`str`): For checkpoints, metrics, curves and `final/`.
+        model (`dict`): Fields of the stage's config.
+        init_from (`str`, *optional*): Folder or Hub id whose weights and config the run starts from, with a new
+            schedule (fine-tuning).
+        max_steps (`int`): Optimiser steps.
+        global_batch_size (`int`): Clips per optimiser step over all processes.
+        micro_batch_size (`int`, *optional*): Clips per forward; the step accumulates as many as it needs. All by
+            default.
+        learning_rate (`float`): Reached after `warmup_steps`, then a cosine down to 0 at `max_steps`.
+        betas (`list` of two `float`): Of AdamW.
+        weight_decay (`float`): On matrices; gains are not decayed.
+        max_grad_norm (`float`): Gradients are clipped to this norm.
+        mixed_precision (`str`): `"no"`, `"fp16"` or `"bf16"`.
+        ema_decay (`float`, *optional*): Of an exponential moving average of the weights, which is then validated and
+            saved as the result.
+        seed (`int`): Of weights, order, crops and dropout.
+        shuffle_pairs (`bool`): Control experiment: conditioning of other clips.
+        num_workers (`int`): Processes that load data.
+        gradient_checkpointing (`bool`): Trade time for memory.
+        torch_compile (`bool`): Compile the model.
+        log_every (`int`): Steps between lines of `metrics.jsonl`.
+        validate_every (`int`): Steps between validations; there is one at the end in any case.
+        validation_clips (`int`): Clips of one validation; 0 for none.
+        validation_batch_size (`int`): Clips per forward there.
+        save_every (`int`): Steps between checkpoints.
+        keep_checkpoints (`int`): How many of the newest stay.
+        num_processes (`int`, *optional*): Processes the run must have; another number is refused.
+        max_skipped_in_row (`int`): Steps in a row whose gradients are not finite, after which the run gives up.
+    """
+
+    stage: str
+    data: str | list[str]
+    output_dir: str
+    model: dict[str, Any] = field(default_factory=dict)
+    init_from: str | None = None
+    max_steps: int = 100_000
+    global_batch_size: int = 180
+    micro_batch_size: int | None = None
+    learning_rate: float = 3e-4
+    warmup_steps: int = 4000
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.99])
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    mixed_precision: str = "no"
+    ema_decay: float | None = None
+    seed: int = 0
+    shuffle_pairs: bool = False
+    num_workers: int = 0
+    gradient_checkpointing: bool = False
+    torch_compile: bool = False
+    log_every: int = 10
+    validate_every: int = 1000
+    validation_clips: int = 32
+    validation_batch_size: int = 4
+    save_every: int = 1000
+    keep_checkpoints: int = 3
+    num_processes: int | None = None
+    max_skipped_in_row: int = 50
+
+    def __post_init__(self):
+        for name, allowed in (("stage", STAGES), ("mixed_precision", MIXED_PRECISIONS)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"`{name}` must be one of {allowed}, got {getattr(self, name)!r}.")
+        positive = ("max_steps", "global_batch_size", "log_every", "validate_every", "validation_batch_size")
+        for name in (*positive, "save_every", "keep_checkpoints", "max_skipped_in_row"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        if self.micro_batch_size is not None and self.micro_batch_size < 1:
+            raise ValueError(f"`micro_batch_size` must be at least 1, got {self.micro_batch_size}.")
+        if not self.learning_rate > 0 or self.warmup_steps < 0:
+            raise ValueError(
+                "`learning_rate` must be above 0 and `warmup_steps` at least 0, "
+                f"got {self.learning_rate} and {self.warmup_steps}."
+            )
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ValueError(f"`ema_decay` must be between 0 and 1, got {self.ema_decay}.")
+        if self.init_from is not None and self.model:
+            raise ValueError(
+                f"`model` must be empty with `init_from`, whose config decides; got {self.model} and {self.init_from}."
+            )
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, **overrides: Any) -> "StageTrainingArguments":
+        """Read a YAML file; a `model` in `overrides` changes single fields of the file's.
+
+        Raises:
+            ValueError: If a field is unknown or missing, or a value is not allowed.
+        """
+        values = yaml.safe_load(Path(path).read_text("utf-8")) or {}
+        if overrides.get("init_from") is not None:
+            values.pop("model", None)
+        model = {**values.get("model", {}), **overrides.pop("model", {})}
+        values = {**values, **overrides, "model": model}
+        known = {entry.name for entry in fields(cls)}
+        unknown, missing = sorted(set(values) - known), sorted({"stage", "data", "output_dir"} - set(values))
+        if unknown or missing:
+            raise ValueError(
+                f"{path}: unknown fields {unknown}, missing fields {missing}. Fields are {sorted(known)}; `model` "
+                "holds those of the stage's config."
+            )
+        return cls(**values)
+
+    def describe_run(self) -> dict[str, Any]:
+        """The fields that decide what is learned: a checkpoint goes on only under the same ones."""
+        free = ("data", "output_dir", "micro_batch_size", "num_workers", "gradient_checkpointing", "torch_compile")
+        free += ("log_every", "validate_every", "validation_clips", "validation_batch_size", "save_every")
+        free += ("keep_checkpoints", "num_processes", "max_skipped_in_row")
+        return {name: value for name, value in asdict(self).items() if name not in free}
+
+
+def parse_stage_arguments(argv: list[str] | None = None) -> StageTrainingArguments:
+    """Parse `--config FILE` and overrides such as `--learning_rate 1e-4` or `--model.hidden_size 64`.
+
+    Values are read as YAML, so that numbers, booleans, lists and `null` mean what they mean in the file.
+
+    Raises:
+        ValueError: As [`StageTrainingArguments.from_yaml`].
+    """
+    parser = argparse.ArgumentParser(description="Train one stage.", allow_abbrev=False)
+    parser.add_argument("--config", required=True, help="YAML file, see examples/configs")
+    parser.add_argument("--data", nargs="+", help="folders of token shards")
+    for entry in fields(StageTrainingArguments):
+        if entry.name not in ("data", "model"):
+            parser.add_argument(f"--{entry.name}", type=_read_value, default=argparse.SUPPRESS, metavar="VALUE")
+    known, rest = parser.parse_known_args(argv)
+    overrides = vars(known)
+    path = overrides.pop("config")
+    if overrides["data"] is None:
+        overrides.pop("data")
+    model = {}
+    for name, value in zip(rest[::2], rest[1::2], strict=False):
+        if not name.startswith("--model."):
+            parser.error(f"unknown argument {name}")
+        model[name.removeprefix("--model.")] = _read_value(value)
+    if len(rest) % 2:
+        parser.error(f"{rest[-1]} has no value")
+    return StageTrainingArguments.from_yaml(path, **overrides, model=model)
+
+
+def _read_value(text: str) -> Any:
+    value = yaml.safe_load(text)
+    if isinstance(value, str):
+        try:
+            return float(value)  # YAML 1.1 takes 1e-4, without a point, for text
+        except ValueError:
+            return value
+    return value

@@ -1,0 +1,340 @@
+"""The one training loop of the three stages (paper §4.2): any number of processes, killed and resumed bit for bit.
+
+A run is a function of its arguments and a step. Clips come from positions [s G, (s + 1) G) of the endless stream of
+epochs for step s and global batch G; the learning rate follows from s; the loss is a sum over all target codes of the
+step divided by their number, so that neither processes nor micro-batches move the curve.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+
+from accompgen_hf.codebooks_accompgen import IGNORED_LABEL
+from accompgen_hf.data.collator import StageCollator
+from accompgen_hf.data.dataset import StageClipDataset, StepPositions
+from accompgen_hf.data.shards import write_json
+from accompgen_hf.modeling_accompgen_stages import AccompGenStageForCausalLM
+from accompgen_hf.training.arguments import StageTrainingArguments
+from accompgen_hf.training.checkpointing import SigtermFlag, find_checkpoint, save_checkpoint
+from accompgen_hf.training.metrics import MetricsLog, draw_curves
+from accompgen_hf.training.optimization import WeightAverage, learning_rate_at, make_optimizer
+from accompgen_hf.training.stages import load_stage
+from accompgen_hf.training.validation import validate_stage
+
+
+def train_stage(arguments: StageTrainingArguments) -> dict[str, Any]:
+    """Train a stage, going on from the newest whole checkpoint in `arguments.output_dir`.
+
+    Leaves `final/` (loadable by `from_pretrained`, its config carrying the `token_fingerprint`), `metrics.jsonl`,
+    `curves.png` and `summary.json`. On SIGTERM the step is finished and saved, and the function returns.
+
+    Returns:
+        `dict` with `is_finished`, `step`, `num_skipped_steps`, the last `validation` and `tokens_per_s`.
+
+    Raises:
+        ValueError: If data, model, checkpoint and arguments do not fit each other.
+        RuntimeError: If gradients stay non-finite; the last checkpoint is good.
+    """
+    return StageTrainer(arguments).run()
+
+
+class StageTrainer:
+    """Holds what a run consists of; use [`train_stage`]."""
+
+    def __init__(self, arguments: StageTrainingArguments):
+        self.arguments = arguments
+        if arguments.mixed_precision == "fp16" and not torch.cuda.is_available():
+            raise ValueError("`mixed_precision` 'fp16' needs a GPU, and there is none. Use 'no' or 'bf16'.")
+        self.accelerator = Accelerator(mixed_precision=arguments.mixed_precision)
+        self.micro_batch_size = self._divide_batch()
+        self.output_dir = Path(arguments.output_dir)
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+
+        model = load_stage(arguments)
+        config = model.config
+        dataset_options = {"seed": arguments.seed, "shuffle_pairs": arguments.shuffle_pairs}
+        self.dataset = StageClipDataset(
+            arguments.data, config, "train", condition_dropout=config.condition_dropout, **dataset_options
+        )
+        self.validation_dataset = None
+        if arguments.validation_clips:
+            self.validation_dataset = StageClipDataset(arguments.data, config, "validation", seed=arguments.seed)
+        config.token_fingerprint = self.dataset.token_fingerprint
+        silence = self.dataset.manifests[0].settings.get("silence_codes")
+        if silence is not None:
+            config.silence_codes = {name: silence[name] for name in config.conditioning_names}
+        if arguments.gradient_checkpointing:
+            model.gradient_checkpointing_enable()
+        if arguments.torch_compile:
+            model.compile()
+        self.model, self.optimizer = self.accelerator.prepare(model, make_optimizer(model, arguments))
+        self.ema = None
+        if arguments.ema_decay is not None:
+            self.ema = WeightAverage(self.stage, arguments.ema_decay)
+            self.accelerator.register_for_checkpointing(self.ema)
+        self.state = {
+            "num_skipped_steps": 0,
+            "num_skipped_in_row": 0,
+            "token_fingerprint": config.token_fingerprint,
+            "run": arguments.describe_run(),
+        }
+        self.step = 0
+        self.validation: dict[str, Any] | None = None
+
+    @property
+    def stage(self) -> AccompGenStageForCausalLM:
+        return self.accelerator.unwrap_model(self.model)
+
+    def run(self) -> dict[str, Any]:
+        """Train to the end, or to a SIGTERM."""
+        arguments, accelerator = self.arguments, self.accelerator
+        self._resume()
+        self.first_step = self.step
+        self.log = MetricsLog(self.output_dir, self.step) if accelerator.is_main_process else None
+        self._announce()
+        self.model.train()
+        losses, num_tokens, started_at = [], 0, time.monotonic()
+        self.tokens_per_s = 0.0
+        progress = tqdm(
+            total=arguments.max_steps,
+            initial=self.step,
+            desc=arguments.stage,
+            mininterval=1.0,
+            disable=not accelerator.is_main_process,
+        )
+        with progress, SigtermFlag() as sigterm:
+            batches = iter(self._make_loader())
+            while self.step < arguments.max_steps:
+                # 1. One optimiser step.
+                window = [next(batches) for _ in range(self.num_micro_batches)]
+                loss, grad_norm = self._take_step(window)
+                self.step += 1
+                losses.append(loss)
+                num_tokens += accelerator.num_processes * sum(batch["input_ids"].numel() for batch in window)
+                progress.update()
+                is_last = self.step == arguments.max_steps
+                # 2. Say how it goes.
+                if self.step % arguments.log_every == 0 or is_last:
+                    self.tokens_per_s = num_tokens / (time.monotonic() - started_at)
+                    self._log_step(losses, grad_norm, progress)
+                    losses, num_tokens, started_at = [], 0, time.monotonic()
+                # 3. Validate, save, stop: work that the speed above does not count.
+                paused_at = time.monotonic()
+                if self.step % arguments.validate_every == 0 or is_last:
+                    self._validate()
+                is_told_to_stop = self._agree(sigterm.is_set)
+                if self.step % arguments.save_every == 0 or is_last or is_told_to_stop:
+                    self._save()
+                started_at += time.monotonic() - paused_at
+                if is_told_to_stop and not is_last:
+                    accelerator.print(f"SIGTERM: saved step {self.step} and stopping.")
+                    return self._summarise(is_finished=False)
+        return self._finish()
+
+    def _take_step(self, window: list[dict[str, torch.Tensor]]) -> tuple[float, float]:
+        """Accumulate the gradients of a window of micro-batches and update; return loss and gradient norm."""
+        arguments, accelerator = self.arguments, self.accelerator
+        learning_rate = learning_rate_at(self.step, arguments)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        num_targets = torch.stack([(batch["labels"] != IGNORED_LABEL).sum() for batch in window]).sum()
+        num_targets = accelerator.reduce(num_targets.to(accelerator.device), reduction="sum")
+        total = torch.zeros((), device=accelerator.device)
+        for index, batch in enumerate(window):
+            batch = {name: tensor.to(accelerator.device, non_blocking=True) for name, tensor in batch.items()}
+            is_last = index == len(window) - 1
+            with contextlib.nullcontext() if is_last else accelerator.no_sync(self.model), self._dropout_noise(index):
+                loss = self.model(**batch, num_items_in_batch=num_targets).loss
+                # DDP averages gradients over processes; the loss is already divided by all targets.
+                accelerator.backward(loss * accelerator.num_processes)
+            total += loss.detach()
+        grad_norm = accelerator.clip_grad_norm_(self.model.parameters(), arguments.max_grad_norm)
+        is_finite = bool(torch.isfinite(grad_norm))
+        if is_finite or arguments.mixed_precision == "fp16":
+            self.optimizer.step()  # With fp16 the scaler skips by itself, and lowers its scale by doing so.
+        self.optimizer.zero_grad()
+        self._count_skipped(not is_finite)
+        if is_finite and self.ema is not None:
+            self.ema.update(self.stage)
+        return accelerator.reduce(total, reduction="sum").item(), float(grad_norm)
+
+    def _count_skipped(self, is_skipped: bool) -> None:
+        state, arguments = self.state, self.arguments
+        state["num_skipped_steps"] += is_skipped
+        state["num_skipped_in_row"] = state["num_skipped_in_row"] + 1 if is_skipped else 0
+        if state["num_skipped_in_row"] >= arguments.max_skipped_in_row:
+            raise RuntimeError(
+                f"The gradients of {state['num_skipped_in_row']} steps in a row were not finite (step {self.step}). "
+                f"The last checkpoint in {self.output_dir} is good: go on from it with a lower `learning_rate`, or "
+                "with `mixed_precision` 'bf16' or 'no'."
+            )
+
+    @contextlib.contextmanager
+    def _dropout_noise(self, index: int) -> Iterator[None]:
+        """Key the model's dropout, if it has any, by run, step, process and micro-batch."""
+        if self.stage.config.dropout == 0:
+            yield
+            return
+        words = (self.arguments.seed, self.step, self.accelerator.process_index, index)
+        with torch.random.fork_rng():
+            torch.manual_seed(hash(words) % 2**63)  # a tuple of integers: the same in every process and run
+            yield
+
+    def _divide_batch(self) -> int:
+        """Check processes and batch sizes; set `num_micro_batches` and return the micro-batch size."""
+        arguments, num_processes = self.arguments, self.accelerator.num_processes
+        if arguments.num_processes is not None and arguments.num_processes != num_processes:
+            raise ValueError(
+                f"`num_processes` is {arguments.num_processes}, but this run has {num_processes}. `accelerate launch "
+                "--cpu` starts one process whatever is asked; see examples/accelerate_configs."
+            )
+        if arguments.global_batch_size % num_processes:
+            raise ValueError(
+                f"`global_batch_size` must be a multiple of the {num_processes} processes, "
+                f"got {arguments.global_batch_size}."
+            )
+        per_process = arguments.global_batch_size // num_processes
+        micro_batch_size = min(arguments.micro_batch_size or per_process, per_process)
+        self.num_micro_batches = -(-per_process // micro_batch_size)
+        return micro_batch_size
+
+    def _make_loader(self) -> DataLoader:
+        positions = StepPositions(
+            self.step,
+            self.arguments.max_steps,
+            self.arguments.global_batch_size,
+            self.micro_batch_size,
+            self.accelerator.process_index,
+            self.accelerator.num_processes,
+        )
+        return DataLoader(
+            self.dataset,
+            batch_sampler=positions,
+            collate_fn=StageCollator(self.stage.config),
+            num_workers=self.arguments.num_workers,
+            generator=torch.Generator(),  # otherwise the global one is asked for a seed
+        )
+
+    def _resume(self) -> None:
+        found = find_checkpoint(self.output_dir)
+        if found is None:
+            return
+        folder, state = found
+        differing = [name for name, value in self.state["run"].items() if state["run"].get(name) != value]
+        if state["token_fingerprint"] != self.state["token_fingerprint"]:
+            differing.append("token_fingerprint")
+        if differing:
+            there = {name: state["run"].get(name, state.get(name)) for name in differing}
+            here = {name: self.state["run"].get(name, self.state.get(name)) for name in differing}
+            raise ValueError(
+                f"`output_dir` {self.output_dir} holds a run with {there}, now asked: {here}. Use another folder, "
+                "with `init_from` to start from its weights."
+            )
+        self.accelerator.load_state(str(folder))
+        self.state, self.step = {name: state[name] for name in self.state}, state["step"]
+        self.accelerator.print(f"Resumed from {folder}.")
+
+    def _announce(self) -> None:
+        arguments, config = self.arguments, self.stage.config
+        num_positions = self.dataset_positions()
+        self.accelerator.print(
+            f"{arguments.stage}: {sum(p.numel() for p in self.stage.parameters()) / 1e6:.2f} M parameters, "
+            f"{len(self.dataset)} tracks, clips of {config.clip_duration_s} s ({num_positions} positions); "
+            f"{self.accelerator.num_processes} processes x {self.num_micro_batches} micro-batches of at most "
+            f"{self.micro_batch_size} = global batch {arguments.global_batch_size}; {arguments.max_steps} steps on "
+            f"{self.accelerator.device}, mixed precision {arguments.mixed_precision}"
+        )
+
+    def dataset_positions(self) -> int:
+        """Positions of one clip's sequence."""
+        config = self.stage.config
+        frames = [config.clip_duration_s * segment.frame_rate * segment.num_codebooks for segment in config.segments]
+        return 1 + round(sum(frames))
+
+    def _log_step(self, losses: list[float], grad_norm: float, progress: tqdm) -> None:
+        loss = sum(losses) / len(losses)
+        progress.set_postfix(loss=f"{loss:.3f}", tokens_per_s=f"{self.tokens_per_s:.0f}", refresh=False)
+        if self.log is not None:
+            self.log.write(
+                "train",
+                self.step,
+                loss=loss,
+                learning_rate=learning_rate_at(self.step - 1, self.arguments),
+                grad_norm=grad_norm,
+                num_skipped_steps=self.state["num_skipped_steps"],
+                tokens_per_s=round(self.tokens_per_s, 1),
+            )
+
+    def _validate(self) -> None:
+        if self.validation_dataset is None:
+            return
+        arguments = self.arguments
+        with self._averaged_weights(), self.accelerator.autocast():
+            self.validation = validate_stage(
+                self.stage,
+                self.validation_dataset,
+                arguments.validation_clips,
+                arguments.validation_batch_size,
+                self.accelerator,
+            )
+        if self.log is not None:
+            self.log.write("validation", self.step, **self.validation)
+            draw_curves(self.output_dir)
+
+    def _save(self) -> None:
+        save_checkpoint(self.accelerator, self.output_dir, self.step, self.state, self.arguments.keep_checkpoints)
+
+    def _agree(self, is_set: bool) -> bool:
+        """Whether any process was told to stop: all of them save the same step."""
+        if self.accelerator.num_processes == 1:
+            return is_set
+        flag = torch.tensor(int(is_set), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(flag, reduction="sum").item())
+
+    @contextlib.contextmanager
+    def _averaged_weights(self) -> Iterator[None]:
+        if self.ema is None:
+            yield
+        else:
+            with self.ema.applied_to(self.stage):
+                yield
+
+    def _finish(self) -> dict[str, Any]:
+        """Save the result, unless an earlier call of the same run did."""
+        summary_path = self.output_dir / "summary.json"
+        if self.first_step == self.arguments.max_steps and summary_path.is_file():
+            return json.loads(summary_path.read_text("utf-8"))
+        if self.validation is None:
+            self._validate()
+        summary = {**self._summarise(is_finished=True), "arguments": asdict(self.arguments)}
+        if self.accelerator.is_main_process:
+            staging = self.output_dir / ".final"
+            shutil.rmtree(staging, ignore_errors=True)
+            with self._averaged_weights():
+                self.stage.save_pretrained(staging)
+            shutil.rmtree(self.output_dir / "final", ignore_errors=True)
+            os.replace(staging, self.output_dir / "final")
+            write_json(summary_path, summary)
+        self.accelerator.wait_for_everyone()
+        return summary
+
+    def _summarise(self, is_finished: bool) -> dict[str, Any]:
+        return {
+            "is_finished": is_finished,
+            "step": self.step,
+            "num_skipped_steps": self.state["num_skipped_steps"],
+            "token_fingerprint": self.state["token_fingerprint"],
+            "tokens_per_s": round(self.tokens_per_s, 1),
+            "validation": self.validation,
+        }

@@ -1,0 +1,78 @@
+"""Arguments: what the YAML says, what the command line changes, what is refused; and Table 1 of the paper."""
+
+from pathlib import Path
+
+import pytest
+
+from accompgen_hf.training.arguments import StageTrainingArguments, parse_stage_arguments
+from accompgen_hf.training.stages import STAGE_MODELS
+
+CONFIGS = Path(__file__).parents[2] / "examples" / "configs"
+
+
+@pytest.fixture
+def config_path(tmp_path) -> Path:
+    path = tmp_path / "stage.yaml"
+    path.write_text("stage: fine\nlearning_rate: 2.0e-4\nmodel:\n  hidden_size: 64\n  num_hidden_layers: 2\n")
+    return path
+
+
+def test_the_command_line_overrides_single_fields_of_the_file(config_path):
+    argv = ["--config", str(config_path), "--data", "a", "b", "--output_dir", "out"]
+    argv += ["--warmup_steps", "7", "--model.hidden_size", "32", "--betas", "[0.8, 0.9]", "--ema_decay", "null"]
+    arguments = parse_stage_arguments([*argv, "--weight_decay", "1e-3", "--shuffle_pairs", "true"])
+    assert arguments.data == ["a", "b"]
+    assert (arguments.stage, arguments.learning_rate, arguments.warmup_steps) == ("fine", 2e-4, 7)
+    assert arguments.model == {"hidden_size": 32, "num_hidden_layers": 2}
+    assert (arguments.betas, arguments.ema_decay, arguments.weight_decay) == ([0.8, 0.9], None, 1e-3)
+    assert arguments.shuffle_pairs is True
+
+
+def test_init_from_replaces_the_files_model(config_path):
+    arguments = StageTrainingArguments.from_yaml(config_path, data="a", output_dir="out", init_from="checkpoint")
+    assert arguments.model == {}
+
+
+def test_unknown_missing_and_impossible_fields_are_refused(config_path, capsys):
+    with pytest.raises(ValueError, match=r"unknown fields \['width'\], missing fields \['data', 'output_dir'\]"):
+        StageTrainingArguments.from_yaml(config_path, width=3)
+    base = {"stage": "fine", "data": "a", "output_dir": "b"}
+    refused = {
+        "`stage` must be one of": {"stage": "finest"},
+        "`mixed_precision` must be one of": {"mixed_precision": "fp8"},
+        "`max_steps` must be at least 1, got 0": {"max_steps": 0},
+        "`micro_batch_size` must be at least 1, got 0": {"micro_batch_size": 0},
+        "`learning_rate` must be above 0": {"learning_rate": 0.0},
+        "`ema_decay` must be between 0 and 1, got 1": {"ema_decay": 1},
+        "`model` must be empty with `init_from`": {"init_from": "x", "model": {"hidden_size": 8}},
+    }
+    for message, change in refused.items():
+        with pytest.raises(ValueError, match=message):
+            StageTrainingArguments(**{**base, **change})
+    for rest, message in ((["--hidden_size", "3"], "unknown argument --hidden_size"), (["--model.x"], "has no value")):
+        with pytest.raises(SystemExit):
+            parse_stage_arguments(["--config", str(config_path), *rest])
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("stage", "clip_duration_s", "global_batch_size", "max_steps", "num_positions"),
+    [("semantic", 10.0, 180, 100_000, 1001), ("coarse", 5.0, 72, 200_000, 2001), ("fine", 3.0, 120, 150_000, 1801)],
+)
+def test_the_shipped_files_are_table_1(stage, clip_duration_s, global_batch_size, max_steps, num_positions):
+    arguments = StageTrainingArguments.from_yaml(CONFIGS / f"{stage}.yaml", data="a", output_dir="b")
+    config = STAGE_MODELS[stage].config_class(**arguments.model)
+    frames = [config.clip_duration_s * segment.frame_rate * segment.num_codebooks for segment in config.segments]
+    assert (arguments.stage, config.clip_duration_s) == (stage, clip_duration_s)
+    assert (arguments.global_batch_size, arguments.max_steps) == (global_batch_size, max_steps)
+    assert 1 + sum(frames) == num_positions
+    assert (arguments.warmup_steps, arguments.max_grad_norm, arguments.mixed_precision) == (4000, 1.0, "fp16")
+    assert (arguments.learning_rate, arguments.betas, arguments.weight_decay) == (3e-4, [0.9, 0.99], 0.01)
+    assert (config.condition_dropout, config.relative_position_axis) == (0.1, "token")
+
+
+@pytest.mark.parametrize("stage", ["semantic", "coarse", "fine"])
+def test_the_tiny_files_build_small_stages(stage):
+    arguments = StageTrainingArguments.from_yaml(CONFIGS / "tiny" / f"{stage}.yaml", data="a", output_dir="b")
+    model = STAGE_MODELS[stage](STAGE_MODELS[stage].config_class(**arguments.model))
+    assert sum(parameter.numel() for parameter in model.parameters()) < 2.5e6
