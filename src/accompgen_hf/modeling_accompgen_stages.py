@@ -302,6 +302,8 @@ class AccompGenStageForCausalLM(AccompGenStagePreTrainedModel, AccompGenGenerati
             nn.Linear(config.hidden_size, target.codebook_size, bias=False) for _ in range(target.num_codebooks)
         )
         self.post_init()
+        # The settings of the authors' release; a saved generation config takes their place.
+        self.generation_config.update(do_sample=True, guidance_scale=3.0, temperature=0.9, top_k=250)
 
     def get_input_embeddings(self) -> nn.Embedding:
         return self.model.embed_tokens
