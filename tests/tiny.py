@@ -5,11 +5,14 @@ from transformers import EncodecConfig, EncodecModel, HubertConfig
 
 from accompgen_hf import (
     AccompGenCoarseConfig,
+    AccompGenCoarseForCausalLM,
     AccompGenConfig,
     AccompGenFineConfig,
+    AccompGenFineForCausalLM,
     AccompGenForConditionalGeneration,
     AccompGenSemanticConfig,
     AccompGenSemanticEncoderConfig,
+    AccompGenSemanticForCausalLM,
 )
 
 NUM_CLUSTERS = 20
@@ -27,6 +30,13 @@ WINDOWS = {
     AccompGenSemanticConfig: {"clip_duration_s": 1.0, "window_overlap_s": 0.4},
     AccompGenCoarseConfig: {"clip_duration_s": 0.6, "window_overlap_s": 0.2},
     AccompGenFineConfig: {"clip_duration_s": 0.4, "window_overlap_s": 0.0},
+}
+
+
+STAGE_CLASSES = {
+    AccompGenSemanticConfig: AccompGenSemanticForCausalLM,
+    AccompGenCoarseConfig: AccompGenCoarseForCausalLM,
+    AccompGenFineConfig: AccompGenFineForCausalLM,
 }
 
 
@@ -65,14 +75,14 @@ def tiny_config(**fields) -> AccompGenConfig:
     encoder = AccompGenSemanticEncoderConfig(
         hubert_config=tiny_hubert_config().to_dict(), layer=2, num_clusters=NUM_CLUSTERS
     )
-    return AccompGenConfig(
-        semantic_encoder_config=encoder,
-        semantic_config=tiny_stage_config(AccompGenSemanticConfig),
-        coarse_config=tiny_stage_config(AccompGenCoarseConfig),
-        fine_config=tiny_stage_config(AccompGenFineConfig),
-        codec_config=tiny_codec_config(),
-        **{"bandwidth": 2.4, "preview_bandwidth": 1.2, **fields},
-    )
+    parts = {
+        "semantic_encoder_config": encoder,
+        "semantic_config": tiny_stage_config(AccompGenSemanticConfig),
+        "coarse_config": tiny_stage_config(AccompGenCoarseConfig),
+        "fine_config": tiny_stage_config(AccompGenFineConfig),
+        "codec_config": tiny_codec_config(),
+    }
+    return AccompGenConfig(**{**parts, "bandwidth": 2.4, "preview_bandwidth": 1.2, **fields})
 
 
 @torch.no_grad()
@@ -82,6 +92,35 @@ def sharpen(model: torch.nn.Module, factor: float = 4.0) -> torch.nn.Module:
         if parameter.ndim > 1:
             parameter.mul_(factor)
     return model
+
+
+def tiny_stage(config_class, seed: int = 0, **fields):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = sharpen(STAGE_CLASSES[config_class](tiny_stage_config(config_class, **fields))).eval()
+        with torch.no_grad():
+            model.model.relative_bias.weight.mul_(10)  # a wrong bucket must show
+            for name, parameter in model.named_parameters():
+                if name.endswith("norm.weight"):
+                    parameter.uniform_(0.5, 1.5)  # a forgotten gain, too
+        return model
+
+
+def random_codes(segment, batch_size: int, duration_s: float, seed: int = 0) -> torch.Tensor:
+    num_frames = round(duration_s * segment.frame_rate)
+    shape = (batch_size, segment.num_codebooks, num_frames)
+    if segment.name.endswith("semantic_ids"):
+        shape = (batch_size, num_frames)
+    return torch.randint(segment.codebook_size, shape, generator=torch.Generator().manual_seed(seed))
+
+
+def random_clip(config, batch_size: int = 2, duration_s: float = 0.08, seed: int = 0) -> tuple[dict, torch.Tensor]:
+    """Conditioning by name, and the target, of one duration."""
+    *conditioning, target = [
+        random_codes(segment, batch_size, duration_s, 10 * seed + index)
+        for index, segment in enumerate(config.segments)
+    ]
+    return dict(zip(config.conditioning_names, conditioning, strict=True)), target
 
 
 def tiny_model(seed: int = 0, **fields) -> AccompGenForConditionalGeneration:
