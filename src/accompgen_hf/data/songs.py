@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from accompgen_hf.data.songs_annotation import Chord, MelodyNote, Section, Singer, SongAnnotation
+from accompgen_hf.data.songs_annotation import Chord, MelodyNote, Section, SongAnnotation
 from accompgen_hf.data.songs_band import render_band
 from accompgen_hf.data.songs_composition import compose_song
 from accompgen_hf.data.songs_singer import render_vocals
 from accompgen_hf.data.songs_styles import STYLES
+from accompgen_hf.data.songs_voices import Singer
 
 __all__ = [
     "HELD_OUT_SEED",
@@ -76,7 +77,9 @@ def synthesize_song(annotation: SongAnnotation, sampling_rate: int = 24000) -> S
         ValueError: If `sampling_rate` is not in [16000, 48000].
     """
     if not 16000 <= sampling_rate <= 48000:
-        raise ValueError(f"`sampling_rate` must be between 16000 and 48000 Hz, got {sampling_rate}. Resample afterwards.")
+        raise ValueError(
+            f"`sampling_rate` must be between 16000 and 48000 Hz, got {sampling_rate}. Resample afterwards."
+        )
     vocals = render_vocals(annotation, sampling_rate)
     instrumental = render_band(annotation, sampling_rate)
     return Song(annotation, vocals, instrumental, sampling_rate)

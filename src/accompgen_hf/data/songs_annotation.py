@@ -9,18 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
-CHORD_INTERVALS = {
-    "maj": (0, 4, 7),
-    "min": (0, 3, 7),
-    "dim": (0, 3, 6),
-    "sus4": (0, 5, 7),
-    "7": (0, 4, 7, 10),
-    "maj7": (0, 4, 7, 11),
-    "min7": (0, 3, 7, 10),
-    "m7b5": (0, 3, 6, 10),
-}
-PITCH_CLASS_NAMES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
+from accompgen_hf.data.songs_theory import CHORD_INTERVALS, PITCH_CLASS_NAMES, SCALES
+from accompgen_hf.data.songs_voices import Singer
 
 
 class Chord(NamedTuple):
@@ -60,51 +50,6 @@ class Section(NamedTuple):
     start_s: float
     end_s: float
     name: str
-
-
-@dataclass(frozen=True)
-class Singer:
-    """What makes one voice, its room and its microphone differ from another's.
-
-    Attributes:
-        voice (`str`): Voice type, bass to soprano.
-        lowest_pitch (`int`), highest_pitch (`int`): Range in MIDI pitch.
-        formant_scale (`float`): Formant frequencies relative to an adult male's: shorter vocal tracts are above 1.
-        brightness_hz (`float`): Corner of the glottal source's spectral slope.
-        breathiness (`float`): Aspiration noise relative to the voiced source.
-        vibrato_rate_hz, vibrato_semitones, vibrato_delay_s (`float`): Vibrato and how late in a note it starts.
-        portamento_s (`float`), scoop_semitones (`float`): Glide between legato notes, and into a note from below.
-        intonation_cents (`float`), timing_s (`float`): Standard deviations of the human errors.
-        articulation (`float`): Part of a note's length that sounds.
-        consonant_level (`float`): Loudness of consonants.
-        loudness_lufs (`float`): Integrated loudness of the vocals.
-        room_rt60_s, room_level (`float`): Decay time and level of the room.
-        microphone_low_hz, microphone_high_hz, microphone_presence_db (`float`): Its band and its peak near 4 kHz.
-        noise_dbfs (`float`): Level of the recording's noise floor.
-    """
-
-    voice: str
-    lowest_pitch: int
-    highest_pitch: int
-    formant_scale: float
-    brightness_hz: float
-    breathiness: float
-    vibrato_rate_hz: float
-    vibrato_semitones: float
-    vibrato_delay_s: float
-    portamento_s: float
-    scoop_semitones: float
-    intonation_cents: float
-    timing_s: float
-    articulation: float
-    consonant_level: float
-    loudness_lufs: float
-    room_rt60_s: float
-    room_level: float
-    microphone_low_hz: float
-    microphone_high_hz: float
-    microphone_presence_db: float
-    noise_dbfs: float
 
 
 @dataclass(frozen=True)
@@ -273,21 +218,3 @@ class SongAnnotation:
             "melody": [list(note) for note in self.melody],
             "sections": [list(section) for section in self.sections],
         }
-
-
-def random_stream(seed: int, *keys: int) -> np.random.Generator:
-    """A generator that depends on nothing but its arguments, so that any bar or phrase can be drawn alone."""
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, *keys])))
-
-
-def chord_scale(tonic: int, mode: str, pitch_classes: tuple[int, ...]) -> tuple[int, ...]:
-    """Pitch classes that fit over a chord: the key's scale, bent to the chord's tones where it borrows."""
-    scale = {(tonic + interval) % 12 for interval in SCALES[mode]}
-    for pitch_class in pitch_classes:
-        if pitch_class not in scale:
-            for neighbour in ((pitch_class - 1) % 12, (pitch_class + 1) % 12):
-                if neighbour in scale and neighbour not in pitch_classes:
-                    scale.discard(neighbour)
-                    break
-            scale.add(pitch_class)
-    return tuple(sorted(scale))

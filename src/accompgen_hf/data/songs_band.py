@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from accompgen_hf.data.songs_annotation import CHORD_INTERVALS, Chord, SongAnnotation, random_stream
-from accompgen_hf.data.songs_composition import swing_beat
+from accompgen_hf.data.songs_annotation import Chord, SongAnnotation
 from accompgen_hf.data.songs_instruments import TONES, render_drum, render_tone
 from accompgen_hf.data.songs_mastering import filter_wave, room_impulse, to_loudness
 from accompgen_hf.data.songs_styles import STYLES, Layer
+from accompgen_hf.data.songs_theory import CHORD_INTERVALS, random_stream, swing_beat
 
 _BAND, _BAR, _KIT, _PATTERN, _ROOM = 11, 12, 13, 14, 15
 _INTENSITY = {"intro": 0.6, "verse": 0.7, "chorus": 1.0, "bridge": 0.85, "break": 0.9, "outro": 0.6}
@@ -96,7 +96,11 @@ def voice_chord(chord: Chord, centre_pitch: int) -> list[int]:
 def _step_length(pattern: str, step: int, chords: list[Chord]) -> int:
     """Steps that a note holds: while the pattern shows `-` and the chord stays."""
     length = 1
-    while step + length < len(pattern) and pattern[step + length] == "-" and chords[step + length][2:] == chords[step][2:]:
+    while (
+        step + length < len(pattern)
+        and pattern[step + length] == "-"
+        and chords[step + length][2:] == chords[step][2:]
+    ):
         length += 1
     return length
 
@@ -156,7 +160,9 @@ def _drum_bar(notes: list[BandNote], context: _BarContext) -> None:
     if context.section == "intro" and context.bar_in_section < 2:
         return
     grids = style.drums[context.meter]
-    grid = grids[0] if _INTENSITY[context.section] < 0.8 else grids[1 + context.annotation.seed % max(1, len(grids) - 1)]
+    grid = (
+        grids[0] if _INTENSITY[context.section] < 0.8 else grids[1 + context.annotation.seed % max(1, len(grids) - 1)]
+    )
     level = 10.0 ** (style.drum_level_db / 20.0)
     fill = ""
     if context.is_last_bar and style.kit != "orchestra":
@@ -203,7 +209,9 @@ def render_band(annotation: SongAnnotation, sampling_rate: int) -> np.ndarray:
             _add(drums, drum_of(note.pitch), first, note.level)
         else:
             wave = tone_of(note.instrument, note.pitch, note.duration_s)
-            _add(driven if note.instrument in ("drive_guitar", "lead_guitar") else clean, wave, first, 0.3 * note.level)
+            _add(
+                driven if note.instrument in ("drive_guitar", "lead_guitar") else clean, wave, first, 0.3 * note.level
+            )
     rng = random_stream(annotation.seed, _ROOM)
     style = STYLES[annotation.style]
     impulse = room_impulse(rng, float(rng.uniform(*style.room_rt60_s)), style.room_level, sampling_rate)

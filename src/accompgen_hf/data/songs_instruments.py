@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from accompgen_hf.data.songs_annotation import random_stream
+from accompgen_hf.data.songs_theory import random_stream
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,16 @@ class Tone:
     strike: float = 0.0
 
 
-_DRAWBARS = ((0.5, 0.7, 1), (1.0, 1.0, 1), (1.5, 0.5, 1), (2.0, 0.7, 1), (3.0, 0.35, 1), (4.0, 0.3, 1), (6.0, 0.12, 1), (8.0, 0.15, 1))
+_DRAWBARS = (
+    (0.5, 0.7, 1),
+    (1.0, 1.0, 1),
+    (1.5, 0.5, 1),
+    (2.0, 0.7, 1),
+    (3.0, 0.35, 1),
+    (4.0, 0.3, 1),
+    (6.0, 0.12, 1),
+    (8.0, 0.15, 1),
+)
 _TINE = ((1.0, 1.0, 1.0), (2.0, 0.25, 1.5), (3.0, 0.1, 2.0), (4.0, 0.12, 2.5), (7.1, 0.14, 14.0))
 _BARS = ((1.0, 1.0, 1.0), (4.0, 0.3, 3.0), (10.0, 0.08, 12.0))
 _BELL = ((1.0, 1.0, 1.0), (2.0, 0.6, 1.3), (3.01, 0.35, 2.0), (4.2, 0.25, 3.0), (5.4, 0.2, 5.0))
@@ -91,7 +100,9 @@ def damped_partials(
     z ** (256 a + b) = z ** (256 a) * z ** b: all samples of all partials are one matrix product.
     """
     rates = (2j * np.pi * frequencies - decays) / sampling_rate
-    coarse = np.exp(rates[None, :] * (_BLOCK * np.arange(-(-num_samples // _BLOCK)))[:, None]) * amplitudes  # (blocks, P)
+    coarse = (
+        np.exp(rates[None, :] * (_BLOCK * np.arange(-(-num_samples // _BLOCK)))[:, None]) * amplitudes
+    )  # (blocks, P)
     fine = np.exp(rates[:, None] * np.arange(_BLOCK))  # (P, 256)
     left = np.concatenate([coarse.real, coarse.imag], axis=1)  # (blocks, 2 P)
     right = np.concatenate([fine.imag, fine.real], axis=0)  # (2 P, 256)
@@ -112,7 +123,9 @@ def render_tone(tone: Tone, pitch: float, duration_s: float, brightness: float, 
     fundamental = 440.0 * 2.0 ** ((pitch - 69.0) / 12.0)
     highest = min(0.45 * sampling_rate, 9000.0)
     if tone.partials:
-        ratios, amplitudes, factors = (np.array(column, dtype=np.float64) for column in zip(*tone.partials, strict=True))
+        ratios, amplitudes, factors = (
+            np.array(column, dtype=np.float64) for column in zip(*tone.partials, strict=True)
+        )
     else:
         ratios = np.arange(1, max(2, min(48, int(highest / fundamental)) + 1), dtype=np.float64)
         amplitudes = ratios**-tone.slope * np.where(ratios % 2 == 0, tone.odd, 1.0)
@@ -127,7 +140,10 @@ def render_tone(tone: Tone, pitch: float, duration_s: float, brightness: float, 
     detune = 2.0 ** (np.array(tone.detune_cents) / 1200.0)
     copies = len(detune)
     # Phases spread over the partials keep the crest factor low.
-    phases = np.exp(2j * np.pi * np.outer(np.arange(copies) * 0.37, np.ones(len(frequencies))) + 1j * np.arange(len(frequencies)) ** 2)
+    phases = np.exp(
+        2j * np.pi * np.outer(np.arange(copies) * 0.37, np.ones(len(frequencies)))
+        + 1j * np.arange(len(frequencies)) ** 2
+    )
     num_samples = int(round((duration_s + tone.release_s) * sampling_rate))
     wave = damped_partials(
         (frequencies[None, :] * detune[:, None]).reshape(-1),
@@ -138,7 +154,9 @@ def render_tone(tone: Tone, pitch: float, duration_s: float, brightness: float, 
     )
     wave *= np.float32(1.0 / np.sqrt(0.5 * np.sum(amplitudes**2) + 1e-9))
     if tone.strike:
-        noise = shaped_noise(random_stream(int(pitch), 0), _STRIKE_S, 0.5 * fundamental, 4500.0 * brightness, 0.004, sampling_rate)
+        noise = shaped_noise(
+            random_stream(int(pitch), 0), _STRIKE_S, 0.5 * fundamental, 4500.0 * brightness, 0.004, sampling_rate
+        )
         count = min(len(noise), num_samples)
         wave[:count] += np.float32(tone.strike) * noise[:count]
     num_attack = min(max(1, int(tone.attack_s * sampling_rate)), num_samples)
@@ -162,7 +180,9 @@ def shaped_noise(
     return (noise * np.exp(-np.arange(num_samples) / (decay_s * sampling_rate))).astype(np.float32)
 
 
-def falling_sine(start_hz: float, end_hz: float, fall_s: float, decay_s: float, duration_s: float, sampling_rate: int) -> np.ndarray:
+def falling_sine(
+    start_hz: float, end_hz: float, fall_s: float, decay_s: float, duration_s: float, sampling_rate: int
+) -> np.ndarray:
     """A sine whose frequency falls exponentially from `start_hz` to `end_hz` while it dies: the body of a drum."""
     time = np.arange(int(duration_s * sampling_rate)) / sampling_rate
     phase = 2 * np.pi * (end_hz * time + (start_hz - end_hz) * fall_s * (1.0 - np.exp(-time / fall_s)))
@@ -216,7 +236,9 @@ def render_drum(name: str, kit: str, rng: np.random.Generator, sampling_rate: in
         "brush": (1500.0, 7000.0, 0.09, 0.35),
     }[name]
     top_hz = min(high_hz, 0.47 * sr)
-    noise = level * shaped_noise(rng, min(5.0 * decay_s, 1.8), min(low_hz * size, 0.3 * sr), top_hz, decay_s * size, sr)
+    noise = level * shaped_noise(
+        rng, min(5.0 * decay_s, 1.8), min(low_hz * size, 0.3 * sr), top_hz, decay_s * size, sr
+    )
     if name in ("shaker", "brush", "tambourine"):
         rise = min(len(noise), int(0.012 * sr))
         noise[:rise] *= np.linspace(0.0, 1.0, rise, dtype=np.float32)

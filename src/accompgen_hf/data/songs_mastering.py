@@ -32,7 +32,9 @@ def room_impulse(rng: np.random.Generator, rt60_s: float, level: float, sampling
     return tail
 
 
-def filter_wave(wave: np.ndarray, response: np.ndarray | None, impulse: np.ndarray | None, sampling_rate: int) -> np.ndarray:
+def filter_wave(
+    wave: np.ndarray, response: np.ndarray | None, impulse: np.ndarray | None, sampling_rate: int
+) -> np.ndarray:
     """Convolve with `impulse` and weigh by `response(frequencies)`; same length, float32."""
     size = fast_length(len(wave) + (0 if impulse is None else len(impulse)))
     spectrum = np.fft.rfft(wave, size)

@@ -6,8 +6,10 @@ cascade of resonators whose frequency response changes every 8 ms, applied by ov
 
 import numpy as np
 
-from accompgen_hf.data.songs_annotation import MelodyNote, Singer, SongAnnotation, random_stream
+from accompgen_hf.data.songs_annotation import MelodyNote, SongAnnotation
 from accompgen_hf.data.songs_mastering import filter_wave, room_impulse, to_loudness
+from accompgen_hf.data.songs_theory import random_stream
+from accompgen_hf.data.songs_voices import Singer
 
 _PHRASE, _VOCAL_ROOM, _FLOOR, _ACCENT = 21, 22, 23, 24
 _FORMANTS_HZ = {  # the first four, adult male
@@ -81,7 +83,9 @@ def render_vocals(annotation: SongAnnotation, sampling_rate: int) -> np.ndarray:
 
 def _own_vowels(rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Formants of this singer's vowels: everyone's accent moves them a little."""
-    return {name: np.array(formants) * (1.0 + 0.05 * rng.uniform(-1.0, 1.0, 4)) for name, formants in _FORMANTS_HZ.items()}
+    return {
+        name: np.array(formants) * (1.0 + 0.05 * rng.uniform(-1.0, 1.0, 4)) for name, formants in _FORMANTS_HZ.items()
+    }
 
 
 def _phrases(melody: tuple[MelodyNote, ...]) -> list[list[MelodyNote]]:
@@ -99,7 +103,9 @@ def _microphone(singer: Singer, sampling_rate: int) -> np.ndarray:
     frequencies = np.linspace(0.0, sampling_rate / 2, 1024)
     low = 1.0 / np.sqrt(1.0 + (singer.microphone_low_hz / np.maximum(frequencies, 1.0)) ** 4)
     high = 1.0 / np.sqrt(1.0 + (frequencies / singer.microphone_high_hz) ** 8)
-    peak_db = singer.microphone_presence_db * np.exp(-0.5 * (np.log2(np.maximum(frequencies, 1.0) / 4000.0) / 0.7) ** 2)
+    peak_db = singer.microphone_presence_db * np.exp(
+        -0.5 * (np.log2(np.maximum(frequencies, 1.0) / 4000.0) / 0.7) ** 2
+    )
     return low * high * 10.0 ** (peak_db / 20.0)
 
 
@@ -209,7 +215,9 @@ def _gesture_curves(
     before = time < starts[0] - 0.1
     formants[formants[:, 0] == 0.0] = vowels["uh"]
     if rng.random() < 0.7:  # the singer breathes in
-        breath = np.clip((time - starts[0] + 0.42) / 0.12, 0.0, 1.0) * np.clip((starts[0] - 0.06 - time) / 0.1, 0.0, 1.0)
+        breath = np.clip((time - starts[0] + 0.42) / 0.12, 0.0, 1.0) * np.clip(
+            (starts[0] - 0.06 - time) / 0.1, 0.0, 1.0
+        )
         noise = np.maximum(noise, _BREATH_LEVEL * singer.consonant_level * breath)
         centre[before], width[before] = 1900.0 * singer.formant_scale, 1.3
     smooth = np.hanning(9)[1:-1]

@@ -56,7 +56,13 @@ STYLES: dict[str, Style] = {
         meters=(4,),
         layers=(
             Layer("bass", ("electric_bass", "picked_bass"), _BASS_EIGHTHS, 0.0, 38),
-            Layer("chords", ("drive_guitar",), {4: ("x-x-x-x-x-x-x-x-", "x---x-x---x-x---", "x-------x-------")}, -2.0, 50),
+            Layer(
+                "chords",
+                ("drive_guitar",),
+                {4: ("x-x-x-x-x-x-x-x-", "x---x-x---x-x---", "x-------x-------")},
+                -2.0,
+                50,
+            ),
             Layer("strum", ("clean_guitar", "piano"), {4: ("x---x-x-..x-x-x-", "x-x-x-x-x-x-x-x-")}, -3.0, 62),
             Layer("chords", ("organ",), _PAD, -9.0, 64, 0.9),
             Layer("lead", ("lead_guitar",), _LEAD, -4.0, 72),
@@ -124,7 +130,9 @@ STYLES: dict[str, Style] = {
         tempo_bpm=(72.0, 140.0),
         meters=(4, 4, 3),
         layers=(
-            Layer("bass", ("upright_bass", "electric_bass"), {4: ("r-------f-------",), 3: ("r-------f---",)}, -2.0, 40),
+            Layer(
+                "bass", ("upright_bass", "electric_bass"), {4: ("r-------f-------",), 3: ("r-------f---",)}, -2.0, 40
+            ),
             Layer(
                 "strum",
                 ("steel_guitar",),
@@ -132,7 +140,13 @@ STYLES: dict[str, Style] = {
                 1.0,
                 58,
             ),
-            Layer("arpeggio", ("steel_guitar", "nylon_guitar"), {4: ("0-2-1-3-0-2-1-3-",), 3: ("0-2-3-1-3-2-",)}, -2.0, 60),
+            Layer(
+                "arpeggio",
+                ("steel_guitar", "nylon_guitar"),
+                {4: ("0-2-1-3-0-2-1-3-",), 3: ("0-2-3-1-3-2-",)},
+                -2.0,
+                60,
+            ),
             Layer("chords", ("accordion", "strings"), _PAD, -8.0, 66, 0.9),
             Layer("lead", ("flute", "steel_guitar"), _LEAD, -3.0, 74),
         ),
@@ -163,7 +177,12 @@ STYLES: dict[str, Style] = {
         drums={
             4: (
                 {"kick": "X...X...X...X...", "clap": "....x.......x...", "hat": "..x...x...x...x."},
-                {"kick": "X...X...X...X...", "clap": "....X.......X...", "open_hat": "..x...x...x...x.", "hat": "o.o.o.o.o.o.o.o."},
+                {
+                    "kick": "X...X...X...X...",
+                    "clap": "....X.......X...",
+                    "open_hat": "..x...x...x...x.",
+                    "hat": "o.o.o.o.o.o.o.o.",
+                },
                 {"kick": "X.....x...x.....", "snare": "....X.......X...", "hat": "xoxoxoxoxoxoxoxo"},
             )
         },
@@ -173,14 +192,21 @@ STYLES: dict[str, Style] = {
         meters=(4, 3),
         layers=(
             Layer("bass", ("cello",), {4: ("r-------r-------", "r---------------"), 3: ("r-----------",)}, 0.0, 43),
-            Layer("chords", ("strings",), {4: ("x-------x-------", "x---------------"), 3: ("x-----------",)}, 0.0, 62),
-            Layer("chords", ("pizzicato",), {4: ("x---x---x---x---", "..x-..x-..x-..x-"), 3: ("....x---x---",)}, -1.0, 67),
+            Layer(
+                "chords", ("strings",), {4: ("x-------x-------", "x---------------"), 3: ("x-----------",)}, 0.0, 62
+            ),
+            Layer(
+                "chords", ("pizzicato",), {4: ("x---x---x---x---", "..x-..x-..x-..x-"), 3: ("....x---x---",)}, -1.0, 67
+            ),
             Layer("arpeggio", ("harp",), {4: ("0-1-2-3-2-1-2-3-",), 3: ("0-1-2-3-2-1-",)}, -3.0, 64, 0.65),
             Layer("lead", ("flute", "cello"), _LEAD, -2.0, 76),
         ),
         kit="orchestra",
         drums={
-            4: ({"kick": "x...............", "tambourine": "........o......."}, {"kick": "X.......x.......", "tambourine": "....x.......x..."}),
+            4: (
+                {"kick": "x...............", "tambourine": "........o......."},
+                {"kick": "X.......x.......", "tambourine": "....x.......x..."},
+            ),
             3: ({"kick": "x..........."}, {"kick": "X...........", "tambourine": "....o...o..."}),
         },
         drum_level_db=-3.0,
@@ -191,7 +217,13 @@ STYLES: dict[str, Style] = {
         tempo_bpm=(68.0, 96.0),
         meters=(4,),
         layers=(
-            Layer("bass", ("sub_bass", "electric_bass"), {4: ("r-..r-r-..o-r-..", "r---..r-f-..r-..", "..r-r-..f-r-....")}, -1.0, 38),
+            Layer(
+                "bass",
+                ("sub_bass", "electric_bass"),
+                {4: ("r-..r-r-..o-r-..", "r---..r-f-..r-..", "..r-r-..f-r-....")},
+                -1.0,
+                38,
+            ),
             Layer("chords", ("clean_guitar", "piano"), {4: ("....x-......x-..", "..x-..x-..x-..x-")}, 2.0, 64),
             Layer("chords", ("organ",), {4: ("..x-x.x-..x-x.x-", "..x-..x-..x-..x-")}, -1.0, 60),
             Layer("lead", ("brass",), _LEAD, -4.0, 70),
@@ -228,9 +260,21 @@ STYLES: dict[str, Style] = {
         tempo_bpm=(66.0, 120.0),
         meters=(4, 4, 3),
         layers=(
-            Layer("bass", ("electric_bass",), {4: ("r-----r-f---o-a-", "r-..r-r-..f-o-a-"), 3: ("r-----f-o-a-",)}, 0.0, 38),
+            Layer(
+                "bass",
+                ("electric_bass",),
+                {4: ("r-----r-f---o-a-", "r-..r-r-..f-o-a-"), 3: ("r-----f-o-a-",)},
+                0.0,
+                38,
+            ),
             Layer("chords", ("organ",), {4: ("x-----x-x-------", "x---------------"), 3: ("x-----------",)}, -1.0, 62),
-            Layer("chords", ("piano", "electric_piano"), {4: ("x---x---x---x---", "x-x-..x-x-x-..x-"), 3: ("x---x---x---",)}, -2.0, 60),
+            Layer(
+                "chords",
+                ("piano", "electric_piano"),
+                {4: ("x---x---x---x---", "x-x-..x-x-x-..x-"), 3: ("x---x---x---",)},
+                -2.0,
+                60,
+            ),
             Layer("chords", ("brass",), {4: ("......x-......x.",), 3: ("........x-x.",)}, -5.0, 67, 0.9),
             Layer("lead", ("brass", "organ"), _LEAD, -4.0, 72),
         ),
@@ -238,7 +282,12 @@ STYLES: dict[str, Style] = {
         drums={
             4: (
                 {"kick": "X.....x...x.....", "snare": "....X..o.o..X...", "hat": "x.x.x.x.x.x.x.x."},
-                {"kick": "X..x..x...x.....", "snare": "....X..o....X..o", "tambourine": "..x...x...x...x.", "hat": "x.o.x.o.x.o.x.o."},
+                {
+                    "kick": "X..x..x...x.....",
+                    "snare": "....X..o....X..o",
+                    "tambourine": "..x...x...x...x.",
+                    "hat": "x.o.x.o.x.o.x.o.",
+                },
             ),
             3: (
                 {"kick": "X.........x.", "snare": "....x...x...", "hat": "x.o.x.o.x.o."},
@@ -252,8 +301,16 @@ STYLES: dict[str, Style] = {
         tempo_bpm=(100.0, 170.0),
         meters=(4,),
         layers=(
-            Layer("bass", ("upright_bass",), {4: ("r---t---r---a---", "r---f---o---a---", "r---t---o---t---")}, -1.0, 40),
-            Layer("chords", ("piano", "clean_guitar"), {4: ("x---x---x---x---", "x---..x---......", "x-....x-..x-....")}, 2.0, 62),
+            Layer(
+                "bass", ("upright_bass",), {4: ("r---t---r---a---", "r---f---o---a---", "r---t---o---t---")}, -1.0, 40
+            ),
+            Layer(
+                "chords",
+                ("piano", "clean_guitar"),
+                {4: ("x---x---x---x---", "x---..x---......", "x-....x-..x-....")},
+                2.0,
+                62,
+            ),
             Layer("chords", ("brass",), {4: ("......x-......x.", "x.....x.........")}, -4.0, 66, 0.9),
             Layer("lead", ("brass", "vibraphone"), _LEAD, -3.0, 72),
         ),
@@ -261,7 +318,12 @@ STYLES: dict[str, Style] = {
         drums={
             4: (
                 {"kick": "o...o...o...o...", "ride": "x...x.o.x...x.o.", "hat": "....x.......x..."},
-                {"kick": "x...o...x...o...", "ride": "x...X.o.x...X.o.", "snare": "......o.......x.", "hat": "....x.......x..."},
+                {
+                    "kick": "x...o...x...o...",
+                    "ride": "x...X.o.x...X.o.",
+                    "snare": "......o.......x.",
+                    "hat": "....x.......x...",
+                },
             )
         },
         drum_level_db=-2.0,
