@@ -1,0 +1,1 @@
+"""Measures of accompaniments, on waveforms and token ids alone."""
