@@ -25,6 +25,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--first_seed", type=int, default=0, help="seed of the first song")
     parser.add_argument("--num_songs", type=int, required=True, help="songs, one per seed")
     parser.add_argument("--song_duration_s", type=float, default=10.0, help="seconds per song")
+    parser.add_argument("--songs_dir", default=None, help="folder that keeps the songs as 16-bit files, for reuse")
     parser.add_argument("--shard", type=parse_share, default=None, metavar="i/n", help="this process's share")
     parser.add_argument("--tracks_per_shard", type=int, default=64)
     parser.add_argument("--max_failures", type=float, default=0.05, help="share of tracks that may fail")
@@ -51,7 +52,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     environment = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     worker_index, num_workers = environment if arguments.shard is None else arguments.shard
-    tracks = song_tracks(arguments.first_seed, arguments.num_songs, arguments.song_duration_s)
+    tracks = song_tracks(arguments.first_seed, arguments.num_songs, arguments.song_duration_s, arguments.songs_dir)
     if arguments.dry_run:
         duration_s = len(tracks) * arguments.song_duration_s
         megabytes = duration_s * (2 * 50 + 8 * 75) * 2 / 1e6  # int16, before compression
