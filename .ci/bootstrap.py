@@ -22,6 +22,7 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 MINIMUM = (3, 10)
+MINIMUM_PIP = (23, 3)  # older ones fetch a whole wheel to learn what it needs, before anything could be announced
 EXTRA = {"demo": "", "test": "[dev]"}
 # The parity reference of the codec tests. Without its dependencies: it would bring torchaudio, which does not import
 # beside a CPU build of torch.
@@ -86,6 +87,7 @@ def make_venv(venv):
         if version is not None and has_pip:
             return python
     print(f"Making the virtual environment {os.path.relpath(venv)}")
+    sys.stdout.flush()
     command = [*find_python(), "-m", "venv", venv]
     if subprocess.run(command).returncode != 0:
         fail(f"`{' '.join(command)}` failed. On Debian and Ubuntu: apt install python3-venv")
@@ -108,6 +110,20 @@ def read_stamp(path):
         return stamp["digest"], set(stamp["profiles"])
     except (OSError, ValueError, KeyError, TypeError):
         return None, set()
+
+
+def renew_pip(python):
+    """An old pip first becomes a new one."""
+    done = subprocess.run([python, "-m", "pip", "--version"], stdout=subprocess.PIPE)
+    words = done.stdout.decode().split()
+    try:
+        version = tuple(int(part) for part in words[1].split(".")[:2])
+    except (IndexError, ValueError):
+        version = (0, 0)
+    if version < MINIMUM_PIP:
+        print("Downloading a newer pip (2 MB)")
+        sys.stdout.flush()
+        pip_install(python, ["--upgrade", "pip>={}.{}".format(*MINIMUM_PIP)])
 
 
 def torch_source(python, pip_options):
@@ -170,6 +186,7 @@ def main():
     pip_options = ["-c", os.path.join(ROOT, "constraints.txt")]
     if arguments.torch_index:
         pip_options += ["--extra-index-url", arguments.torch_index]
+    renew_pip(python)
     announce(arguments.profile, torch_source(python, pip_options), bool(arguments.torch_index))
     pip_install(python, [*pip_options, "-e", "." + EXTRA[arguments.profile]])
     if WITHOUT_DEPENDENCIES[arguments.profile]:
