@@ -153,7 +153,7 @@ def announce(profile, source, have_torch_index):
         "cuda": f"torch with its CUDA libraries {torch_gb:.1f} GB",
     }[source]
     print(
-        f"Downloading up to {torch_gb + OTHERS_GB[profile]:.1f} GB of Python packages into the virtual environment"
+        f"Downloading up to {torch_gb + OTHERS_GB[profile]:.2f} GB of Python packages into the virtual environment"
         f" ({torch_words}, all else {OTHERS_GB[profile]:.2f} GB; what pip has in its cache is not fetched again)."
         " No model is downloaded: the default lies in the package."
     )
