@@ -1,7 +1,7 @@
 """Procedural songs: seeded, annotated pairs of vocals and instrumental, for training and tests without any recording.
 
-`compose_song` writes the score (key, beats, chords, melody, sections, singer), `synthesize_song` plays it, `generate_song`
-does both. The same seed gives the same song on every machine; seeds from `HELD_OUT_SEED` on are never trained on.
+`compose_song` writes the score (key, beats, chords, melody, sections, singer), `synthesize_song` plays it,
+`generate_song` does both. The same seed gives the same song; seeds from `HELD_OUT_SEED` on are never trained on.
 """
 
 from dataclasses import dataclass
@@ -57,8 +57,8 @@ def require_training_seed(seed: int) -> int:
     """
     if not 0 <= seed < HELD_OUT_SEED:
         raise ValueError(
-            f"`seed` must be in [0, {HELD_OUT_SEED}) for training, got {seed}. Seeds from {HELD_OUT_SEED} on are held out "
-            "for evaluation: a model that has seen them cannot be measured."
+            f"`seed` must be in [0, {HELD_OUT_SEED}) for training, got {seed}. "
+            "Higher seeds are held out: a model that has seen them cannot be measured."
         )
     return int(seed)
 
@@ -78,7 +78,7 @@ def synthesize_song(annotation: SongAnnotation, sampling_rate: int = 24000) -> S
     """
     if not 16000 <= sampling_rate <= 48000:
         raise ValueError(
-            f"`sampling_rate` must be between 16000 and 48000 Hz, got {sampling_rate}. Resample afterwards."
+            f"`sampling_rate` must be between 16000 and 48000 Hz, got {sampling_rate}. Resample the song afterwards."
         )
     vocals = render_vocals(annotation, sampling_rate)
     instrumental = render_band(annotation, sampling_rate)
@@ -92,7 +92,7 @@ def generate_song(
 
     Args:
         seed (`int`): Non-negative; training takes seeds below `HELD_OUT_SEED`.
-        whole_song (`bool`): Three to four minutes with intro, a break without voice and outro; `duration_s` is not used.
+        whole_song (`bool`): Three to four minutes with intro, a break without voice and outro, whatever `duration_s`.
         duration_s (`float`): Length of an excerpt in which the voice sings most of the time.
         sampling_rate (`int`): In Hz.
 

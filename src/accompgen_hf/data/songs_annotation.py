@@ -1,7 +1,7 @@
-"""What is known about a procedural song: key, beats, chords, melody, sections, singer; and how to transpose or re-time it.
+"""What is known about a procedural song (key, beats, chords, melody, sections), in any key and at any tempo.
 
-An annotation holds the timeline of the whole song and a window on it. Everything a reader asks for (`chords`, `melody`,
-`beat_times`, ...) is relative to the window's start and cut at its edges; the `song_*` fields are the whole timeline.
+An annotation holds the timeline of the whole song and a window on it. Everything a reader asks for (`chords`,
+`melody`, `beat_times`, ...) is relative to the window's start and cut at its edges; `song_*` is the whole timeline.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -33,7 +33,7 @@ class Chord(NamedTuple):
 
 
 class MelodyNote(NamedTuple):
-    """One sung note: seconds, MIDI pitch, syllable, loudness in [0, 1]; `is_legato` notes glide on from the note before."""
+    """One sung note: seconds, MIDI pitch, syllable, loudness in [0, 1]; a legato note glides on from the last one."""
 
     start_s: float
     end_s: float
@@ -66,7 +66,7 @@ class SongAnnotation:
         style (`str`): A key of `songs_styles.STYLES`.
         singer (`Singer`): The voice and how it was recorded.
         song_duration_s (`float`): Length of the whole song with its last chord ringing out.
-        song_chords, song_melody, song_sections (`tuple`): The whole song's timeline, in seconds from its first downbeat.
+        song_chords, song_melody, song_sections (`tuple`): The whole song, in seconds from its first downbeat.
         start_s, duration_s (`float`): The window of the song that is heard.
     """
 
@@ -173,8 +173,8 @@ class SongAnnotation:
     def at_tempo(self, factor: float) -> "SongAnnotation":
         """The same song played `factor` times as fast, pitches unchanged.
 
-        The window starts at the same place in the music. It keeps its length in seconds when it is an excerpt; a window
-        over the whole song stays a window over the whole song.
+        The window starts at the same place in the music. An excerpt keeps its length in seconds; a window over the
+        whole song stays one.
 
         Raises:
             ValueError: If `factor` is outside [0.5, 2].

@@ -1,4 +1,4 @@
-"""The band of a procedural song: an annotation's chords and a style's patterns become notes, and notes become sound."""
+"""The band of a procedural song: chords and a style's patterns become notes, and notes become sound."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -38,14 +38,14 @@ def perform(annotation: SongAnnotation) -> list[BandNote]:
     bar_s = annotation.meter * annotation.beat_s
     first_bar = max(0, int((annotation.start_s - 4.0) // bar_s))
     last_bar = int(np.ceil((annotation.start_s + annotation.duration_s) / bar_s))
-    num_bars = int(round(annotation.song_sections[-1].end_s / bar_s))
+    num_bars = round(annotation.song_sections[-1].end_s / bar_s)
     notes: list[BandNote] = []
     for bar in range(first_bar, min(last_bar, num_bars)):
         context = _BarContext(annotation, bar)
         for i, layer in enumerate(style.layers):
-            if plays[i] and (layer.role != "lead" or context.section in ("break", "intro")):
-                if _INTENSITY[context.section] >= layer.least_intensity:
-                    _play_bar(notes, context, layer, i, instruments[i])
+            is_due = layer.role != "lead" or context.section in ("break", "intro")
+            if plays[i] and is_due and _INTENSITY[context.section] >= layer.least_intensity:
+                _play_bar(notes, context, layer, i, instruments[i])
         _drum_bar(notes, context)
     if last_bar >= num_bars:
         _final_chord(notes, annotation, instruments, plays, num_bars * bar_s)
@@ -62,7 +62,7 @@ class _BarContext:
         middle_s = self.start_s + 0.5 * self.beat_s
         section = next(s for s in annotation.song_sections if s.start_s <= middle_s < s.end_s)
         self.section = section.name
-        self.bar_in_section = int(round((self.start_s - section.start_s) / (self.meter * self.beat_s)))
+        self.bar_in_section = round((self.start_s - section.start_s) / (self.meter * self.beat_s))
         self.is_last_bar = section.end_s - self.start_s < 1.5 * self.meter * self.beat_s
         self.rng = random_stream(annotation.seed, _BAR, bar)
         # One look-up per step: the chord that sounds there, with the next bar's first one behind.
@@ -73,7 +73,7 @@ class _BarContext:
         chords = self.annotation.song_chords
         return next((c for c in chords if c.start_s <= time_s < c.end_s), chords[-1])
 
-    def pattern(self, choices: tuple, layer: int) -> object:
+    def pattern(self, choices: tuple[str, ...], layer: int) -> str:
         """The choice of this song for this kind of section, whatever the bar."""
         kind = {"chorus": 1, "bridge": 2, "break": 3}.get(self.section, 0)
         return choices[int(random_stream(self.annotation.seed, _PATTERN, kind, layer).integers(len(choices)))]
@@ -88,7 +88,7 @@ class _BarContext:
 
 
 def voice_chord(chord: Chord, centre_pitch: int) -> list[int]:
-    """The chord's tones in the octave around `centre_pitch`, lowest first: neighbours move little from chord to chord."""
+    """The chord's tones in the octave around `centre_pitch`, lowest first: voices move little between chords."""
     lowest = centre_pitch - 6
     return sorted(lowest + (chord.root + interval - lowest) % 12 for interval in CHORD_INTERVALS[chord.quality])
 
@@ -124,14 +124,14 @@ def _play_bar(notes: list[BandNote], context: _BarContext, layer: Layer, index: 
             continue
         voicing = voice_chord(chord, layer.centre_pitch)
         if layer.role in ("arpeggio", "lead"):
-            pitch = (voicing + [voicing[0] + 12, voicing[1] + 12])[int(symbol)]
+            pitch = [*voicing, voicing[0] + 12, voicing[1] + 12][int(symbol)]
             ring_s = duration_s if layer.role == "lead" else max(duration_s, context.beat_s)
             notes.append(BandNote(instrument, pitch, start_s, ring_s, 0.9 * level * velocity))
             continue
         if instrument == "drive_guitar":
             voicing = _power_chord(chord, layer.centre_pitch)
         elif layer.role == "strum":
-            voicing = voicing + [voicing[0] + 12, voicing[1] + 12]
+            voicing = [*voicing, voicing[0] + 12, voicing[1] + 12]
         spread_s = 0.012 if layer.role == "strum" else 0.002
         if layer.role == "strum" and step % 4 == 2:
             voicing = voicing[::-1][:4]
@@ -196,15 +196,15 @@ def _final_chord(
 
 
 def render_band(annotation: SongAnnotation, sampling_rate: int) -> np.ndarray:
-    """The instrumental of the annotation's window, mastered: float32 of `round(duration_s * sampling_rate)` samples."""
-    num_samples = int(round(annotation.duration_s * sampling_rate))
+    """The instrumental of the annotation's window, mastered: float32, one value per sample."""
+    num_samples = round(annotation.duration_s * sampling_rate)
     clean = np.zeros(num_samples, dtype=np.float32)
     drums = np.zeros(num_samples, dtype=np.float32)
     driven = np.zeros(num_samples, dtype=np.float32)
     tone_of = _tone_cache(annotation, sampling_rate)
     drum_of = _drum_cache(annotation, sampling_rate)
     for note in perform(annotation):
-        first = int(round((note.start_s - annotation.start_s) * sampling_rate))
+        first = round((note.start_s - annotation.start_s) * sampling_rate)
         if note.instrument == "drum":
             _add(drums, drum_of(note.pitch), first, note.level)
         else:

@@ -34,7 +34,8 @@ _NUMERALS = {
     "iv7": (5, "min7"),
     "v": (7, "min"),
 }
-# One entry per bar; two numerals joined by "," share a bar (in 3/4 the second takes the last beat). 33 that stay in the key:
+# One entry per bar; two numerals joined by "," share a bar (in 3/4 the second takes the last beat).
+# Progressions that stay in the key (in minor with its raised or lowered seventh) ...
 _PLAIN = {
     "major": (
         "I V vi IV",
@@ -68,7 +69,7 @@ _PLAIN = {
         "i V7 i bVII bIII bVII i,V7 i",
     ),
 }
-# ... and eleven with borrowed chords and secondary dominants.
+# ... and those with borrowed chords and secondary dominants.
 _BORROWED = {
     "major": ("I III7 IV iv", "I bVII IV I", "I VI7 ii V7", "I I7 IV iv", "I II7 V7 I", "Imaj7 IVmaj7 I bVI,bVII"),
     "minor": ("i7 iv7 bVII bIII", "i IV i V7", "i iv bVII bIII bVI iiø V7 i", "i bVI I7 iv", "i bIII bVII iv"),

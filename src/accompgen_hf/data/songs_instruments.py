@@ -1,7 +1,7 @@
 """Instruments of procedural songs: tones as sums of damped partials, drums as shaped noise and falling sines.
 
-Every pitched tone is a sum of exponentially damped sinusoids (strings, reeds, pipes and bars differ in where the partials
-lie, how fast they die and how they begin). Such a sum is one small matrix product, which is what makes it fast.
+Every pitched tone is a sum of exponentially damped sinusoids: strings, reeds, pipes and bars differ in where the
+partials lie, how fast they die and how they begin. Such a sum is one small matrix product, which makes it fast.
 """
 
 from dataclasses import dataclass
@@ -24,9 +24,8 @@ class Tone:
         detune_cents (`tuple[float, ...]`): Copies of every partial.
         inharmonicity (`float`): Stiffness of the string.
         pluck (`float`): Place of the pluck on the string (0 to 0.5); 0 for none.
-        odd (`float`): Weight of the even partials (1 = all, 0 = odd partials only, as a closed pipe).
-        partials (`tuple[tuple[float, float, float], ...]`): Ratio, amplitude and decay factor of single partials, in place
-            of a harmonic series.
+        partials (`tuple[tuple[float, float, float], ...]`): Ratio, amplitude and decay factor of single partials, in
+            place of a harmonic series.
         tremolo_hz (`float`): Rate of a slow change of loudness, 0 for none.
         strike (`float`): Noise of the hammer, pick or breath as the note begins.
     """
@@ -40,7 +39,6 @@ class Tone:
     detune_cents: tuple[float, ...] = (0.0,)
     inharmonicity: float = 0.0
     pluck: float = 0.0
-    odd: float = 1.0
     partials: tuple[tuple[float, float, float], ...] = ()
     tremolo_hz: float = 0.0
     strike: float = 0.0
@@ -71,7 +69,7 @@ TONES: dict[str, Tone] = {
     "harp": Tone(1.3, 1.0, 1.0, 3500.0, 0.002, 0.5, (0.0,), 0.0, 0.3, strike=0.2),
     "pizzicato": Tone(1.2, 0.22, 2.5, 3000.0, 0.003, 0.1, (-4.0, 3.0), 0.0, 0.2, strike=0.4),
     "organ": Tone(1.0, np.inf, 0.0, 7000.0, 0.008, 0.03, (-1.0, 1.5), partials=_DRAWBARS, tremolo_hz=6.2),
-    "accordion": Tone(0.75, np.inf, 0.0, 4000.0, 0.04, 0.06, (0.0, 9.0), 0.0, 0.0),
+    "accordion": Tone(0.75, np.inf, 0.0, 4000.0, 0.04, 0.06, (0.0, 9.0)),
     "strings": Tone(0.95, np.inf, 0.0, 3200.0, 0.12, 0.22, (-9.0, -2.0, 4.0, 11.0)),
     "cello": Tone(0.9, np.inf, 0.0, 2200.0, 0.07, 0.15, (-3.0, 3.5)),
     "pad": Tone(1.3, np.inf, 0.0, 2200.0, 0.2, 0.35, (-12.0, 0.0, 10.0), tremolo_hz=0.4),
@@ -111,7 +109,7 @@ def damped_partials(
 
 
 def render_tone(tone: Tone, pitch: float, duration_s: float, brightness: float, sampling_rate: int) -> np.ndarray:
-    """One note with its attack, without its release, loudness about 1: float32 of `duration_s` plus the release.
+    """One note with its attack, RMS about 1, held on for the length of its release: float32.
 
     Args:
         tone (`Tone`): The instrument.
@@ -128,7 +126,7 @@ def render_tone(tone: Tone, pitch: float, duration_s: float, brightness: float, 
         )
     else:
         ratios = np.arange(1, max(2, min(48, int(highest / fundamental)) + 1), dtype=np.float64)
-        amplitudes = ratios**-tone.slope * np.where(ratios % 2 == 0, tone.odd, 1.0)
+        amplitudes = ratios**-tone.slope
         if tone.pluck:
             amplitudes = amplitudes * np.abs(np.sin(np.pi * ratios * tone.pluck)) / np.sin(np.pi * tone.pluck)
         factors = np.ones_like(ratios)
@@ -144,7 +142,7 @@ def render_tone(tone: Tone, pitch: float, duration_s: float, brightness: float, 
         2j * np.pi * np.outer(np.arange(copies) * 0.37, np.ones(len(frequencies)))
         + 1j * np.arange(len(frequencies)) ** 2
     )
-    num_samples = int(round((duration_s + tone.release_s) * sampling_rate))
+    num_samples = round((duration_s + tone.release_s) * sampling_rate)
     wave = damped_partials(
         (frequencies[None, :] * detune[:, None]).reshape(-1),
         np.tile(decays, copies),

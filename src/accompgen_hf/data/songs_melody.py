@@ -1,7 +1,7 @@
 """Melodies of procedural songs, written so that a listener can hear key, chords and beat in them.
 
-Where chords change and on strong beats the voice sings chord tones, root and third above all; scale tones lie in between.
-Phrases are two bars long and come back; a section that returns sings the same tune.
+Where chords change and on strong beats the voice sings chord tones, root and third above all; scale tones lie in
+between. Phrases are two bars long and come back; a section that returns sings the same tune.
 """
 
 from itertools import pairwise

@@ -1,7 +1,7 @@
 """The singing voice of procedural songs: glottal pulses and noise through moving formants, phrase by phrase.
 
-The source is a band-limited pulse train in closed form (the Dirichlet kernel of a gliding phase); the vocal tract is a
-cascade of resonators whose frequency response changes every 8 ms, applied by overlap-add.
+The source is a band-limited pulse train in closed form (the Dirichlet kernel of a gliding phase) with breath; what the
+singer does to it is a set of slow curves, and `songs_vocal_tract` shapes it.
 """
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from accompgen_hf.data.songs_annotation import MelodyNote, SongAnnotation
 from accompgen_hf.data.songs_mastering import filter_wave, room_impulse, to_loudness
 from accompgen_hf.data.songs_theory import random_stream
+from accompgen_hf.data.songs_vocal_tract import Gestures, apply_vocal_tract
 from accompgen_hf.data.songs_voices import Singer
 
 _PHRASE, _VOCAL_ROOM, _FLOOR, _ACCENT = 21, 22, 23, 24
@@ -21,8 +22,6 @@ _FORMANTS_HZ = {  # the first four, adult male
     "ae": (680.0, 1650.0, 2450.0, 3500.0),
     "uh": (540.0, 1300.0, 2450.0, 3400.0),
 }
-_BANDWIDTHS_HZ = (80.0, 95.0, 130.0, 180.0)
-_HIGH_FORMANTS_HZ = ((4300.0, 260.0), (5400.0, 400.0), (6600.0, 550.0), (7800.0, 700.0), (9200.0, 900.0))
 # Formants at a voiced consonant's closure, its voiced level, and seconds it takes.
 _VOICED = {
     "m": ((250.0, 1000.0, 2200.0, 3200.0), 0.35, 0.07),
@@ -36,31 +35,32 @@ _VOICED = {
     "b": ((250.0, 800.0, 2200.0, 3300.0), 0.06, 0.05),
     "v": ((260.0, 1100.0, 2300.0, 3300.0), 0.3, 0.06),
 }
-# Noise of a consonant: centre (Hz), width (octaves), level, seconds, and silence before it.
+# Noise of a consonant: centre (Hz), width (octaves), level, seconds.
 _NOISE = {
-    "s": (6500.0, 0.5, 0.30, 0.11, 0.0),
-    "sh": (3200.0, 0.6, 0.30, 0.11, 0.0),
-    "f": (5000.0, 1.6, 0.08, 0.09, 0.0),
-    "v": (4500.0, 1.6, 0.05, 0.06, 0.0),
-    "h": (1600.0, 1.3, 0.09, 0.08, 0.0),
-    "t": (4500.0, 0.9, 0.35, 0.035, 0.05),
-    "k": (2200.0, 0.6, 0.35, 0.035, 0.05),
-    "p": (900.0, 1.2, 0.25, 0.03, 0.05),
-    "d": (4000.0, 1.0, 0.15, 0.015, 0.0),
-    "g": (2000.0, 0.7, 0.15, 0.02, 0.0),
-    "b": (700.0, 1.2, 0.12, 0.012, 0.0),
+    "s": (6500.0, 0.5, 0.30, 0.11),
+    "sh": (3200.0, 0.6, 0.30, 0.11),
+    "f": (5000.0, 1.6, 0.08, 0.09),
+    "v": (4500.0, 1.6, 0.05, 0.06),
+    "h": (1600.0, 1.3, 0.09, 0.08),
+    "t": (4500.0, 0.9, 0.35, 0.035),
+    "k": (2200.0, 0.6, 0.35, 0.035),
+    "p": (900.0, 1.2, 0.25, 0.03),
+    "d": (4000.0, 1.0, 0.15, 0.015),
+    "g": (2000.0, 0.7, 0.15, 0.02),
+    "b": (700.0, 1.2, 0.12, 0.012),
 }
-_LEAD_S, _TAIL_S, _FRAME_S, _CONTROL_S = 0.55, 0.35, 0.008, 0.004
+_LEAD_S, _TAIL_S, _CONTROL_S = 0.55, 0.35, 0.004
+_STOPS = ("t", "k", "p", "d", "g", "b")
 _BREATH_LEVEL = 0.035
 
 
 def render_vocals(annotation: SongAnnotation, sampling_rate: int) -> np.ndarray:
-    """The vocals of the annotation's window, as its microphone hears them: float32, `round(duration_s * sampling_rate)`.
+    """The vocals of the annotation's window as its microphone hears them: float32, one value per sample.
 
     Bars without a voice hold the recording's noise floor only.
     """
     singer = annotation.singer
-    num_samples = int(round(annotation.duration_s * sampling_rate))
+    num_samples = round(annotation.duration_s * sampling_rate)
     dry = np.zeros(num_samples, dtype=np.float32)
     vowels = _own_vowels(random_stream(annotation.seed, _ACCENT))
     for index, phrase in enumerate(_phrases(annotation.song_melody)):
@@ -69,7 +69,7 @@ def render_vocals(annotation: SongAnnotation, sampling_rate: int) -> np.ndarray:
         if end_s <= 0.0 or start_s >= annotation.duration_s:
             continue
         wave = _render_phrase(phrase, singer, vowels, random_stream(annotation.seed, _PHRASE, index), sampling_rate)
-        first = int(round(start_s * sampling_rate))
+        first = round(start_s * sampling_rate)
         skip, count = max(0, -first), min(len(wave), num_samples - first)
         if count > skip:
             dry[first + skip : first + count] += wave[skip:count]
@@ -118,198 +118,140 @@ def _render_phrase(
 ) -> np.ndarray:
     """One phrase with the breath before it, from `_LEAD_S` before its first note to `_TAIL_S` behind its last."""
     origin_s = phrase[0].start_s - _LEAD_S
-    duration_s = phrase[-1].end_s + _TAIL_S - origin_s
-    time = np.arange(0.0, duration_s + _CONTROL_S, _CONTROL_S)
-    pitch = _pitch_curve(phrase, singer, rng, time, origin_s)
-    voiced, noise, centre, width, formants = _gesture_curves(phrase, singer, vowels, rng, time, origin_s)
+    notes = [note._replace(start_s=note.start_s - origin_s, end_s=note.end_s - origin_s) for note in phrase]
+    duration_s = notes[-1].end_s + _TAIL_S
+    gestures = _gestures(notes, singer, vowels, rng, np.arange(0.0, duration_s + _CONTROL_S, _CONTROL_S))
     num_samples = int(duration_s * sampling_rate)
     sample_time = np.arange(num_samples) / sampling_rate
 
-    pitch_hz = 440.0 * 2.0 ** ((np.interp(sample_time, time, pitch) - 69.0) / 12.0)
+    pitch_hz = 440.0 * 2.0 ** ((np.interp(sample_time, gestures.time, gestures.pitch) - 69.0) / 12.0)
     phase = np.cumsum(pitch_hz) * (2.0 * np.pi / sampling_rate)
-    harmonics = np.floor(0.46 * sampling_rate / pitch_hz)
-    half = np.sin(0.5 * phase)
-    small = np.abs(half) < 1e-5
-    pulses = np.sin((harmonics + 0.5) * phase) / (2.0 * np.where(small, 1.0, half)) - 0.5
-    pulses = np.where(small, harmonics, pulses) * np.sqrt(pitch_hz / 200.0) / 14.0
+    pulses = _pulse_train(phase, np.floor(0.46 * sampling_rate / pitch_hz)) * np.sqrt(pitch_hz / 200.0) / 14.0
     hiss = rng.standard_normal(num_samples, dtype=np.float32)
-    envelope = np.interp(sample_time, time, voiced)
     # Breath escapes while the glottis is open: the noise is loudest once per period.
     aspiration = singer.breathiness * (0.6 + 0.4 * np.cos(phase)) * hiss
-    source = (envelope * (pulses + aspiration)).astype(np.float32)
-    friction = (np.interp(sample_time, time, noise) * hiss).astype(np.float32)
-    frame_pitch_hz = 440.0 * 2.0 ** ((pitch - 69.0) / 12.0)
-    return _vocal_tract(source, friction, time, frame_pitch_hz, voiced, formants, centre, width, singer, sampling_rate)
+    source = np.interp(sample_time, gestures.time, gestures.voiced) * (pulses + aspiration)
+    friction = np.interp(sample_time, gestures.time, gestures.noise) * hiss
+    return apply_vocal_tract(source.astype(np.float32), friction.astype(np.float32), gestures, singer, sampling_rate)
 
 
-def _pitch_curve(
-    phrase: list[MelodyNote], singer: Singer, rng: np.random.Generator, time: np.ndarray, origin_s: float
-) -> np.ndarray:
+def _pulse_train(phase: np.ndarray, num_harmonics: np.ndarray) -> np.ndarray:
+    """Sum of cos(k phase) for k up to `num_harmonics`, in closed form: pulses without aliasing."""
+    half = np.sin(0.5 * phase)
+    is_peak = np.abs(half) < 1e-5
+    pulses = np.sin((num_harmonics + 0.5) * phase) / (2.0 * np.where(is_peak, 1.0, half)) - 0.5
+    return np.where(is_peak, num_harmonics, pulses)
+
+
+def _pitch_curve(notes: list[MelodyNote], singer: Singer, rng: np.random.Generator, time: np.ndarray) -> np.ndarray:
     """MIDI pitch over time: notes out of tune by a little, glides, scoops, vibrato that grows in, slow drift."""
-    pitch = np.empty_like(time)
-    starts = np.array([note.start_s - origin_s for note in phrase])
-    index = np.clip(np.searchsorted(starts, time, side="right") - 1, 0, len(phrase) - 1)
-    errors = rng.standard_normal(len(phrase)) * singer.intonation_cents / 100.0
-    targets = np.array([note.midi_pitch for note in phrase]) + errors
-    pitch[:] = targets[index]
-    since = time - starts[index]
+    starts = np.array([note.start_s for note in notes])
+    index = np.clip(np.searchsorted(starts, time, side="right") - 1, 0, len(notes) - 1)
+    errors = rng.standard_normal(len(notes)) * singer.intonation_cents / 100.0
+    targets = np.array([note.midi_pitch for note in notes]) + errors
+    pitch, since = targets[index], time - starts[index]
     previous = targets[np.maximum(index - 1, 0)]
-    scoop = rng.uniform(0.0, 1.0, len(phrase)) ** 2 * singer.scoop_semitones
-    legato = np.array([note.is_legato for note in phrase])
+    scoop = rng.uniform(0.0, 1.0, len(notes)) ** 2 * singer.scoop_semitones
+    is_legato = np.array([note.is_legato for note in notes])[index]
     glide_s = singer.portamento_s
     remaining = 1.0 / (1.0 + np.exp(np.clip((since - 0.3 * glide_s) / (0.2 * glide_s), -30.0, 30.0)))
-    away = np.where(legato[index] | (index > 0) & (np.abs(previous - pitch) < 5), previous - pitch, -scoop[index])
-    away = np.where(legato[index], away, np.where(scoop[index] > 0.5, -scoop[index], 0.6 * away))
+    # A legato note starts where the last one was; another one part of the way from there, or below itself (a scoop).
+    is_near = (index > 0) & (np.abs(previous - pitch) < 5)
+    away = np.where(is_near, 0.6 * (previous - pitch), -0.6 * scoop[index])
+    away = np.where(scoop[index] > 0.5, -scoop[index], away)
+    away = np.where(is_legato, previous - pitch, away)
     pitch += away * remaining * (since >= 0)
     growth = np.clip((since - singer.vibrato_delay_s) / 0.25, 0.0, 1.0)
-    phases = 2 * np.pi * np.cumsum(singer.vibrato_rate_hz * (1.0 + 0.05 * rng.standard_normal(len(time)))) * _CONTROL_S
+    rate_hz = singer.vibrato_rate_hz * (1.0 + 0.05 * rng.standard_normal(len(time)))
+    phases = 2 * np.pi * np.cumsum(rate_hz) * _CONTROL_S
     pitch += singer.vibrato_semitones * growth * np.sin(phases + rng.uniform(0.0, 2 * np.pi))
     knots = np.arange(0.0, time[-1] + 0.2, 0.1)
     drift = np.interp(time, knots, 0.06 * rng.standard_normal(len(knots)))
     return pitch + drift + 0.012 * rng.standard_normal(len(time))
 
 
-def _gesture_curves(
-    phrase: list[MelodyNote],
+def _gestures(
+    notes: list[MelodyNote],
     singer: Singer,
     vowels: dict[str, np.ndarray],
     rng: np.random.Generator,
     time: np.ndarray,
-    origin_s: float,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Voiced level, noise level, noise centre (Hz), noise width (octaves), formants (4, Hz) over time."""
-    voiced, noise = np.zeros_like(time), np.zeros_like(time)
-    centre, width = np.full_like(time, 2000.0), np.full_like(time, 1.5)
-    formants = np.zeros((len(time), 4))
-    starts = [note.start_s - origin_s for note in phrase]
+) -> Gestures:
+    """Everything the singer does in a phrase; note times count from the start of `time`."""
+    gestures = Gestures(
+        time=time,
+        pitch=_pitch_curve(notes, singer, rng, time),
+        voiced=np.zeros_like(time),
+        noise=np.zeros_like(time),
+        centre_hz=np.full_like(time, 2000.0),
+        octaves=np.full_like(time, 1.5),
+        formants_hz=np.zeros((len(time), 4)),
+    )
+    gestures.formants_hz[:] = vowels["uh"]
     previous_end_s = 0.0
-    for i, note in enumerate(phrase):
-        start_s, end_s = starts[i], note.end_s - origin_s
-        goes_on = i + 1 < len(phrase) and phrase[i + 1].is_legato
-        vowel = vowels[note.vowel]
-        onset = _VOICED.get(note.consonant)
-        lead_s = onset[2] if onset else 0.0
-        last_s = starts[i + 1] if i + 1 < len(phrase) else time[-1]
-        span = (time >= min(start_s - lead_s, start_s)) & (time <= last_s)
-        since = time[span] - start_s
-        if onset:
-            mix = np.clip((since + 0.02) / 0.06, 0.0, 1.0)[:, None]
-            formants[span] = np.array(onset[0]) * (1 - mix) + vowel * mix
-        else:
-            formants[span] = vowel
-        attack_s = 0.012 if note.consonant in ("t", "k", "p", "d", "g", "b") else 0.035
-        release_s = 0.05 if i + 1 < len(phrase) else 0.12
-        rise = np.ones_like(since) if note.is_legato else np.clip(since / attack_s, 0.0, 1.0)
-        fall = np.ones_like(since) if goes_on else np.clip((end_s - time[span]) / release_s + 1.0, 0.0, 1.0)
-        length = max(end_s - start_s, 1e-3)
-        arc = 0.85 + 0.15 * np.sin(np.pi * np.clip(since / length, 0.0, 1.0))
-        level = note.loudness * arc * np.sin(0.5 * np.pi * rise) * np.sin(0.5 * np.pi * fall) ** 2
-        if onset:
-            hum = (since >= -lead_s) & (since < 0.02)
-            ramp = np.clip((since[hum] + lead_s) / 0.015, 0.0, 1.0)
-            level[hum] = np.maximum(level[hum], note.loudness * onset[1] * ramp * singer.consonant_level)
-        voiced[span] = np.where((since < 0) | (span.sum() > 0), np.maximum(level, 0.0), voiced[span])
+    for i, note in enumerate(notes):
+        following = notes[i + 1] if i + 1 < len(notes) else None
+        lead_s = _VOICED[note.consonant][2] if note.consonant in _VOICED else 0.0
+        last_s = time[-1] if following is None else following.start_s
+        span = (time >= note.start_s - lead_s) & (time <= last_s)
+        gestures.formants_hz[span] = _note_formants(note, vowels[note.vowel], time[span] - note.start_s)
+        gestures.voiced[span] = _note_level(note, following, singer, time[span] - note.start_s)
         if note.consonant in _NOISE:
-            _add_noise(noise, centre, width, time, start_s, previous_end_s, note, singer)
-        previous_end_s = end_s
-    before = time < starts[0] - 0.1
-    formants[formants[:, 0] == 0.0] = vowels["uh"]
-    if rng.random() < 0.7:  # the singer breathes in
-        breath = np.clip((time - starts[0] + 0.42) / 0.12, 0.0, 1.0) * np.clip(
-            (starts[0] - 0.06 - time) / 0.1, 0.0, 1.0
-        )
-        noise = np.maximum(noise, _BREATH_LEVEL * singer.consonant_level * breath)
-        centre[before], width[before] = 1900.0 * singer.formant_scale, 1.3
-    smooth = np.hanning(9)[1:-1]
-    smooth /= smooth.sum()
-    for column in range(4):
-        formants[:, column] = np.convolve(np.pad(formants[:, column], 3, mode="edge"), smooth, mode="valid")
-    return voiced, noise, centre, width, formants
+            _add_noise(gestures, note, previous_end_s, singer)
+        previous_end_s = note.end_s
+    if rng.random() < 0.7:
+        _add_breath(gestures, notes[0].start_s, singer)
+    weights = np.hanning(9)[1:-1] / np.hanning(9).sum()
+    for column in gestures.formants_hz.T:
+        column[:] = np.convolve(np.pad(column, 3, mode="edge"), weights, mode="valid")
+    return gestures
 
 
-def _add_noise(
-    noise: np.ndarray,
-    centre: np.ndarray,
-    width: np.ndarray,
-    time: np.ndarray,
-    start_s: float,
-    previous_end_s: float,
-    note: MelodyNote,
-    singer: Singer,
-) -> None:
+def _note_formants(note: MelodyNote, vowel: np.ndarray, since: np.ndarray) -> np.ndarray:
+    """The vowel's formants, reached from the consonant's within 60 ms; `since` is seconds from the note's start."""
+    if note.consonant not in _VOICED:
+        return np.broadcast_to(vowel, (len(since), 4))
+    share = np.clip((since + 0.02) / 0.06, 0.0, 1.0)[:, None]
+    return np.array(_VOICED[note.consonant][0]) * (1.0 - share) + vowel * share
+
+
+def _note_level(note: MelodyNote, following: MelodyNote | None, singer: Singer, since: np.ndarray) -> np.ndarray:
+    """Level of the glottal source: attack, an arc, release, and the hum of a voiced consonant before it."""
+    attack_s = 0.012 if note.consonant in _STOPS else 0.035
+    release_s = 0.12 if following is None else 0.05
+    length_s = max(note.end_s - note.start_s, 1e-3)
+    rise = np.ones_like(since) if note.is_legato else np.clip(since / attack_s, 0.0, 1.0)
+    if following is not None and following.is_legato:
+        fall = np.ones_like(since)
+    else:
+        fall = np.clip((length_s - since) / release_s + 1.0, 0.0, 1.0)
+    arc = 0.85 + 0.15 * np.sin(np.pi * np.clip(since / length_s, 0.0, 1.0))
+    level = note.loudness * arc * np.sin(0.5 * np.pi * rise) * np.sin(0.5 * np.pi * fall) ** 2
+    if note.consonant in _VOICED:
+        _, share, lead_s = _VOICED[note.consonant]
+        is_hum = (since >= -lead_s) & (since < 0.02)
+        ramp = np.clip((since[is_hum] + lead_s) / 0.015, 0.0, 1.0)
+        level[is_hum] = np.maximum(level[is_hum], note.loudness * share * ramp * singer.consonant_level)
+    return level
+
+
+def _add_noise(gestures: Gestures, note: MelodyNote, previous_end_s: float, singer: Singer) -> None:
     """Write a consonant's noise just before its vowel, as far as the note before leaves room."""
-    centre_hz, octaves, level, length_s, _ = _NOISE[note.consonant]
-    length_s = min(length_s, max(0.4 * (start_s - previous_end_s) + 0.05, 0.02))
-    span = (time >= start_s - length_s) & (time <= start_s + 0.015)
-    shape = np.clip((time[span] - start_s + length_s) / (0.25 * length_s + 0.002), 0.0, 1.0)
-    shape = shape * np.clip((start_s + 0.015 - time[span]) / 0.015, 0.0, 1.0)
-    noise[span] = np.maximum(noise[span], level * singer.consonant_level * note.loudness * shape)
-    centre[span], width[span] = centre_hz * singer.formant_scale**0.5, octaves
+    centre_hz, octaves, level, length_s = _NOISE[note.consonant]
+    length_s = min(length_s, max(0.4 * (note.start_s - previous_end_s) + 0.05, 0.02))
+    since = gestures.time - note.start_s
+    span = (since >= -length_s) & (since <= 0.015)
+    rise = np.clip((since[span] + length_s) / (0.25 * length_s + 0.002), 0.0, 1.0)
+    shape = rise * np.clip((0.015 - since[span]) / 0.015, 0.0, 1.0)
+    strength = level * singer.consonant_level * note.loudness
+    gestures.noise[span] = np.maximum(gestures.noise[span], strength * shape)
+    gestures.centre_hz[span], gestures.octaves[span] = centre_hz * singer.formant_scale**0.5, octaves
 
 
-def _vocal_tract(
-    source: np.ndarray,
-    friction: np.ndarray,
-    time: np.ndarray,
-    pitch_hz: np.ndarray,
-    effort: np.ndarray,
-    formants: np.ndarray,
-    centre: np.ndarray,
-    width: np.ndarray,
-    singer: Singer,
-    sampling_rate: int,
-) -> np.ndarray:
-    """Overlap-add: frames of the source through the vowel's response, frames of the friction through its band."""
-    hop = int(round(_FRAME_S * sampling_rate))
-    size = 1 << int(np.ceil(np.log2(5 * hop)))
-    num_frames = -(-len(source) // hop) + 1
-    frame_time = np.arange(num_frames) * _FRAME_S
-    window = np.sin(np.pi * (np.arange(2 * hop) + 0.5) / (2 * hop)).astype(np.float32) ** 2
-    frequencies = np.fft.rfftfreq(size, 1.0 / sampling_rate)
-
-    pitch = np.interp(frame_time, time, pitch_hz)
-    tract = np.stack([np.interp(frame_time, time, formants[:, i]) for i in range(4)], axis=1) * singer.formant_scale
-    tract[:, 0] = np.maximum(tract[:, 0], 1.03 * pitch)  # high notes open the jaw until F1 meets the fundamental
-    # Louder is brighter: the glottis closes faster.
-    corner_hz = singer.brightness_hz * (0.35 + 0.9 * np.interp(frame_time, time, effort))[:, None].astype(np.float32)
-    response = _high_formants(frequencies, singer) / (1.0 + 1j * frequencies.astype(np.float32) / corner_hz)
-    for i, bandwidth_hz in enumerate(_BANDWIDTHS_HZ):
-        centre_hz = tract[:, i : i + 1].astype(np.float32)
-        ratio = frequencies[None, :].astype(np.float32) / centre_hz
-        response = response / ((1.0 - ratio**2) + 1j * ratio * np.float32(bandwidth_hz) / centre_hz)
-
-    out = np.zeros((num_frames + 1) * hop + size, dtype=np.float32)
-    spectrum = np.fft.rfft(_frames(source, hop, num_frames) * window, size, axis=1) * response
-    loud = _frames(friction, hop, num_frames)
-    rows = np.flatnonzero(np.abs(loud).max(axis=1) > 1e-6)
-    if len(rows):
-        band_hz = np.interp(frame_time[rows], time, centre)[:, None]
-        octaves = np.interp(frame_time[rows], time, width)[:, None]
-        band = np.exp(-0.5 * (np.log2(np.maximum(frequencies, 20.0) / band_hz) / (0.6 * octaves)) ** 2)
-        spectrum[rows] += np.fft.rfft(loud[rows] * window, size, axis=1) * band.astype(np.float32)
-    frames = np.fft.irfft(spectrum, size, axis=1)
-    # Every size / hop-th frame at once: frames that do not overlap are one block copy.
-    stride = -(-size // hop)
-    for offset in range(stride):
-        block = frames[offset::stride]
-        padded = np.zeros((len(block), stride * hop), dtype=np.float32)
-        padded[:, :size] = block
-        first = offset * hop
-        flat = padded.reshape(-1)[: len(out) - first]
-        out[first : first + len(flat)] += flat
-    return out[hop : hop + len(source)]
-
-
-def _frames(wave: np.ndarray, hop: int, num_frames: int) -> np.ndarray:
-    padded = np.zeros((num_frames + 1) * hop, dtype=np.float32)
-    padded[hop : hop + len(wave)] = wave
-    return np.lib.stride_tricks.sliding_window_view(padded, 2 * hop)[::hop][:num_frames]
-
-
-def _high_formants(frequencies: np.ndarray, singer: Singer) -> np.ndarray:
-    """Response of the formants above the fourth, which do not move."""
-    response = np.ones(len(frequencies), dtype=np.complex128)
-    for centre_hz, bandwidth_hz in _HIGH_FORMANTS_HZ:
-        ratio = frequencies / (centre_hz * singer.formant_scale)
-        response = response / ((1.0 - ratio**2) + 1j * ratio * bandwidth_hz / centre_hz)
-    return response.astype(np.complex64)
+def _add_breath(gestures: Gestures, start_s: float, singer: Singer) -> None:
+    """The singer breathes in before the phrase's first note."""
+    since = gestures.time - start_s
+    breath = np.clip((since + 0.42) / 0.12, 0.0, 1.0) * np.clip((-0.06 - since) / 0.1, 0.0, 1.0)
+    np.maximum(gestures.noise, _BREATH_LEVEL * singer.consonant_level * breath, out=gestures.noise)
+    before = since < -0.1
+    gestures.centre_hz[before], gestures.octaves[before] = 1900.0 * singer.formant_scale, 1.3

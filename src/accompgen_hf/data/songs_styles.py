@@ -1,8 +1,8 @@
 """The accompaniment styles of procedural songs, as data: layers with instruments and rhythm patterns, and drum grids.
 
-A pattern is one bar of sixteenth notes (16 steps in 4/4, 12 in 3/4), repeated through a section. In every pattern `.` is a
-rest and `-` holds. Bass: `r` root, `f` fifth, `t` third, `o` octave, `a` a step towards the next root. Chords: `x` all
-notes. Arpeggio: a digit is a note of the voicing, ringing on. Drums: `X` accent, `x` normal, `o` soft.
+A pattern is one bar of sixteenth notes (16 steps in 4/4, 12 in 3/4), repeated through a section. In every pattern `.`
+is a rest and `-` holds. Bass: `r` root, `f` fifth, `t` third, `o` octave, `a` a step towards the next root. Chords:
+`x` all notes. Arpeggio: a digit is a note of the voicing, ringing on. Drums: `X` accent, `x` normal, `o` soft.
 """
 
 from dataclasses import dataclass
