@@ -45,8 +45,7 @@ def write_shards(folder: Path, num_rows: int = 40, is_listening: bool = True) ->
         split = "validation" if index % 5 == 0 else "train"
         rows.append(TokenRow(f"t{index:03d}", "CC0-1.0", split, 0.0, 1.0, *streams))
     sha256 = write_rows(folder / shard_name(0), rows)
-    silence = {name: [3] for name in ("vocal_semantic_ids", "instrumental_semantic_ids")}
-    settings = {"num_clusters": 12, "codebook_size": 8, "silence_codes": {**silence, "coarse_codes": [1, 2, 3, 4]}}
+    settings = {"num_clusters": 12, "codebook_size": 8}
     shards = [{"file": shard_name(0), "sha256": sha256, "num_rows": num_rows}]
     Manifest("f" * 64, settings, shards, {}, num_rows, [], 0.8 * num_rows).save(folder)
     return folder
@@ -96,7 +95,6 @@ def test_every_stage_trains_and_its_folder_loads(shards, tmp_path, stage):
     assert np.isfinite(summary["validation"]["loss"])
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "final")
     assert model.config.token_fingerprint == "f" * 64
-    assert set(model.config.silence_codes) == set(model.config.conditioning_names)
     assert len(summary["validation"]["perplexity"]) == (1 if stage == "semantic" else 4)
     assert (tmp_path / "curves.png").stat().st_size > 10_000
     assert json.loads((tmp_path / "summary.json").read_text())["arguments"]["stage"] == stage

@@ -12,7 +12,6 @@ from accompgen_hf.fingerprint_accompgen import compute_token_fingerprint
 from accompgen_hf.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
 from accompgen_hf.processing_accompgen import AccompGenProcessor
 
-SEMANTIC_SAMPLING_RATE = 16000
 ACTIVITY_THRESHOLD_DB = -40.0
 
 
@@ -68,7 +67,6 @@ class TokenExtractor:
             "semantic_block_hop_s": config.block_hop_s,
             "num_clusters": config.num_clusters,
             "codebook_size": self.codec.config.codebook_size,
-            "silence_codes": self.extract_silence(),
         }
 
     def extract(
@@ -118,15 +116,6 @@ class TokenExtractor:
             "codes": codes[0].to("cpu", torch.int16).numpy(),
             "vocal_activity": _measure_activity(vocals, sampling_rate),
         }
-
-    def extract_silence(self) -> dict[str, list[int]]:
-        """Find the most frequent tokens of ten silent seconds; they fill windows that a short song leaves empty."""
-        silence = np.zeros(10 * SEMANTIC_SAMPLING_RATE, np.float32)
-        tokens = self.extract(silence, silence, SEMANTIC_SAMPLING_RATE, "silence")
-        modes = {name: np.atleast_2d(tokens[name]) for name in ("vocal_semantic_ids", "instrumental_semantic_ids")}
-        half = len(tokens["codes"]) // 2
-        modes.update(coarse_codes=tokens["codes"][:half], fine_codes=tokens["codes"][half:])
-        return {name: [int(np.bincount(stream).argmax()) for stream in streams] for name, streams in modes.items()}
 
     def _extract_semantic_ids(self, waveform: np.ndarray) -> np.ndarray:
         input_values = torch.from_numpy(waveform)[None].to(self.semantic_encoder.device)

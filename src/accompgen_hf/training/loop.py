@@ -71,9 +71,6 @@ class StageTrainer:
         if arguments.validation_clips:
             self.validation_dataset = StageClipDataset(arguments.data, config, "validation", seed=arguments.seed)
         config.token_fingerprint = self.dataset.token_fingerprint
-        silence = self.dataset.manifests[0].settings.get("silence_codes")
-        if silence is not None:
-            config.silence_codes = {name: silence[name] for name in config.conditioning_names}
         if arguments.gradient_checkpointing:
             model.gradient_checkpointing_enable()
         if arguments.torch_compile:
