@@ -1,4 +1,4 @@
-"""docs/paper_map.md names only functions and tests that exist."""
+"""The documentation names only what exists: functions and tests of docs/paper_map.md, files behind links."""
 
 import ast
 import functools
@@ -40,3 +40,14 @@ def test_every_row_has_four_cells_and_a_known_mark():
     for row in table_rows():
         assert len(row) == 4, row
         assert set(row[1].split(", ")) <= {"P", "C", "D"}, row
+
+
+def pages() -> list[Path]:
+    return [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("model_cards/*.md")]
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_a_relative_link_leads_to_a_file(page: Path):
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text("utf-8"))
+    missing = [target for target in targets if "://" not in target and not (page.parent / target).exists()]
+    assert not missing
