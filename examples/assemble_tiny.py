@@ -1,0 +1,50 @@
+"""Assemble the shipped default from its trained parts, or put an assembled one into the package with its card.
+
+python examples/assemble_tiny.py --semantic D --coarse D --fine D --semantic_encoder D --codec D --output_dir DIR
+python examples/assemble_tiny.py --install DIR --report REPORT
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import accompgen_hf
+from accompgen_hf.hub import assemble_pipeline, save_repository
+
+PARTS = ("semantic", "coarse", "fine", "semantic_encoder", "codec")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for part in PARTS:
+        parser.add_argument(f"--{part}", help="folder")
+    parser.add_argument("--output_dir", type=Path)
+    parser.add_argument("--install", type=Path, help="an assembled folder")
+    parser.add_argument("--report", type=Path, help="with --install: folder of report_tiny.py")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse_arguments()
+    if options.install is None:
+        pipe = assemble_pipeline(**{part: getattr(options, part) for part in PARTS})
+        save_repository(pipe, options.output_dir, half_precision=True)
+        print(options.output_dir)
+        return
+    report = json.loads((options.report / "report.json").read_text("utf-8"))
+    target = Path(accompgen_hf.DEFAULT_MODEL)
+    staged = target.with_name(target.name + ".new")
+    shutil.rmtree(staged, ignore_errors=True)
+    shutil.copytree(options.install, staged)
+    config = json.loads((staged / "config.json").read_text("utf-8"))
+    config["is_placeholder"] = report["is_placeholder"]
+    (staged / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
+    shutil.copy(options.report / "README.md", staged / "README.md")
+    shutil.rmtree(target, ignore_errors=True)
+    staged.rename(target)
+    print(target)
+
+
+if __name__ == "__main__":
+    main()

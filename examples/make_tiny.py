@@ -1,0 +1,100 @@
+"""Train the shipped default from nothing: songs, codec, semantic encoder, tokens, three stages, one folder.
+
+    python examples/make_tiny.py --work_dir runs/tiny
+
+Every step is a command of its own, printed before it runs, and goes on where it was killed; a finished step is not
+run again. The result lies in WORK_DIR/accompgen-tiny, its measurements in WORK_DIR/report. `--install` puts the
+result into the package, where `pipeline("vocal-accompaniment")` finds it.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+EXAMPLES = Path(__file__).resolve().parent
+STAGES = ("semantic", "coarse", "fine")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work_dir", type=Path, default=Path("runs/tiny"))
+    parser.add_argument("--num_songs", type=int, default=1000, help="10-s songs to train the stages on")
+    parser.add_argument("--stage_steps", type=int, nargs=3, metavar=("SEMANTIC", "COARSE", "FINE"), default=None)
+    parser.add_argument("--codec", type=Path, help="a codec that is trained already")
+    parser.add_argument("--semantic_encoder", type=Path, help="an encoder with centroids that is trained already")
+    parser.add_argument("--num_processes", type=int, default=max(1, (os.cpu_count() or 2) // 2), help="for the tokens")
+    parser.add_argument("--install", action="store_true", help="replace the default inside the package")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse_arguments()
+    work = options.work_dir
+    work.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    codec = options.codec or work / "codec" / "final"
+    encoder = options.semantic_encoder or work / "semantic_encoder" / "final"
+    songs, tokens, repository = work / "songs", work / "tokens", work / "accompgen-tiny"
+
+    # 1. The codec, and the encoder with its centroids.
+    if options.codec is None:
+        run(work, "codec", codec, "train_codec.py", "--output_dir", codec.parent, "--songs_dir", songs)
+    if options.semantic_encoder is None:
+        run(work, "semantic_encoder", encoder, "train_semantic_encoder.py", "--output_dir", encoder.parent)
+    # 2. Songs -> tokens.
+    arguments = ("--num_songs", options.num_songs, "--semantic_encoder", encoder, "--codec", codec)
+    arguments += ("--output_dir", tokens, "--songs_dir", songs)
+    shares = [
+        command("prepare_dataset.py", *arguments, "--shard", f"{index}/{options.num_processes}")
+        for index in range(options.num_processes)
+    ]
+    run_together(work, "tokens", tokens / "manifest.json", shares)
+    # 3. The three stages.
+    for index, stage in enumerate(STAGES):
+        steps = [] if options.stage_steps is None else ["--max_steps", options.stage_steps[index]]
+        config = EXAMPLES / "configs" / "tiny" / f"{stage}.yaml"
+        arguments = ("--config", config, "--data", tokens, "--output_dir", work / stage, *steps)
+        run(work, stage, work / stage / "final", "train_stage.py", *arguments)
+    # 4. One folder, and what it measures.
+    parts = [part for stage in STAGES for part in (f"--{stage}", work / stage / "final")]
+    parts += ["--semantic_encoder", encoder, "--codec", codec, "--output_dir", repository]
+    run(work, "assemble", repository / "config.json", "assemble_tiny.py", *parts)
+    report = work / "report"
+    arguments = ("--model", repository, "--output_dir", report, "--work_dir", work)
+    run(work, "report", report / "report.json", "report_tiny.py", *arguments)
+    if options.install:
+        subprocess.run(command("assemble_tiny.py", "--install", repository, "--report", report), check=True)
+
+
+def command(script: str, *arguments: object) -> list[str]:
+    return [sys.executable, str(EXAMPLES / script), *map(str, arguments)]
+
+
+def run(work: Path, name: str, result: Path, script: str, *arguments: object) -> None:
+    run_together(work, name, result, [command(script, *arguments)])
+
+
+def run_together(work: Path, name: str, result: Path, commands: list[list[str]]) -> None:
+    """Run one step's commands side by side unless its result is there; note what it cost."""
+    if result.exists():
+        print(f"== {name}: done, {result}", flush=True)
+        return
+    start = time.monotonic()
+    for words in commands:
+        print(f"== {name}: {shlex.join(words)}", flush=True)
+    processes = [subprocess.Popen(words) for words in commands]
+    codes = [process.wait() for process in processes]
+    if any(codes):
+        sys.exit(f"step {name} failed with exit code {max(codes)}; the same command goes on from here")
+    line = {"step": name, "minutes": round((time.monotonic() - start) / 60, 1), "processes": len(commands)}
+    with open(work / "cost.jsonl", "a", encoding="utf-8") as log:
+        log.write(json.dumps(line) + "\n")
+
+
+if __name__ == "__main__":
+    main()

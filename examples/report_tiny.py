@@ -1,0 +1,172 @@
+"""Measure the shipped default on held-out procedural songs, and write its card.
+
+    python examples/report_tiny.py --model DIR --output_dir REPORT [--work_dir runs/tiny]
+
+`report.json` holds every number, `README.md` is the model card with them, `songs.png` shows the first songs.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+from transformers import pipeline
+
+import accompgen_hf  # registers the task
+from accompgen_hf.data.dataset import StageClipDataset
+from accompgen_hf.data.preparation import Track, prepare_shards
+from accompgen_hf.data.songs import HELD_OUT_SEED, generate_song
+from accompgen_hf.data.tokenization import TokenExtractor, TokenRecipe
+from accompgen_hf.evaluation.musical import best_tonic
+from accompgen_hf.picture import draw_picture
+from accompgen_hf.training.codec_evaluation import evaluate_codec
+from accompgen_hf.training.validation import validate_stage
+
+RATE = 24_000
+STAGES = ("semantic", "coarse", "fine")
+MIN_KEY_SHARE = 6 / 16  # below, programs go on calling the model a placeholder
+TEMPLATE = Path(__file__).resolve().parent.parent / "model_cards" / "tiny.md"
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default=accompgen_hf.DEFAULT_MODEL, help="folder of the composite")
+    parser.add_argument("--output_dir", type=Path, required=True)
+    parser.add_argument("--work_dir", type=Path, help="of make_tiny.py: what the training cost")
+    parser.add_argument("--num_songs", type=int, default=16)
+    parser.add_argument("--first_seed", type=int, default=HELD_OUT_SEED)
+    parser.add_argument("--guidance_scale", type=float, default=None, help="None takes the model's own")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse_arguments()
+    options.output_dir.mkdir(parents=True, exist_ok=True)
+    pipe = pipeline("vocal-accompaniment", model=str(options.model), device="cpu")
+    seeds = range(options.first_seed, options.first_seed + options.num_songs)
+    songs = [generate_song(seed, sampling_rate=RATE) for seed in tqdm(seeds, desc="songs")]
+    report = {
+        "num_songs": len(songs),
+        "first_seed": options.first_seed,
+        "codec": evaluate_codec(pipe.model.codec, [song.instrumental for song in songs]),
+        "stages": measure_stages(pipe, songs, options.output_dir / "tokens"),
+        "music": measure_music(pipe, songs, options),
+        "parameters": {
+            name: sum(parameter.numel() for parameter in getattr(pipe.model, name).parameters())
+            for name in (*STAGES, "semantic_encoder", "codec")
+        },
+        "size_mb": (Path(options.model) / "model.safetensors").stat().st_size / 1e6,
+        "token_fingerprint": pipe.model.config.token_fingerprint,
+    }
+    report["is_placeholder"] = report["music"]["key_hits"] < MIN_KEY_SHARE * len(songs)
+    (options.output_dir / "report.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+    cost = read_cost(options.work_dir)
+    (options.output_dir / "README.md").write_text(write_card(report, cost, options), "utf-8")
+    print(json.dumps(report, indent=2))
+
+
+def measure_stages(pipe, songs: list, tokens_dir: Path) -> dict:
+    """Loss, perplexity and conditioning gain of each stage on the held-out songs' tokens."""
+    config = pipe.model.config
+    recipe = TokenRecipe(config.vocal_target_lufs, config.noise_std)
+    extractor = TokenExtractor(pipe.model.semantic_encoder, pipe.model.codec, recipe)
+
+    def make_loader(song):
+        return lambda: (song.vocals, song.instrumental, song.sampling_rate)
+
+    tracks = [Track(f"song-{song.annotation.seed:06d}", "CC0-1.0", make_loader(song)) for song in songs]
+    prepare_shards(tracks, extractor, tokens_dir, validation_share=1.0)
+    results = {}
+    for name in STAGES:
+        stage = getattr(pipe.model, name)
+        dataset = StageClipDataset(tokens_dir, stage.config, split="validation")
+        results[name] = validate_stage(stage, dataset, num_clips=2 * len(songs), batch_size=4)
+    return results
+
+
+def measure_music(pipe, songs: list, options: argparse.Namespace) -> dict:
+    """Whether the accompaniments are in their singers' keys, and how long they took."""
+    guidance = {} if options.guidance_scale is None else {"guidance_scale": options.guidance_scale}
+    rows, work_s = [], 0.0
+    for index, song in enumerate(tqdm(songs, desc="accompaniments")):
+        start = time.perf_counter()
+        result = pipe(
+            {"array": song.vocals, "sampling_rate": song.sampling_rate}, seed=index, show_progress=False, **guidance
+        )
+        work_s += time.perf_counter() - start
+        annotation, audio = song.annotation, result["audio"]
+        codes = pipe.processor.prepare_instrumental(song.instrumental, song.sampling_rate)[1]
+        with torch.no_grad():
+            codec = pipe.model.codec
+            encoded = codec.encode(torch.from_numpy(codes)[None, None], bandwidth=pipe.model.config.bandwidth)
+            oracle = codec.decode(encoded.audio_codes, [None]).audio_values[0, 0].numpy()
+        rows.append(
+            {
+                "seed": annotation.seed,
+                "key": annotation.key_name,
+                "is_hit": best_tonic(audio, RATE, annotation.mode) == annotation.tonic,
+                "is_hit_of_codec": best_tonic(oracle, RATE, annotation.mode) == annotation.tonic,
+                "is_hit_of_truth": best_tonic(song.instrumental, RATE, annotation.mode) == annotation.tonic,
+                "rms_db": 20 * float(np.log10(np.sqrt(np.mean(audio**2)) + 1e-9)),
+            }
+        )
+        if index < 3:
+            path = options.output_dir / f"song_{annotation.seed}.png"
+            draw_picture(path, song.vocals, audio, result["mix"], RATE, title=f"{annotation.key_name}, seed {index}")
+    seconds = sum(len(song.vocals) / song.sampling_rate for song in songs)
+    return {
+        "key_hits": sum(row["is_hit"] for row in rows),
+        "key_hits_of_codec": sum(row["is_hit_of_codec"] for row in rows),
+        "key_hits_of_truth": sum(row["is_hit_of_truth"] for row in rows),
+        "real_time_factor": work_s / seconds,
+        "num_threads": torch.get_num_threads(),
+        "songs": rows,
+    }
+
+
+def read_cost(work_dir: Path | None) -> dict[str, float]:
+    if work_dir is None or not (work_dir / "cost.jsonl").exists():
+        return {}
+    cost: dict[str, float] = {}
+    for line in (work_dir / "cost.jsonl").read_text("utf-8").splitlines():
+        entry = json.loads(line)
+        cost[entry["step"]] = cost.get(entry["step"], 0.0) + entry["minutes"] * entry["processes"]
+    return cost
+
+
+def write_card(report: dict, cost: dict[str, float], options: argparse.Namespace) -> str:
+    """Fill model_cards/tiny.md; what is not known is said so."""
+    music, codec, count = report["music"], report["codec"], report["parameters"]
+    stages = [report["stages"][name] for name in STAGES]
+    gains = [f"{stage['conditioning_gain']:.3f} ± {stage['conditioning_gain_interval']:.3f}" for stage in stages]
+    values = {
+        "num_songs": report["num_songs"],
+        "codec_parameters": count["codec"],
+        "encoder_parameters": count["semantic_encoder"],
+        "stage_parameters": ", ".join(str(count[name]) for name in STAGES),
+        "size_mb": f"{report['size_mb']:.1f}",
+        "codec_error": f"{codec['log_mel_error']:.3f}",
+        "preview_error": f"{codec['preview_log_mel_error']:.3f}",
+        "mean_spectrum_error": f"{codec['mean_spectrum_error']:.3f}",
+        "codebook_perplexities": ", ".join(f"{value:.0f}" for value in codec["perplexity"]),
+        "stage_losses": ", ".join(f"{stage['loss']:.2f}" for stage in stages),
+        "conditioning_gains": "; ".join(gains),
+        "key_hits": f"{music['key_hits']} of {report['num_songs']}",
+        "key_hits_of_truth": f"{music['key_hits_of_truth']} of {report['num_songs']}",
+        "key_hits_of_codec": f"{music['key_hits_of_codec']} of {report['num_songs']}",
+        "real_time_factor": f"{music['real_time_factor']:.2f}",
+        "num_threads": music["num_threads"],
+        "training_cost": ", ".join(f"{name} {minutes:.0f} min" for name, minutes in cost.items()) or "not recorded",
+        "placeholder": "It is a placeholder, and programs say so." if report["is_placeholder"] else "",
+    }
+    card = TEMPLATE.read_text("utf-8")
+    for name, value in values.items():
+        card = card.replace("{{" + name + "}}", str(value))
+    return card
+
+
+if __name__ == "__main__":
+    main()
