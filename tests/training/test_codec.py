@@ -104,6 +104,22 @@ def test_finished_run_only_loads(tmp_path, monkeypatch):
     assert torch.equal(first.decoder.layers[0].conv.weight, second.decoder.layers[0].conv.weight)
 
 
+def test_learning_rate_rises_stays_and_falls_to_zero(tmp_path):
+    trainer = make_trainer(tmp_path, num_steps=100, warmup_steps=10, decay_share=0.5, learning_rate=1.0)
+    rates = []
+    for step in (0, 9, 40, 49, 75, 99):
+        trainer.completed_steps = step
+        rates.append(trainer.learning_rate())
+    assert rates == pytest.approx([0.1, 1.0, 1.0, 1.0, 0.5, 0.001], abs=1e-3)
+
+
+def test_noise_before_the_quantizer_is_relative_to_the_outputs(tmp_path):
+    trainer = make_trainer(tmp_path, latent_noise_share=0.3)
+    outputs = 7 * torch.randn(2, 8, 500, generator=torch.Generator().manual_seed(0))
+    noise = trainer._add_noise(outputs) - outputs
+    assert noise.std().item() == pytest.approx(0.3 * 7, rel=0.05)
+
+
 def test_training_leaves_the_global_generator_alone(tmp_path):
     before = torch.get_rng_state()
     make_trainer(tmp_path).step()

@@ -24,7 +24,7 @@ class QuantizerOutput:
         codes (`torch.LongTensor` of shape `(batch_size, num_codebooks, num_frames)`):
             Indices of all codebooks, also of those the batch was not decoded from.
         commitment_loss (`torch.FloatTensor`):
-            Mean squared distance of the encoder's residuals to their codes.
+            Mean squared distance of the encoder's residuals to their codes, relative to its outputs' variance.
         num_restarted (`int`):
             Codes that were dead and now stand on a frame of this batch.
     """
@@ -97,6 +97,8 @@ def quantize_and_update(
     # (B,) -> (N, 1): how many codebooks each frame is decoded from.
     depth = num_codebooks.repeat_interleave(num_frames)[:, None]
     residual, quantized = vectors, torch.zeros_like(vectors)
+    # Relative to the variance, or the encoder would obey by shrinking its outputs to nothing.
+    variance = vectors.detach().var() + 1e-8
     commitment_loss, codes, num_restarted = vectors.new_zeros(()), [], 0
     for level, layer in enumerate(quantizer.layers):
         codebook = layer.codebook
@@ -104,7 +106,7 @@ def quantize_and_update(
             indices = codebook.quantize(residual)
             chosen = embedding(indices, codebook.embed)
             num_restarted += _update_codebook(codebook, residual, indices, generator, decay, dead_share)
-        commitment_loss = commitment_loss + mse_loss(residual, chosen) / len(quantizer.layers)
+        commitment_loss = commitment_loss + mse_loss(residual, chosen) / variance / len(quantizer.layers)
         quantized = quantized + torch.where(depth > level, chosen, 0.0)
         residual = residual - chosen
         codes.append(indices.view(batch_size, num_frames))

@@ -41,6 +41,9 @@ class CodecTrainingArguments:
         clip_num_frames (`int`): Length of a training clip in EnCodec frames.
         source_shares (`tuple[float, ...]`): Shares of instrumentals, mixes and vocals among the clips.
         gain_range_db (`tuple[float, float]`): Random gain of a clip, uniform.
+        latent_noise_share (`float`):
+            Noise on the encoder's outputs before there is a quantizer, relative to their standard deviation.
+        decay_share (`float`): Last share of the steps, over which the learning rate falls to zero.
         depth_shares (`tuple[float, ...]`): Share of clips decoded from the codebooks of each bandwidth.
         mel_scales (`tuple[tuple[int, int], ...]`): Window sizes (samples) and mel bands of the spectral loss.
     """
@@ -48,42 +51,46 @@ class CodecTrainingArguments:
     output_dir: str
     songs_dir: str
     seed: int = 0
-    num_songs: int = 400
+    num_songs: int = 300
     first_song_seed: int = 0
-    num_steps: int = 20_000
-    num_continuous_steps: int = 2_000
+    num_steps: int = 6_000
+    num_continuous_steps: int = 1_200
     batch_size: int = 4
     clip_num_frames: int = 40
     source_shares: tuple[float, ...] = (0.7, 0.15, 0.15)
     gain_range_db: tuple[float, float] = (-6.0, 3.0)
     learning_rate: float = 1e-3
     warmup_steps: int = 200
-    final_learning_rate_share: float = 0.02
+    decay_share: float = 0.3
     max_grad_norm: float = 1.0
     waveform_weight: float = 1.0
     commitment_weight: float = 0.25
     linear_weight: float = 0.5
-    ema_decay: float = 0.99
+    latent_noise_share: float = 0.3
+    ema_decay: float = 0.98
     dead_share: float = 0.2
     num_codebook_fit_batches: int = 160
     depth_shares: tuple[float, ...] = (0.1, 0.3, 0.6)
-    mel_scales: tuple[tuple[int, int], ...] = ((2048, 128), (1024, 80), (512, 64), (256, 32))
-    checkpoint_steps: int = 1_000
+    mel_scales: tuple[tuple[int, int], ...] = ((2048, 128), (1024, 80), (256, 32))
+    checkpoint_steps: int = 200
     log_steps: int = 50
     model: dict = field(default_factory=dict)
 
 
 def build_codec_config(**overrides) -> EncodecConfig:
-    """Return the small codec's config: 24 kHz, 75 Hz, 8 codebooks x 1024, about 1.7 M numbers, causal.
+    """Return the small codec's config: 24 kHz, 75 Hz, 8 codebooks x 1024, about 1.6 M numbers, causal.
 
-    Strides of 4 early on keep the layers at full rate few: half the time per update of EnCodec's own 8, 5, 4, 2.
+    The strides stand in reverse order of facebook/encodec_24khz: the encoder takes its longest stride first, few
+    layers run at the full rate, and an update costs half.
     """
     settings = {
         "target_bandwidths": [1.5, 3.0, 6.0],
         "num_filters": 8,
         "hidden_size": 64,
-        "upsampling_ratios": [5, 4, 4, 4],
+        "upsampling_ratios": [2, 4, 5, 8],
         "num_lstm_layers": 1,
+        "use_conv_shortcut": False,
+        "pad_mode": "constant",
     }
     return EncodecConfig(**{**settings, **overrides})
 
@@ -184,12 +191,15 @@ class CodecTrainer:
         ]
 
     def learning_rate(self) -> float:
-        """Return the rate of the coming step: linear warm-up, then a cosine down to a small share."""
+        """Return the rate of the coming step: linear warm-up, a plateau, a cosine down over the last steps.
+
+        Until the descent begins nothing depends on the number of steps: a run can be made longer by then.
+        """
         arguments = self.arguments
         warmup = min(1.0, (self.completed_steps + 1) / arguments.warmup_steps)
-        progress = self.completed_steps / arguments.num_steps
-        floor = arguments.final_learning_rate_share
-        return arguments.learning_rate * warmup * (floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2)
+        remaining = (arguments.num_steps - self.completed_steps) / (arguments.decay_share * arguments.num_steps)
+        descent = (1 - math.cos(math.pi * min(1.0, remaining))) / 2
+        return arguments.learning_rate * warmup * descent
 
     def step(self) -> dict:
         """Make one update and return its numbers."""
@@ -201,7 +211,8 @@ class CodecTrainer:
             group["lr"] = self.learning_rate()
         hidden_states = self.model.encoder(clips)  # (B, 1, N) -> (B, D, T)
         quantized = self._quantize(hidden_states) if step >= arguments.num_continuous_steps else None
-        decoded = self.model.decoder(hidden_states if quantized is None else quantized.embeddings)  # (B, 1, N)
+        embeddings = self._add_noise(hidden_states) if quantized is None else quantized.embeddings
+        decoded = self.model.decoder(embeddings)  # (B, D, T) -> (B, 1, N)
         spectral_loss = self.loss(decoded[:, 0], clips[:, 0])
         waveform_loss = (decoded - clips).abs().mean()
         loss = spectral_loss + arguments.waveform_weight * waveform_loss
@@ -223,6 +234,11 @@ class CodecTrainer:
         # SeedSequence mixes the pair: plain sums would repeat streams between seeds.
         seed = np.random.SeedSequence((self.arguments.seed, self.completed_steps, 1)).generate_state(1, np.uint64)[0]
         return torch.Generator().manual_seed(int(seed) % 2**63)
+
+    def _add_noise(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Stand in for the coming quantizer: what the decoder needs must be louder than the quantization error."""
+        noise = torch.randn(hidden_states.shape, generator=self._generator())
+        return hidden_states + self.arguments.latent_noise_share * hidden_states.detach().std() * noise
 
     def _quantize(self, hidden_states: torch.Tensor) -> QuantizerOutput:
         generator = self._generator()
