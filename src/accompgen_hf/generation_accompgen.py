@@ -386,8 +386,6 @@ class AccompGenGenerationMixin(GenerationMixin):
         scores = decoder.prefill(prompt["input_ids"], prompt["segment_ids"], prompt["segment_positions"])
         sequences = input_ids.new_empty((num_rows, max_length))
         sequences[:, :prompt_length] = input_ids
-        if streamer is not None:
-            streamer.put(input_ids.cpu())
         for index in range(prompt_length, max_length):
             for warper in warpers:
                 scores = warper(input_ids, scores)
