@@ -119,6 +119,15 @@ def load_centroids(centroids: torch.Tensor | np.ndarray | str | os.PathLike) -> 
     return table
 
 
+def count_receptive_field(hubert_config: HubertConfig) -> int:
+    """Count the samples that one frame of the convolutional front end sees: 400 for the published HuBERT models."""
+    samples, stride = 1, 1
+    for kernel_size, step in zip(hubert_config.conv_kernel, hubert_config.conv_stride, strict=True):
+        samples += (kernel_size - 1) * stride
+        stride *= step
+    return samples
+
+
 def cut_hubert_config(hubert_config: HubertConfig, layer: int) -> HubertConfig:
     """Copy a HuBERT config for feature extraction: `layer` layers, and the same computation in train and eval mode.
 
@@ -305,7 +314,7 @@ class AccompGenSemanticEncoder(PreTrainedModel):
             values = (values - values.mean()) / torch.sqrt(values.var(correction=0) + 1e-7)
         # The convolutions see 80 samples more than they advance (HuBERT: 400 and 320), hence 50 n - 1 frames without
         # padding; zeros after normalisation are the mean.
-        padding = self._receptive_field() - SAMPLES_PER_FRAME
+        padding = count_receptive_field(self.hubert.config) - SAMPLES_PER_FRAME
         values = torch.nn.functional.pad(values, (padding // 2, padding - padding // 2))
         return self.hubert(values[None].to(self.hubert.dtype)).last_hidden_state[0]  # (T50, H)
 
@@ -371,14 +380,6 @@ class AccompGenSemanticEncoder(PreTrainedModel):
         features = self.extract_features(input_values)
         return AccompGenSemanticEncoderOutput(semantic_ids=self.quantize(features), features=features)
 
-    def _receptive_field(self) -> int:
-        """Count the samples that one frame of the convolutional front end sees."""
-        samples, stride = 1, 1
-        for kernel_size, step in zip(self.hubert.config.conv_kernel, self.hubert.config.conv_stride, strict=True):
-            samples += (kernel_size - 1) * stride
-            stride *= step
-        return samples
-
 
 def _read_do_normalize(hubert_id_or_path: str | os.PathLike, hub_kwargs: dict) -> bool:
     try:
@@ -394,6 +395,7 @@ __all__ = [
     "AccompGenSemanticEncoder",
     "AccompGenSemanticEncoderOutput",
     "SemanticBlock",
+    "count_receptive_field",
     "list_semantic_blocks",
     "load_centroids",
 ]
