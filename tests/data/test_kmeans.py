@@ -10,6 +10,7 @@ pytest.importorskip("sklearn")
 
 from accompgen_hf.data.kmeans import (
     assign_centroids,
+    extract_feature_shards,
     fit_centroids,
     report_centroids,
     save_centroids,
@@ -105,3 +106,23 @@ def test_too_few_frames_or_shards_are_refused(tmp_path):
         fit_centroids([tmp_path / "v.npy"], [tmp_path / "v.npy"], num_clusters=7)
     with pytest.raises(ValueError, match="`instrumental_shards` must name at least one feature shard"):
         fit_centroids([tmp_path / "v.npy"], [], num_clusters=2)
+
+
+def test_features_are_extracted_once_per_recording(tmp_path):
+    torch = pytest.importorskip("torch")
+    calls = []
+
+    class Encoder:
+        def extract_features(self, input_values):
+            calls.append(input_values.shape)
+            return torch.ones(1, 2, 4) * input_values.sum()
+
+    def read():
+        return np.full(640, 0.5, np.float32)
+
+    recordings = [("a", read), ("b", read)]
+    for _ in range(2):
+        paths = extract_feature_shards(Encoder(), recordings, tmp_path / "features")
+    assert calls == [(1, 640), (1, 640)]
+    assert [path.name for path in paths] == ["a.npy", "b.npy"]
+    assert np.load(paths[0]).tolist() == [[320.0] * 4] * 2

@@ -7,7 +7,7 @@ at intervals, and a run that was killed goes on to the same centroids.
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -253,3 +253,33 @@ def save_centroids(path: str | os.PathLike, centroids: np.ndarray, report: Centr
     temporary = f"{os.fspath(path)}.tmp"
     save_file({"centroids": np.ascontiguousarray(centroids, dtype=np.float32)}, temporary, metadata=metadata)
     os.replace(temporary, path)
+
+
+def extract_feature_shards(
+    encoder, waveforms: Iterable[tuple[str, Callable[[], np.ndarray]]], folder: str | os.PathLike
+) -> list[Path]:
+    """Run the encoder over recordings, one shard each; a shard that is there is not made again.
+
+    Args:
+        encoder (`AccompGenSemanticEncoder`):
+            Its features are taken by the block recipe; its centroids are not looked at.
+        waveforms (iterable of `(name, read)`):
+            `read()` gives 16 kHz mono float32 `(num_samples,)`, a multiple of 640; vocals leveled and noised.
+        folder (path):
+            Where `<name>.npy` is written, float16.
+
+    Returns:
+        `list[Path]` of the shards, in the order of `waveforms`.
+    """
+    import torch
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, read in tqdm(waveforms, desc=f"features {folder.name}", disable=None):
+        path = folder / f"{name}.npy"
+        if not path.exists():
+            features = encoder.extract_features(torch.from_numpy(read())[None])[0]
+            write_feature_shard(path, features.float().cpu().numpy().astype(np.float16))
+        paths.append(path)
+    return paths
