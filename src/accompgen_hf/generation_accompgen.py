@@ -183,9 +183,8 @@ class AccompGenGenerationMixin(GenerationMixin):
         # Overlapping windows continue each other; the others need nothing from each other and share batches.
         windows_per_batch = 1 if overlap_steps else max(1, window_batch_size // len(seeds))
         num_frames = num_steps * target.frame_rate // GRID_RATE
-        shape = (
-            (len(seeds), num_frames) if target.num_codebooks == 1 else (len(seeds), target.num_codebooks, num_frames)
-        )
+        is_semantic = target.name.endswith("semantic_ids")
+        shape = (len(seeds), num_frames) if is_semantic else (len(seeds), target.num_codebooks, num_frames)
         codes = torch.zeros(shape, dtype=torch.long, device=self.device)
         num_done = 0
         for index in range(0, len(windows), windows_per_batch):
