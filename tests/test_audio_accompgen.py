@@ -195,6 +195,7 @@ def test_fold_is_the_mean_over_channels():
     audio = np.array([[1.0, 0.0], [0.0, 0.5]], dtype=np.float32)
     assert fold_to_mono(audio).tolist() == [0.5, 0.25]
     assert fold_to_mono(audio[0]).tolist() == [1.0, 0.0]
+    assert fold_to_mono(torch.tensor(audio)).tolist() == [0.5, 0.25]
     with pytest.raises(ValueError, match="`audio` must be floating point of shape"):
         fold_to_mono(np.zeros((1, 1, 5)))
     with pytest.raises(ValueError, match="`audio` must be floating point of shape"):
@@ -411,3 +412,10 @@ def test_a_full_disk_leaves_the_old_file_and_no_rest(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["a.wav"]
+
+
+def test_a_file_that_came_out_short_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(soundfile, "info", lambda _: SimpleNamespace(frames=1))
+    with pytest.raises(OSError, match=r"could not be written completely\. Is the disk full"):
+        write_audio(tmp_path / "a.wav", np.zeros(2000, np.float32), RATE)
+    assert os.listdir(tmp_path) == []

@@ -107,6 +107,24 @@ def test_a_cut_m4a_or_webm_is_refused():
         load_audio(content[: len(content) // 2])
 
 
+def test_a_media_file_with_a_header_alone_is_refused():
+    content = encode_media(sine(4.0, 48_000), 48_000, "webm", "libopus")
+    with pytest.raises(ValueError, match=r"`source` \(bytes\) is (empty|damaged)"):
+        load_audio(content[: content.index(b"\x1f\x43\xb6\x75")])  # up to the first cluster
+
+
+def test_media_without_a_single_packet_is_refused():
+    pytest.importorskip("av", reason="PyAV (extra `media`) is not installed")
+    with pytest.raises(ValueError, match="is empty: no audio could be decoded"):
+        load_audio(b"\xff\xf1" + bytes(5000))
+
+
+def test_a_long_media_file_is_refused_early():
+    content = encode_media(sine(4.0, 48_000), 48_000, "webm", "libopus")
+    with pytest.raises(ValueError, match="lasts more than 1 s"):
+        load_audio(content, max_duration_s=1)
+
+
 def test_a_media_file_without_sound_is_refused():
     av = pytest.importorskip("av", reason="PyAV (extra `media`) is not installed")
     buffer = io.BytesIO()
@@ -284,6 +302,18 @@ def test_a_flac_damaged_in_the_middle_is_refused():
     content[middle:] = bytes(len(content) - middle)
     with pytest.raises(ValueError, match=r"holds 4\.\d\d s of the 9\.10 s"):
         load_audio(bytes(content))
+
+
+def test_a_cut_flac_that_states_no_length_is_refused_unless_allowed():
+    recording, rate = load_audio(VOCALS)
+    content = bytearray(encode(recording, rate, "FLAC"))
+    content[21] &= 0xF0  # STREAMINFO's number of samples: 36 bits from here
+    content[22:26] = bytes(4)
+    assert load_audio(bytes(content))[0].shape == recording.shape
+    content = bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=r"is cut off or damaged after 4\.\d\d s.*`allow_truncated=True`"):
+        load_audio(content)
+    assert 4.3 < load_audio(content, allow_truncated=True)[0].shape[1] / rate < 4.6
 
 
 def test_a_file_with_a_header_alone_is_refused():

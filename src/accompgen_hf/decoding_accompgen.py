@@ -113,11 +113,12 @@ def read_audio_file(
         is_unfinished_ogg = head[:4] == b"OggS" and not _has_ogg_end_mark(file, file_size)
     num_samples = sum(block.shape[1] for block in blocks)
     found_s = num_samples / sampling_rate
+    _check_limit(num_samples, sampling_rate, name, max_duration_s)
     if declared_s is not None:
         _check_truncation(name, found_s, declared_s, allow_truncated, is_mp3=_looks_like_mp3(head))
     if is_unfinished_ogg:
         warnings.warn(f"{name} has no end mark and may be cut off at {found_s:.2f} s.", UserWarning, stacklevel=3)
-    check_duration(num_samples, sampling_rate, name, max_duration_s)
+    check_duration(num_samples, sampling_rate, name)
     return _join(blocks, num_samples), sampling_rate
 
 
@@ -165,6 +166,8 @@ def _check_truncation(name: str, found_s: float, declared_s: float, allow_trunca
     if found_s >= declared_s:
         return
     message = f"{name} is cut off: it holds {found_s:.2f} s of the {declared_s:.2f} s that its header declares."
+    if declared_s == float("inf"):
+        message = f"{name} is cut off or damaged after {found_s:.2f} s."
     if is_mp3:  # many healthy MP3 files only estimate their length
         warnings.warn(f"{message} Using what is there.", UserWarning, stacklevel=4)
     elif not allow_truncated:
@@ -218,10 +221,9 @@ def _read_with_soundfile(
         raise ValueError(f"{name} is damaged: no audio could be decoded ({error}). Export it again.") from error
     if data_bytes is not None and data_bytes[1] < data_bytes[0]:
         num_declared = round(num_found * data_bytes[0] / max(1, data_bytes[1]))
-    elif error is not None and (num_declared is None or num_declared <= num_found):
-        raise ValueError(f"{name} is damaged after {num_found / sampling_rate:.2f} s ({error}). Export it again.")
-    declared_s = None if num_declared is None else num_declared / sampling_rate
-    return blocks, sampling_rate, declared_s
+    elif error is not None and num_declared is None:
+        num_declared = float("inf")  # a FLAC stream of unknown length that ends in the middle of a frame
+    return blocks, sampling_rate, None if num_declared is None else num_declared / sampling_rate
 
 
 class _SeekableFile:
@@ -243,6 +245,8 @@ def _decode_blocks(
 ) -> tuple[list[np.ndarray], Exception | None]:
     """All that can be decoded, as blocks (channels, n), and the error that ended it."""
     limit = float("inf") if max_duration_s is None else max_duration_s * reader.samplerate
+    # soundfile seeks after every read of a seekable file, which fails in FLAC from a pipe and is slow in others.
+    reader.seekable = lambda: False
     blocks, num_samples = [], 0
     while num_samples <= limit:
         try:
