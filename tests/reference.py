@@ -99,3 +99,85 @@ def reference_logits(
         else hidden[index] @ weights[f"heads.{position % num_codebooks}.weight"].T
         for index, (segment, position) in enumerate(zip(segments, positions, strict=True))
     ]
+
+
+def reference_choice(
+    logits: torch.Tensor,
+    uniform: float | None,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float = 1.0,
+) -> tuple[int, float]:
+    """Choose a code of one slot: the code, and how far the decision was from another one.
+
+    `uniform` is `None` for greedy search. The margin is in logits for ranks, in probability for the choice.
+    """
+    scores = logits.double() / (temperature if uniform is not None else 1.0)
+    ranked, order = scores.sort(descending=True, stable=True)
+    if uniform is None:
+        return int(order[0]), float(ranked[0] - ranked[1])
+    margins, num_kept = [], len(scores)
+    if top_k is not None and top_k < num_kept:
+        num_kept = top_k
+        margins.append(float(ranked[top_k - 1] - ranked[top_k]))
+    if top_p < 1.0:
+        reached = ranked[:num_kept].softmax(-1).cumsum(-1)
+        margins.append(float((reached - top_p).abs().min()))
+        num_kept = int((reached < top_p).sum()) + 1
+    probabilities = torch.zeros_like(scores)
+    probabilities[order[:num_kept]] = ranked[:num_kept].softmax(-1)
+    cumulative = probabilities.cumsum(-1)
+    borders = cumulative[:-1][(cumulative[:-1] > 0) & (cumulative[:-1] < 1 - 1e-9)]
+    margins.append(float((borders - uniform).abs().min()) if len(borders) else 1.0)
+    return int((cumulative <= uniform).sum()), min(margins)
+
+
+@torch.no_grad()
+def reference_decode(
+    model,
+    inputs: dict[str, torch.Tensor],
+    num_new: int,
+    uniforms: torch.Tensor | None = None,
+    guidance_scale: float = 1.0,
+    **settings,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Decode without cache: one whole forward per row and slot. Returns new ids and margins, `(B, num_new)`."""
+    config, target = model.config, model.config.target_segment
+    all_ids, all_margins = [], []
+    for row, prompt in enumerate(inputs["input_ids"]):
+        pick = 0 if inputs["segment_ids"].shape[0] == 1 else row
+        segments, positions = inputs["segment_ids"][pick], inputs["segment_positions"][pick]
+        is_real = segments >= 0  # a padded row without its padding
+        ids, segments, positions = prompt[is_real], segments[is_real], positions[is_real]
+        margins = []
+        for index in range(num_new):
+            layout = {"segment_ids": segments[None], "segment_positions": positions[None]}
+            slot = int(positions[-1])
+            start = target.offset + slot % target.num_codebooks * target.codebook_size
+            deaf = torch.where(segments < len(config.segments) - 1, config.null_token_id, ids)
+            heard, unheard = (
+                model(each[None], **layout, use_cache=False).logits[0, -1, start : start + target.codebook_size]
+                for each in (ids, deaf)
+            )
+            logits = unheard + guidance_scale * (heard - unheard)  # Eq. 5
+            uniform = None if uniforms is None else float(uniforms[row, index])
+            code, margin = reference_choice(logits, uniform, **settings)
+            ids = torch.cat([ids, torch.tensor([start + code])])
+            segments = torch.cat([segments, segments[-1:]])
+            positions = torch.cat([positions, positions[-1:] + 1])
+            margins.append(margin)
+        all_ids.append(ids[-num_new:])
+        all_margins.append(torch.tensor(margins))
+    return torch.stack(all_ids), torch.stack(all_margins)
+
+
+def assert_equal_up_to_ties(ids: torch.Tensor, expected: torch.Tensor, margins: torch.Tensor) -> None:
+    """Rows are equal up to their first decision that rounding could turn; most decisions must not be like that."""
+    assert ids.shape == expected.shape
+    num_compared = 0
+    for row, (row_ids, row_expected) in enumerate(zip(ids, expected, strict=True)):
+        ties = (margins[row] < 1e-4).nonzero()
+        end = int(ties[0]) if len(ties) else len(row_ids)
+        assert torch.equal(row_ids[:end], row_expected[:end])
+        num_compared += end
+    assert num_compared >= expected.numel() / 4, "too many ties: take another seed"
