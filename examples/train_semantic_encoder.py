@@ -29,13 +29,13 @@ from accompgen_hf.training.semantic_targets import SemanticTargets
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", required=True, help="folder for songs, checkpoints, metrics and the encoder")
-    parser.add_argument("--num_clips", type=int, default=200, help="10-s songs to train on (default: %(default)s)")
+    parser.add_argument("--num_clips", type=int, default=250, help="10-s songs to train on (default: %(default)s)")
     parser.add_argument(
         "--num_held_out_clips", type=int, default=50, help="songs to measure on (default: %(default)s)"
     )
     parser.add_argument("--first_held_out_seed", type=int, default=790_000, help="their first seed; not a test song")
     parser.add_argument("--num_clusters", type=int, default=500)
-    parser.add_argument("--max_steps", type=int, default=2000)
+    parser.add_argument("--max_steps", type=int, default=1500)
     parser.add_argument("--batch_clips", type=int, default=4)
     parser.add_argument("--learning_rate", type=float, default=1e-3)
     parser.add_argument("--warmup_steps", type=int, default=100)

@@ -57,11 +57,11 @@ class SemanticEncoderArguments:
     """
 
     output_dir: str
-    max_steps: int = 6000
+    max_steps: int = 1500
     batch_clips: int = 4
     crop_duration_s: float = 5.0
     learning_rate: float = 1e-3
-    warmup_steps: int = 400
+    warmup_steps: int = 100
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
     mask_start_probability: float = 0.065
@@ -71,8 +71,8 @@ class SemanticEncoderArguments:
     noise_std: float = 0.01
     hubert: dict = field(default_factory=lambda: dict(SMALL_HUBERT))
     seed: int = 0
-    save_every: int = 250
-    evaluate_every: int = 250
+    save_every: int = 100
+    evaluate_every: int = 100
     evaluation_clips: int = 16
 
 
