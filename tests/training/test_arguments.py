@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from accompgen_hf.training.arguments import StageTrainingArguments, parse_stage_arguments
-from accompgen_hf.training.stages import STAGE_MODELS
+from accompgen_hf.training.stages import STAGE_MODELS, count_positions
 
 CONFIGS = Path(__file__).parents[2] / "examples" / "configs"
 
@@ -62,10 +62,9 @@ def test_unknown_missing_and_impossible_fields_are_refused(config_path, capsys):
 def test_the_shipped_files_are_table_1(stage, clip_duration_s, global_batch_size, max_steps, num_positions):
     arguments = StageTrainingArguments.from_yaml(CONFIGS / f"{stage}.yaml", data="a", output_dir="b")
     config = STAGE_MODELS[stage].config_class(**arguments.model)
-    frames = [config.clip_duration_s * segment.frame_rate * segment.num_codebooks for segment in config.segments]
     assert (arguments.stage, config.clip_duration_s) == (stage, clip_duration_s)
     assert (arguments.global_batch_size, arguments.max_steps) == (global_batch_size, max_steps)
-    assert 1 + sum(frames) == num_positions
+    assert count_positions(config) == num_positions
     assert (arguments.warmup_steps, arguments.max_grad_norm, arguments.mixed_precision) == (4000, 1.0, "fp16")
     assert (arguments.learning_rate, arguments.betas, arguments.weight_decay) == (3e-4, [0.9, 0.99], 0.01)
     assert (config.condition_dropout, config.relative_position_axis) == (0.1, "token")
@@ -76,3 +75,17 @@ def test_the_tiny_files_build_small_stages(stage):
     arguments = StageTrainingArguments.from_yaml(CONFIGS / "tiny" / f"{stage}.yaml", data="a", output_dir="b")
     model = STAGE_MODELS[stage](STAGE_MODELS[stage].config_class(**arguments.model))
     assert sum(parameter.numel() for parameter in model.parameters()) < 2.5e6
+
+
+def test_processes_and_micro_batches_make_the_global_batch():
+    arguments = StageTrainingArguments(
+        stage="fine", data="a", output_dir="b", global_batch_size=12, micro_batch_size=4
+    )
+    assert arguments.divide_batch(1) == (4, 3)
+    assert arguments.divide_batch(2) == (4, 2)  # 4 and 2
+    assert arguments.divide_batch(6) == (2, 1)
+    with pytest.raises(ValueError, match=r"`global_batch_size` must be a multiple of the 5 processes, got 12"):
+        arguments.divide_batch(5)
+    arguments.num_processes = 8
+    with pytest.raises(ValueError, match=r"`num_processes` is 8, but this run has 1"):
+        arguments.divide_batch(1)

@@ -11,44 +11,11 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import accompgen_hf  # noqa: F401  (registers the stages with AutoModelForCausalLM)
-from accompgen_hf.data.shards import Manifest, TokenRow, shard_name, write_rows
+from accompgen_hf.data.shards import Manifest, shard_name
 from accompgen_hf.training.arguments import StageTrainingArguments
 from accompgen_hf.training.loop import StageTrainer, train_stage
 from accompgen_hf.training.metrics import read_metrics
-
-MODEL = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "head_dim": 16,
-    "intermediate_size": 48,
-    "num_clusters": 12,
-    "codebook_size": 8,
-    "clip_duration_s": 0.4,
-    "window_overlap_s": 0.0,
-    "condition_dropout": 0.1,
-    "relative_position_axis": "time",
-}
-
-
-def write_shards(folder: Path, num_rows: int = 40, is_listening: bool = True) -> Path:
-    """Rows of 0.8 s whose instrumental repeats the vocals plus one, or is unrelated; codes follow their frame."""
-    folder.mkdir()
-    generator = np.random.default_rng(5)
-    rows = []
-    for index in range(num_rows):
-        vocal_ids = generator.integers(0, 12, 40)
-        instrumental_ids = (vocal_ids + 1) % 12 if is_listening else generator.integers(0, 12, 40)
-        codes = generator.integers(0, 8, (8, 60))
-        codes[4:] = 7 - codes[:4]
-        streams = [stream.astype(np.int16) for stream in (vocal_ids, instrumental_ids, codes)]
-        split = "validation" if index % 5 == 0 else "train"
-        rows.append(TokenRow(f"t{index:03d}", "CC0-1.0", split, 0.0, 1.0, *streams))
-    sha256 = write_rows(folder / shard_name(0), rows)
-    settings = {"num_clusters": 12, "codebook_size": 8}
-    shards = [{"file": shard_name(0), "sha256": sha256, "num_rows": num_rows}]
-    Manifest("f" * 64, settings, shards, {}, num_rows, [], 0.8 * num_rows).save(folder)
-    return folder
+from tiny_shards import MODEL, write_shards
 
 
 @pytest.fixture(scope="module")

@@ -120,6 +120,27 @@ class StageTrainingArguments:
             )
         return cls(**values)
 
+    def divide_batch(self, num_processes: int) -> tuple[int, int]:
+        """Divide the global batch: clips per forward, and forwards per process and step.
+
+        Raises:
+            ValueError: If the processes are not those asked for, or do not divide the global batch.
+        """
+        if self.num_processes is not None and self.num_processes != num_processes:
+            raise ValueError(
+                f"`num_processes` is {self.num_processes}, but this run has {num_processes}. "
+                "`accelerate launch --cpu` starts one process whatever is asked: use torchrun with "
+                "ACCELERATE_USE_CPU=true."
+            )
+        if self.global_batch_size % num_processes:
+            raise ValueError(
+                f"`global_batch_size` must be a multiple of the {num_processes} processes, "
+                f"got {self.global_batch_size}."
+            )
+        per_process = self.global_batch_size // num_processes
+        micro_batch_size = min(self.micro_batch_size or per_process, per_process)
+        return micro_batch_size, -(-per_process // micro_batch_size)
+
     def describe_run(self) -> dict[str, Any]:
         """The fields that decide what is learned: a checkpoint goes on only under the same ones."""
         free = ("data", "output_dir", "micro_batch_size", "num_workers", "gradient_checkpointing", "torch_compile")

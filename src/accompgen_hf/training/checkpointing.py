@@ -122,6 +122,22 @@ def find_checkpoint(output_dir: Path) -> tuple[Path, dict[str, Any]] | None:
     return None
 
 
+def check_same_run(found: dict[str, Any], asked: dict[str, Any], output_dir: Path) -> None:
+    """Refuse to go on from a checkpoint's state under other arguments (`run`) or with other tokens.
+
+    Raises:
+        ValueError: If a field differs; both values are named.
+    """
+    there, here = ({**state["run"], "token_fingerprint": state["token_fingerprint"]} for state in (found, asked))
+    differing = [name for name in here if there.get(name) != here[name]]
+    if differing:
+        before, now = ({name: values.get(name) for name in differing} for values in (there, here))
+        raise ValueError(
+            f"`output_dir` {output_dir} holds a run with {before}, now asked: {now}. Use another folder, with "
+            "`init_from` to start from its weights."
+        )
+
+
 def _inspect(folder: Path) -> tuple[str | None, dict[str, Any]]:
     """Say what is wrong with a checkpoint, or `None`, and return its state."""
     try:

@@ -7,8 +7,6 @@ step divided by their number, so that neither processes nor micro-batches move t
 
 import contextlib
 import json
-import os
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -26,10 +24,10 @@ from accompgen_hf.data.dataset import StageClipDataset, StepPositions
 from accompgen_hf.data.shards import write_json
 from accompgen_hf.modeling_accompgen_stages import AccompGenStageForCausalLM
 from accompgen_hf.training.arguments import StageTrainingArguments
-from accompgen_hf.training.checkpointing import SigtermFlag, find_checkpoint, save_checkpoint
+from accompgen_hf.training.checkpointing import SigtermFlag, check_same_run, find_checkpoint, save_checkpoint
 from accompgen_hf.training.metrics import MetricsLog, draw_curves
 from accompgen_hf.training.optimization import WeightAverage, learning_rate_at, make_optimizer
-from accompgen_hf.training.stages import load_stage
+from accompgen_hf.training.stages import count_positions, load_stage, save_stage
 from accompgen_hf.training.validation import validate_stage
 
 
@@ -57,7 +55,7 @@ class StageTrainer:
         if arguments.mixed_precision == "fp16" and not torch.cuda.is_available():
             raise ValueError("`mixed_precision` 'fp16' needs a GPU, and there is none. Use 'no' or 'bf16'.")
         self.accelerator = Accelerator(mixed_precision=arguments.mixed_precision)
-        self.micro_batch_size = self._divide_batch()
+        self.micro_batch_size, self.num_micro_batches = arguments.divide_batch(self.accelerator.num_processes)
         self.output_dir = Path(arguments.output_dir)
         self.output_dir.mkdir(parents=True, exist_ok=True)
 
@@ -188,24 +186,6 @@ class StageTrainer:
             torch.manual_seed(hash(words) % 2**63)  # a tuple of integers: the same in every process and run
             yield
 
-    def _divide_batch(self) -> int:
-        """Check processes and batch sizes; set `num_micro_batches` and return the micro-batch size."""
-        arguments, num_processes = self.arguments, self.accelerator.num_processes
-        if arguments.num_processes is not None and arguments.num_processes != num_processes:
-            raise ValueError(
-                f"`num_processes` is {arguments.num_processes}, but this run has {num_processes}. `accelerate launch "
-                "--cpu` starts one process whatever is asked; see examples/accelerate_configs."
-            )
-        if arguments.global_batch_size % num_processes:
-            raise ValueError(
-                f"`global_batch_size` must be a multiple of the {num_processes} processes, "
-                f"got {arguments.global_batch_size}."
-            )
-        per_process = arguments.global_batch_size // num_processes
-        micro_batch_size = min(arguments.micro_batch_size or per_process, per_process)
-        self.num_micro_batches = -(-per_process // micro_batch_size)
-        return micro_batch_size
-
     def _make_loader(self) -> DataLoader:
         positions = StepPositions(
             self.step,
@@ -228,36 +208,20 @@ class StageTrainer:
         if found is None:
             return
         folder, state = found
-        differing = [name for name, value in self.state["run"].items() if state["run"].get(name) != value]
-        if state["token_fingerprint"] != self.state["token_fingerprint"]:
-            differing.append("token_fingerprint")
-        if differing:
-            there = {name: state["run"].get(name, state.get(name)) for name in differing}
-            here = {name: self.state["run"].get(name, self.state.get(name)) for name in differing}
-            raise ValueError(
-                f"`output_dir` {self.output_dir} holds a run with {there}, now asked: {here}. Use another folder, "
-                "with `init_from` to start from its weights."
-            )
+        check_same_run(state, self.state, self.output_dir)
         self.accelerator.load_state(str(folder))
         self.state, self.step = {name: state[name] for name in self.state}, state["step"]
         self.accelerator.print(f"Resumed from {folder}.")
 
     def _announce(self) -> None:
         arguments, config = self.arguments, self.stage.config
-        num_positions = self.dataset_positions()
         self.accelerator.print(
             f"{arguments.stage}: {sum(p.numel() for p in self.stage.parameters()) / 1e6:.2f} M parameters, "
-            f"{len(self.dataset)} tracks, clips of {config.clip_duration_s} s ({num_positions} positions); "
+            f"{len(self.dataset)} tracks, clips of {config.clip_duration_s} s ({count_positions(config)} positions); "
             f"{self.accelerator.num_processes} processes x {self.num_micro_batches} micro-batches of at most "
             f"{self.micro_batch_size} = global batch {arguments.global_batch_size}; {arguments.max_steps} steps on "
             f"{self.accelerator.device}, mixed precision {arguments.mixed_precision}"
         )
-
-    def dataset_positions(self) -> int:
-        """Positions of one clip's sequence."""
-        config = self.stage.config
-        frames = [config.clip_duration_s * segment.frame_rate * segment.num_codebooks for segment in config.segments]
-        return 1 + round(sum(frames))
 
     def _log_step(self, losses: list[float], grad_norm: float, progress: tqdm) -> None:
         loss = sum(losses) / len(losses)
@@ -316,12 +280,8 @@ class StageTrainer:
             self._validate()
         summary = {**self._summarise(is_finished=True), "arguments": asdict(self.arguments)}
         if self.accelerator.is_main_process:
-            staging = self.output_dir / ".final"
-            shutil.rmtree(staging, ignore_errors=True)
             with self._averaged_weights():
-                self.stage.save_pretrained(staging)
-            shutil.rmtree(self.output_dir / "final", ignore_errors=True)
-            os.replace(staging, self.output_dir / "final")
+                save_stage(self.stage, self.output_dir / "final")
             write_json(summary_path, summary)
         self.accelerator.wait_for_everyone()
         return summary

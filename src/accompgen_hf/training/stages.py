@@ -1,7 +1,12 @@
 """The model of a run: a stage with fresh weights from its config's fields, or one to go on from."""
 
+import os
+import shutil
+from pathlib import Path
+
 import torch
 
+from accompgen_hf.configuration_accompgen import AccompGenStageConfig
 from accompgen_hf.modeling_accompgen_stages import (
     AccompGenCoarseForCausalLM,
     AccompGenFineForCausalLM,
@@ -40,3 +45,19 @@ def load_stage(arguments: StageTrainingArguments) -> AccompGenStageForCausalLM:
     with torch.random.fork_rng():
         torch.manual_seed(arguments.seed)
         return model_class(config)
+
+
+def save_stage(model: AccompGenStageForCausalLM, folder: Path) -> None:
+    """Save a stage as a folder that `from_pretrained` loads, replacing an older one at once."""
+    folder = Path(folder)
+    staging = folder.with_name(f".{folder.name}")
+    shutil.rmtree(staging, ignore_errors=True)
+    model.save_pretrained(staging)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(staging, folder)
+
+
+def count_positions(config: AccompGenStageConfig) -> int:
+    """Positions of a training clip's sequence, BOS included."""
+    frames = [config.clip_duration_s * segment.frame_rate * segment.num_codebooks for segment in config.segments]
+    return 1 + round(sum(frames))
