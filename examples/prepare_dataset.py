@@ -32,6 +32,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--validation_share", type=float, default=0.02, help="share of tracks kept for validation")
     parser.add_argument("--vocal_target_lufs", type=parse_level, default=-20.0, help="level of the vocals, or none")
     parser.add_argument("--noise_std", type=float, default=0.01, help="noise on the vocals")
+    parser.add_argument("--bandwidth", type=float, default=6.0, help="of the codec, in kbps")
     parser.add_argument("--noise_seed", type=int, default=0)
     parser.add_argument("--device", default="cpu", help="where the models run")
     parser.add_argument("--dry_run", action="store_true", help="say what would be made, and stop")
@@ -62,7 +63,7 @@ def main() -> None:
     extractor = TokenExtractor(
         AccompGenSemanticEncoder.from_pretrained(arguments.semantic_encoder).to(arguments.device),
         EncodecModel.from_pretrained(arguments.codec).to(arguments.device),
-        TokenRecipe(arguments.vocal_target_lufs, arguments.noise_std, arguments.noise_seed),
+        TokenRecipe(arguments.vocal_target_lufs, arguments.noise_std, arguments.noise_seed, arguments.bandwidth),
     )
     manifest = prepare_shards(
         tracks,

@@ -14,6 +14,7 @@ import yaml
 from safetensors.torch import load_file
 
 from accompgen_hf.training.metrics import read_metrics
+from tiny import tiny_model
 from tiny_shards import MODEL, write_shards
 
 ROOT = Path(__file__).parents[2]
@@ -73,6 +74,30 @@ def test_two_processes_follow_the_curve_of_one_and_resume_to_the_bit(config, tmp
     assert start(config, tmp_path / "stopped", 2).wait() == 0
     ours, theirs = final_weights(tmp_path / "stopped"), final_weights(tmp_path / "two")
     assert all((ours[name] == theirs[name]).all() for name in theirs)
+
+
+def test_the_scripts_take_songs_to_a_trained_stage(tmp_path):
+    parts = tiny_model()
+    parts.semantic_encoder.save_pretrained(tmp_path / "encoder")
+    parts.codec.save_pretrained(tmp_path / "codec")
+    command = [sys.executable, str(ROOT / "examples" / "prepare_dataset.py"), "--output_dir", str(tmp_path / "shards")]
+    command += ["--semantic_encoder", str(tmp_path / "encoder"), "--codec", str(tmp_path / "codec")]
+    command += ["--bandwidth", "2.4", "--num_songs", "6", "--song_duration_s", "1.2", "--validation_share", "0.5"]
+    command += ["--tracks_per_shard", "2", "--songs_dir", str(tmp_path / "songs")]
+    assert "6 tracks" in subprocess.run([*command, "--dry_run"], capture_output=True, text=True, check=True).stdout
+    for share in ("0/2", "1/2"):
+        subprocess.run([*command, "--shard", share], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    config = ROOT / "examples" / "configs" / "tiny" / "fine.yaml"
+    options = ["--data", str(tmp_path / "shards"), "--max_steps", "2", "--validation_clips", "2"]
+    for name, value in {
+        "clip_duration_s": 0.4,
+        "window_overlap_s": 0.0,
+        "num_clusters": 20,
+        "codebook_size": 16,
+    }.items():
+        options += [f"--model.{name}", str(value)]
+    assert start(config, tmp_path / "run", 1, *options).wait() == 0
+    assert final_weights(tmp_path / "run")
 
 
 def test_fewer_processes_than_asked_and_a_failing_rank_end_the_run(config, tmp_path):
