@@ -206,8 +206,8 @@ def test_wrong_arguments_are_refused(extractor, tmp_path):
         prepare_shards(tracks, extractor, tmp_path, tracks_per_shard=0)
     with pytest.raises(ValueError, match=r"`worker_index` must be in \[0, num_workers = 2\), got 2"):
         prepare_shards(tracks, extractor, tmp_path, worker_index=2, num_workers=2)
-    with pytest.raises(ValueError, match=r"`validation_share` must be in \[0, 1\), got 1"):
-        prepare_shards(tracks, extractor, tmp_path, validation_share=1)
+    with pytest.raises(ValueError, match=r"`validation_share` must be in \[0, 1\], got 1.5"):
+        prepare_shards(tracks, extractor, tmp_path, validation_share=1.5)
     with pytest.raises(ValueError, match=r"seeds above are held out for evaluation"):
         song_tracks(HELD_OUT_SEED - 1, 2)
 
@@ -216,6 +216,7 @@ def test_splits_are_by_group_and_near_their_share():
     splits = [assign_split(f"song-{number}", 0.1) for number in range(2000)]
     assert 150 < splits.count("validation") < 250
     assert assign_split("anything", 0.0) == "train"
+    assert assign_split("anything", 1.0) == "validation"
 
 
 def test_kept_songs_are_the_songs_in_16_bits(tmp_path):

@@ -224,5 +224,5 @@ def test_impossible_runs_are_refused(shards, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"`mixed_precision` 'fp16' needs a GPU"):
         train_stage(make_arguments(shards, tmp_path, mixed_precision="fp16"))
     alone = write_shards(tmp_path / "alone", num_rows=5)
-    with pytest.raises(ValueError, match=r"`validation_clips` must cover at least two tracks, got 1 clips of one"):
+    with pytest.raises(ValueError, match=r"`validation_clips` must cover at least two tracks, got 4 clips of one"):
         train_stage(make_arguments(alone, tmp_path / "y", max_steps=1))

@@ -266,8 +266,8 @@ def _check_arguments(tracks, tracks_per_shard, worker_index, num_workers, max_fa
     if not 0 <= worker_index < num_workers:
         raise ValueError(f"`worker_index` must be in [0, num_workers = {num_workers}), got {worker_index}.")
     for name, value in (("max_failures", max_failures), ("validation_share", validation_share)):
-        if not 0 <= value < 1:
-            raise ValueError(f"`{name}` must be in [0, 1), got {value}.")
+        if not 0 <= value <= 1:
+            raise ValueError(f"`{name}` must be in [0, 1], got {value}.")
 
 
 def _claim_folder(path: Path, settings: dict) -> None:

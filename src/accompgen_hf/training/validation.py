@@ -32,7 +32,7 @@ def validate_stage(
         dataset (`StageClipDataset`):
             Usually of the validation split.
         num_clips (`int`):
-            At most; fewer if the split is smaller.
+            With more than the split has rows, rows come again with another crop.
         batch_size (`int`):
             Clips per forward.
         accelerator (`Accelerator`, *optional*):
@@ -40,12 +40,12 @@ def validate_stage(
 
     Returns:
         `dict` with `loss` (Eq. 6), `perplexity` and `accuracy` (one value per codebook), and for every gain its mean
-        and `..._interval`, the half width of its 95 % interval over clips.
+        and `..._interval`, the half width of its 95 % interval over tracks.
 
     Raises:
         ValueError: If the split holds clips of one track alone.
     """
-    samples = [dataset[position] for position in range(min(num_clips, len(dataset)))]
+    samples = [dataset[position] for position in range(num_clips)]
     partners = [_find_partner(samples, index) for index in range(len(samples))]
     process_index, num_processes = (0, 1)
     if accelerator is not None:
@@ -98,6 +98,7 @@ def _measure(samples: list[dict], partners: list[dict], model: AccompGenStageFor
     gains = {name: (other - own).mean(-1) for name, other in wrong.items()}
     return [
         {
+            "track_id": samples[index]["track_id"],
             "losses": own[index].tolist(),
             "hits": hits[index].tolist(),
             "gains": {name: gain[index].item() for name, gain in gains.items()},
@@ -111,12 +112,16 @@ def _summarise(measured: list[dict[str, Any]]) -> dict[str, Any]:
     hits = torch.tensor([clip["hits"] for clip in measured], dtype=torch.float64)
     summary: dict[str, Any] = {
         "num_clips": len(measured),
+        "num_tracks": len({clip["track_id"] for clip in measured}),
         "loss": losses.mean().item(),
         "perplexity": losses.mean(0).exp().tolist(),
         "accuracy": hits.mean(0).tolist(),
     }
     for name in measured[0]["gains"]:
-        gains = torch.tensor([clip["gains"][name] for clip in measured], dtype=torch.float64)
+        by_track: dict[str, list[float]] = {}
+        for clip in measured:
+            by_track.setdefault(clip["track_id"], []).append(clip["gains"][name])
+        gains = torch.tensor([sum(values) / len(values) for values in by_track.values()], dtype=torch.float64)
         summary[name] = gains.mean().item()
-        summary[f"{name}_interval"] = 1.96 * gains.std().item() / math.sqrt(len(measured))
+        summary[f"{name}_interval"] = 1.96 * gains.std().item() / math.sqrt(len(gains))
     return summary
