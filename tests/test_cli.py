@@ -147,7 +147,9 @@ def test_a_hand_written_settings_file_sets_single_stages(stub, here):
 def test_the_demo_takes_the_shipped_singing(stub, here, capsys, monkeypatch):
     monkeypatch.setattr("accompgen_hf.results.draw_picture", draw_picture)
     assert cli.main(["demo", "--seed", "1"]) == 0
-    assert capsys.readouterr().out.strip() == str(Path("accompgen_out/vocadito_10-seed1"))
+    captured = capsys.readouterr()
+    assert captured.out.strip() == str(Path("accompgen_out/vocadito_10-seed1"))
+    assert "vocadito_10.wav (vocadito data set, CC BY 4.0): 9.1 s" in captured.err
     assert stub.calls[0]["vocals"]["sampling_rate"] == 44_100
     info = soundfile.info("accompgen_out/vocadito_10-seed1/mix.wav")
     assert info.frames == soundfile.info(cli.SHIPPED_VOCALS).frames

@@ -180,7 +180,8 @@ def _run_one(
     vocals, sampling_rate = load_audio(source, allow_truncated=bool(settings.get("allow_truncated")))
     duration_s = vocals.shape[-1] / sampling_rate
     channels = f"{vocals.shape[0]} channel" + ("s" if vocals.shape[0] > 1 else "")
-    say(f"{source}: {duration_s:.1f} s, {sampling_rate} Hz, {channels}")
+    shown = source if source != str(SHIPPED_VOCALS) else f"{SHIPPED_VOCALS.name} (vocadito data set, CC BY 4.0)"
+    say(f"{shown}: {duration_s:.1f} s, {sampling_rate} Hz, {channels}")
     options = {key: settings[key] for key in _OPTION_KEYS if key in settings}
     if not is_announced:
         announce_work(pipe, vocals, sampling_rate, arguments.variations, num_left, options)
