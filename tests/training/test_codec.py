@@ -9,7 +9,7 @@ import torch
 from transformers import AutoFeatureExtractor, EncodecModel
 
 from accompgen_hf.data.songs import HELD_OUT_SEED
-from accompgen_hf.training.codec import CodecTrainingArguments, save_codec, train_codec
+from accompgen_hf.training.codec import CodecTrainingArguments, prepare_songs, save_codec, synthesize_song, train_codec
 from accompgen_hf.training.codec_evaluation import MelSpectrogram, SpectralLoss, evaluate_codec, perplexity
 from accompgen_hf.training.codec_quantizer import fit_codebooks, quantize_and_update
 from accompgen_hf.training.codec_trainer import (
@@ -18,7 +18,6 @@ from accompgen_hf.training.codec_trainer import (
     draw_clips,
     initialize_from_data,
     list_checkpoints,
-    prepare_songs,
 )
 
 TINY_MODEL = {"num_filters": 2, "hidden_size": 8, "upsampling_ratios": [8, 8, 5], "codebook_size": 16}
@@ -113,11 +112,12 @@ def test_learning_rate_rises_stays_and_falls_to_zero(tmp_path):
     assert rates == pytest.approx([0.1, 1.0, 1.0, 1.0, 0.5, 0.001], abs=1e-3)
 
 
-def test_noise_before_the_quantizer_is_relative_to_the_outputs(tmp_path):
+def test_noise_before_the_quantizer_is_relative_to_each_channel(tmp_path):
     trainer = make_trainer(tmp_path, latent_noise_share=0.3)
-    outputs = 7 * torch.randn(2, 8, 500, generator=torch.Generator().manual_seed(0))
+    scales = torch.tensor([0.1, 1.0, 7.0, 1.0, 1.0, 1.0, 1.0, 50.0])
+    outputs = scales[:, None] * torch.randn(2, 8, 2000, generator=torch.Generator().manual_seed(0))
     noise = trainer._add_noise(outputs) - outputs
-    assert noise.std().item() == pytest.approx(0.3 * 7, rel=0.05)
+    torch.testing.assert_close(noise.std(dim=(0, 2)), 0.3 * scales, rtol=0.1, atol=0.0)
 
 
 def test_training_leaves_the_global_generator_alone(tmp_path):
@@ -158,6 +158,11 @@ def test_songs_are_synthesized_once(tmp_path):
     songs = prepare_songs(str(tmp_path), range(3), counted)
     assert calls == [0, 1, 2]
     np.testing.assert_allclose(songs[1][1] / 32767, tone(1)[1], atol=1 / 32767)
+
+
+def test_song_source_gives_both_parts_at_the_codecs_rate():
+    vocals, instrumental = synthesize_song(3)
+    assert vocals.shape == instrumental.shape == (240_000,)
 
 
 def test_data_start_gives_every_convolution_unit_variance(tmp_path):

@@ -8,21 +8,53 @@ how codebooks learn: `codec_quantizer`; what is measured: `codec_evaluation`.
 import json
 import os
 import shutil
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 from transformers import EncodecFeatureExtractor, EncodecModel
 
+from accompgen_hf.data.songs import HELD_OUT_SEED, generate_song
 from accompgen_hf.training.codec_trainer import (
     CodecTrainer,
     CodecTrainingArguments,
-    WaveformSource,
     list_checkpoints,
-    prepare_songs,
-    synthesize_song,
 )
+
+WaveformSource = Callable[[int], tuple[np.ndarray, np.ndarray]]
+
+
+def synthesize_song(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return vocals and instrumental of a procedural song, 24 kHz."""
+    song = generate_song(seed, sampling_rate=24_000)
+    return song.vocals, song.instrumental
+
+
+def prepare_songs(songs_dir: str, seeds: Sequence[int], waveforms: WaveformSource) -> list[np.ndarray]:
+    """Synthesize what `songs_dir` lacks and map all songs into memory.
+
+    Returns:
+        `list[np.ndarray]`: int16, `(2, num_samples)` each: vocals, instrumental.
+
+    Raises:
+        ValueError: If a seed is held out for evaluation.
+    """
+    if max(seeds) >= HELD_OUT_SEED:
+        raise ValueError(f"`seeds` must be below {HELD_OUT_SEED}: {max(seeds)} is held out for evaluation.")
+    folder = Path(songs_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in tqdm(seeds, desc="songs", disable=all((folder / f"{seed}.npy").exists() for seed in seeds)):
+        path = folder / f"{seed}.npy"
+        if path.exists():
+            continue
+        song = np.stack(waveforms(seed))
+        staged = folder / f"{seed}.{os.getpid()}.tmp.npy"
+        np.save(staged, np.round(song.clip(-1, 1) * 32767).astype(np.int16))
+        os.replace(staged, path)
+    return [np.load(folder / f"{seed}.npy", mmap_mode="r") for seed in seeds]
 
 
 def train_codec(arguments: CodecTrainingArguments, waveforms: WaveformSource = synthesize_song) -> EncodecModel:

@@ -11,22 +11,18 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from tqdm.auto import tqdm
 from transformers import EncodecConfig, EncodecModel
 from transformers.models.encodec.modeling_encodec import EncodecConv1d, EncodecConvTranspose1d
 
-from accompgen_hf.data.songs import HELD_OUT_SEED, generate_song
 from accompgen_hf.training.codec_evaluation import SpectralLoss
 from accompgen_hf.training.codec_quantizer import QuantizerOutput, fit_codebooks, quantize_and_update
-
-WaveformSource = Callable[[int], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass
@@ -42,7 +38,7 @@ class CodecTrainingArguments:
         source_shares (`tuple[float, ...]`): Shares of instrumentals, mixes and vocals among the clips.
         gain_range_db (`tuple[float, float]`): Random gain of a clip, uniform.
         latent_noise_share (`float`):
-            Noise on the encoder's outputs before there is a quantizer, relative to their standard deviation.
+            Noise on the encoder's outputs before there is a quantizer, relative to each channel's deviation.
         decay_share (`float`): Last share of the steps, over which the learning rate falls to zero.
         depth_shares (`tuple[float, ...]`): Share of clips decoded from the codebooks of each bandwidth.
         mel_scales (`tuple[tuple[int, int], ...]`): Window sizes (samples) and mel bands of the spectral loss.
@@ -53,7 +49,7 @@ class CodecTrainingArguments:
     seed: int = 0
     num_songs: int = 300
     first_song_seed: int = 0
-    num_steps: int = 6_000
+    num_steps: int = 11_000
     num_continuous_steps: int = 1_200
     batch_size: int = 4
     clip_num_frames: int = 40
@@ -63,7 +59,8 @@ class CodecTrainingArguments:
     warmup_steps: int = 200
     decay_share: float = 0.3
     max_grad_norm: float = 1.0
-    waveform_weight: float = 1.0
+    waveform_weight: float = 2.0
+    scale_weight: float = 0.1
     commitment_weight: float = 0.25
     linear_weight: float = 0.5
     latent_noise_share: float = 0.3
@@ -78,7 +75,7 @@ class CodecTrainingArguments:
 
 
 def build_codec_config(**overrides) -> EncodecConfig:
-    """Return the small codec's config: 24 kHz, 75 Hz, 8 codebooks x 1024, about 1.6 M numbers, causal.
+    """Return the small codec's config: 24 kHz, 75 Hz, 8 codebooks x 1024, about 1 M numbers, causal.
 
     The strides stand in reverse order of facebook/encodec_24khz: the encoder takes its longest stride first, few
     layers run at the full rate, and an update costs half.
@@ -86,43 +83,13 @@ def build_codec_config(**overrides) -> EncodecConfig:
     settings = {
         "target_bandwidths": [1.5, 3.0, 6.0],
         "num_filters": 8,
-        "hidden_size": 64,
+        "hidden_size": 32,
         "upsampling_ratios": [2, 4, 5, 8],
         "num_lstm_layers": 1,
         "use_conv_shortcut": False,
         "pad_mode": "constant",
     }
     return EncodecConfig(**{**settings, **overrides})
-
-
-def synthesize_song(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return vocals and instrumental of a procedural song, 24 kHz."""
-    song = generate_song(seed, sampling_rate=24_000)
-    return song.vocals, song.instrumental
-
-
-def prepare_songs(songs_dir: str, seeds: Sequence[int], waveforms: WaveformSource) -> list[np.ndarray]:
-    """Synthesize what `songs_dir` lacks and map all songs into memory.
-
-    Returns:
-        `list[np.ndarray]`: int16, `(2, num_samples)` each: vocals, instrumental.
-
-    Raises:
-        ValueError: If a seed is held out for evaluation.
-    """
-    if max(seeds) >= HELD_OUT_SEED:
-        raise ValueError(f"`seeds` must be below {HELD_OUT_SEED}: {max(seeds)} is held out for evaluation.")
-    folder = Path(songs_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    for seed in tqdm(seeds, desc="songs", disable=all((folder / f"{seed}.npy").exists() for seed in seeds)):
-        path = folder / f"{seed}.npy"
-        if path.exists():
-            continue
-        song = np.stack(waveforms(seed))
-        staged = folder / f"{seed}.{os.getpid()}.tmp.npy"
-        np.save(staged, np.round(song.clip(-1, 1) * 32767).astype(np.int16))
-        os.replace(staged, path)
-    return [np.load(folder / f"{seed}.npy", mmap_mode="r") for seed in seeds]
 
 
 def draw_clips(songs: Sequence[np.ndarray], arguments: CodecTrainingArguments, step: int, hop_length: int):
@@ -214,8 +181,11 @@ class CodecTrainer:
         embeddings = self._add_noise(hidden_states) if quantized is None else quantized.embeddings
         decoded = self.model.decoder(embeddings)  # (B, D, T) -> (B, 1, N)
         spectral_loss = self.loss(decoded[:, 0], clips[:, 0])
-        waveform_loss = (decoded - clips).abs().mean()
-        loss = spectral_loss + arguments.waveform_weight * waveform_loss
+        # Relative to the clips, so that 1 is what silence would get.
+        waveform_loss = (decoded - clips).abs().mean() / clips.abs().mean().clamp(min=1e-3)
+        # Channels of one size: the codebooks' Euclidean distance then weighs them alike and none runs away.
+        scale_loss = (hidden_states.std(dim=(0, 2)) - 1).square().mean()
+        loss = spectral_loss + arguments.waveform_weight * waveform_loss + arguments.scale_weight * scale_loss
         numbers = {"spectral_loss": spectral_loss.item(), "waveform_loss": waveform_loss.item()}
         if quantized is not None:
             loss = loss + arguments.commitment_weight * quantized.commitment_loss
@@ -238,7 +208,8 @@ class CodecTrainer:
     def _add_noise(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Stand in for the coming quantizer: what the decoder needs must be louder than the quantization error."""
         noise = torch.randn(hidden_states.shape, generator=self._generator())
-        return hidden_states + self.arguments.latent_noise_share * hidden_states.detach().std() * noise
+        deviation = hidden_states.detach().std(dim=(0, 2))[:, None]  # (B, D, T) -> (D, 1)
+        return hidden_states + self.arguments.latent_noise_share * deviation * noise
 
     def _quantize(self, hidden_states: torch.Tensor) -> QuantizerOutput:
         generator = self._generator()
