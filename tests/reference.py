@@ -3,6 +3,7 @@
 One sequence at a time, one head at a time, buckets by transformers' own T5.
 """
 
+import functools
 import math
 
 import torch
@@ -12,6 +13,11 @@ from transformers.models.t5.modeling_t5 import T5Attention
 def t5_bucket(distance: torch.Tensor, num_buckets: int, max_distance: int, bidirectional: bool) -> torch.Tensor:
     # T5 counts key - query; `distance` is query - key.
     return T5Attention._relative_position_bucket(-distance, bidirectional, num_buckets, max_distance)
+
+
+@functools.cache
+def one_t5_bucket(distance: int, num_buckets: int, max_distance: int, bidirectional: bool) -> int:
+    return int(t5_bucket(torch.tensor(distance), num_buckets, max_distance, bidirectional))
 
 
 def reference_bias_rows(model, segment_ids: list[int], segment_positions: list[int]) -> torch.Tensor:
@@ -29,7 +35,7 @@ def reference_bias_rows(model, segment_ids: list[int], segment_positions: list[i
                 distance = query - key
                 if config.relative_position_axis == "time":
                     distance = segment_positions[query] - segment_positions[key]
-                bucket = t5_bucket(torch.tensor(distance), num_buckets, max_distance, is_both_ways)
+                bucket = one_t5_bucket(distance, num_buckets, max_distance, is_both_ways)
                 rows[query, key] = bucket + (num_buckets if is_both_ways else 0)
                 continue
             if (query_segment, key_segment) not in model.model.relative_bias.cross_pairs:
@@ -39,9 +45,7 @@ def reference_bias_rows(model, segment_ids: list[int], segment_positions: list[i
                 segment = config.segments[segment_ids[position]]
                 times.append(segment_positions[position] // segment.num_codebooks * (150 // segment.frame_rate))
             frames = (times[0] - times[1]) // (150 // config.segments[key_segment].frame_rate)  # floor
-            bucket = t5_bucket(
-                torch.tensor(frames), config.cross_segment_num_buckets, config.cross_segment_max_distance, True
-            )
+            bucket = one_t5_bucket(frames, config.cross_segment_num_buckets, config.cross_segment_max_distance, True)
             table = model.model.relative_bias.cross_pairs.index((query_segment, key_segment))
             first = num_buckets * (2 if config.bidirectional_prefix else 1)
             rows[query, key] = first + table * config.cross_segment_num_buckets + bucket

@@ -86,7 +86,7 @@ def tiny_config(**fields) -> AccompGenConfig:
 
 
 @torch.no_grad()
-def sharpen(model: torch.nn.Module, factor: float = 4.0) -> torch.nn.Module:
+def sharpen(model: torch.nn.Module, factor: float = 10.0) -> torch.nn.Module:
     """Random weights large enough for logits that differ, so that a wrong mask or order shows in the tokens."""
     for parameter in model.parameters():
         if parameter.ndim > 1:
@@ -129,17 +129,38 @@ def tiny_model(seed: int = 0, **fields) -> AccompGenForConditionalGeneration:
         model = AccompGenForConditionalGeneration(tiny_config(**fields)).eval()
         for stage in (model.semantic, model.coarse, model.fine):
             sharpen(stage)
+        init_centroids(model.semantic_encoder)
         init_codebooks(model.codec)
     return model
 
 
 @torch.no_grad()
+def init_centroids(semantic_encoder) -> None:
+    """Set centroids from features of many sounds, so that ids depend on the audio."""
+    generator = torch.Generator().manual_seed(2)
+    time_s = torch.arange(16_000 * 4) / 16_000
+    sweep = 0.3 * torch.sin(2 * torch.pi * (100 + 200 * time_s) * time_s)
+    noise = 0.1 * torch.randn(len(time_s), generator=generator) * torch.sin(9 * time_s)
+    features = semantic_encoder.extract_features(torch.stack([sweep, noise])).flatten(0, 1)
+    semantic_encoder.centroids.copy_(features[torch.randperm(len(features), generator=generator)[:NUM_CLUSTERS]])
+
+
+@torch.no_grad()
 def init_codebooks(codec: EncodecModel) -> None:
-    """Set codebooks from encoder outputs: with codebooks far from them every frame would get the same code."""
-    audio = torch.randn(1, 1, 24_000 * 4, generator=torch.Generator().manual_seed(1)) * 0.1
-    residual = codec.encoder(audio)[0].T  # (T75, hidden)
+    """Make a random codec sing: codes follow the audio, and all codebooks are heard in it.
+
+    Its convolutions pass their input on at its own level, and codebooks are residuals of encoder outputs: with
+    codebooks far from them every frame would get the same code.
+    """
+    for name, parameter in codec.named_parameters():
+        if name.endswith("original0"):  # the gain of a weight-normalised convolution
+            parameter.fill_(1.0)
+        elif name.endswith("conv.bias"):
+            parameter.zero_()
+    generator = torch.Generator().manual_seed(1)
+    residual = codec.encoder(torch.randn(1, 1, 24_000 * 4, generator=generator) * 0.1)[0].T  # (T75, hidden)
     for layer in codec.quantizer.layers:
-        picked = residual[torch.linspace(0, len(residual) - 1, layer.codebook.codebook_size).long()]
+        # Other frames for every codebook: the residual of a frame that was picked before is zero.
+        picked = residual[torch.randperm(len(residual), generator=generator)[: layer.codebook.codebook_size]]
         layer.codebook.embed.copy_(picked)
-        distances = torch.cdist(residual, picked)
-        residual = residual - picked[distances.argmin(1)]
+        residual = residual - picked[torch.cdist(residual, picked).argmin(1)]
