@@ -14,6 +14,8 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / PACKAGE
 # A file imports from lower floors, and on its own floor from what stands left of it. `data` is the whole folder.
 FLOORS = {
     0: (
+        "checks_accompgen",
+        "sharing_accompgen",
         "configuration_accompgen",
         "codebooks_accompgen",
         "fingerprint_accompgen",

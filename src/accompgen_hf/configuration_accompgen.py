@@ -12,6 +12,8 @@ from transformers.configuration_utils import PreTrainedConfig
 from transformers.models.encodec.configuration_encodec import EncodecConfig
 from transformers.models.hubert.configuration_hubert import HubertConfig
 
+from .checks_accompgen import CheckedConfigMixin
+
 NUM_SPECIAL_TOKENS = 3  # padding, beginning of sequence, null (dropped) conditioning
 TIME_UNITS_PER_SECOND = 150  # the least common multiple of 50 and 75 Hz: every frame starts on a whole unit
 GRID_RATE = 25  # Hz; 50 and 75 Hz frames start together on this grid
@@ -48,7 +50,7 @@ class Segment:
 
 
 @strict
-class AccompGenStageConfig(PreTrainedConfig):
+class AccompGenStageConfig(CheckedConfigMixin, PreTrainedConfig):
     """What the three stages share (paper §3.4); the defaults are the paper's base size, 250 M over three stages.
 
     Args:
@@ -212,7 +214,7 @@ class AccompGenFineConfig(AccompGenStageConfig):
 
 
 @strict
-class AccompGenSemanticEncoderConfig(PreTrainedConfig):
+class AccompGenSemanticEncoderConfig(CheckedConfigMixin, PreTrainedConfig):
     """HuBERT cut to `layer` layers, and a k-means codebook over its hidden states (paper §3.2).
 
     Args:
@@ -241,7 +243,7 @@ class AccompGenSemanticEncoderConfig(PreTrainedConfig):
 
 
 @strict
-class AccompGenConfig(PreTrainedConfig):
+class AccompGenConfig(CheckedConfigMixin, PreTrainedConfig):
     """The composite: semantic encoder, three stages and EnCodec.
 
     Args:

@@ -14,6 +14,7 @@ from transformers.generation.configuration_utils import GenerationConfig
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import ModelOutput
 
+from .checks_accompgen import CheckedLoadingMixin, check_codebooks, check_finite
 from .codec_accompgen import decode_in_blocks, encode_in_blocks
 from .configuration_accompgen import AccompGenConfig
 from .fingerprint_accompgen import check_token_fingerprints, compute_token_fingerprint
@@ -48,7 +49,7 @@ class AccompGenOutput(ModelOutput):
     fine_codes: torch.LongTensor | None = None
 
 
-class AccompGenForConditionalGeneration(PreTrainedModel):
+class AccompGenForConditionalGeneration(CheckedLoadingMixin, PreTrainedModel):
     """The composite of the paper: p(y | x) = p(a^f | a^c) p(a^c | s^v, s^i) p(s^i | s^v), then EnCodec (Eq. 1)."""
 
     config_class = AccompGenConfig
@@ -158,7 +159,7 @@ class AccompGenForConditionalGeneration(PreTrainedModel):
             "coarse": _load(coarse, AccompGenCoarseForCausalLM),
             "fine": _load(fine, AccompGenFineForCausalLM),
         }
-        codec = _load(codec, EncodecModel)
+        codec = _load_codec(codec)
         if centroids is not None:
             semantic_encoder = AccompGenSemanticEncoder.from_hubert(semantic_encoder, centroids)
         semantic_encoder = _load(semantic_encoder, AccompGenSemanticEncoder)
@@ -193,6 +194,7 @@ class AccompGenForConditionalGeneration(PreTrainedModel):
     def from_pretrained(cls, pretrained_model_name_or_path, *args: Any, **kwargs: Any) -> Any:
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
+        check_codebooks(model.config)
         hub_names = ("revision", "token", "cache_dir", "local_files_only", "subfolder", "force_download", "proxies")
         hub_kwargs = {name: kwargs[name] for name in hub_names if name in kwargs}
         for name in STAGES:
@@ -234,6 +236,18 @@ def _load(part: PreTrainedModel | str | os.PathLike, model_class: type) -> PreTr
     if isinstance(part, (str, os.PathLike)):
         return model_class.from_pretrained(part)
     return part
+
+
+def _load_codec(codec: EncodecModel | str | os.PathLike) -> EncodecModel:
+    """A class of Transformers, which would fill what is missing with random numbers."""
+    if not isinstance(codec, (str, os.PathLike)):
+        return codec
+    model, loading_info = EncodecModel.from_pretrained(codec, output_loading_info=True)
+    missing = sorted(loading_info["missing_keys"])
+    if missing:
+        raise ValueError(f"`codec` must hold all weights of an EnCodec, {codec} lacks {', '.join(missing[:3])}.")
+    check_finite(model, codec)
+    return model
 
 
 def _generation_config_name(stage: str) -> str:

@@ -22,6 +22,7 @@ from transformers import initialization as init
 from transformers.modeling_utils import load_state_dict
 from transformers.utils import ModelOutput
 
+from .checks_accompgen import CheckedLoadingMixin
 from .configuration_accompgen import AccompGenSemanticEncoderConfig
 
 SEMANTIC_SAMPLING_RATE = 16_000
@@ -174,7 +175,7 @@ class AccompGenSemanticEncoderOutput(ModelOutput):
     features: torch.FloatTensor | None = None
 
 
-class AccompGenSemanticEncoder(PreTrainedModel):
+class AccompGenSemanticEncoder(CheckedLoadingMixin, PreTrainedModel):
     """HuBERT cut to `config.layer` layers, and `config.num_clusters` centroids (paper §3.2: Large, layer 9, K = 500).
 
     Features are `hidden_states[layer]` of the whole HuBERT, before its encoder's final layer norm. It is a frozen

@@ -17,6 +17,7 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .attention_accompgen import attend
+from .checks_accompgen import CheckedLoadingMixin
 from .codebooks_accompgen import IGNORED_LABEL, PADDING, relative_position_bucket
 from .configuration_accompgen import (
     AccompGenCoarseConfig,
@@ -272,7 +273,7 @@ class AccompGenDecoder(nn.Module):
         )
 
 
-class AccompGenStagePreTrainedModel(PreTrainedModel):
+class AccompGenStagePreTrainedModel(CheckedLoadingMixin, PreTrainedModel):
     """Weight initialisation and what the stages support."""
 
     config_class = AccompGenStageConfig

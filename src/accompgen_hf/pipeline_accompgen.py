@@ -29,6 +29,7 @@ from transformers import Pipeline
 from .audio_accompgen import load_audio, mix, resample
 from .decoding_accompgen import check_sampling_rate
 from .processing_accompgen import AccompGenProcessor, output_num_samples
+from .sharing_accompgen import finish_folder
 
 STAGES = ("semantic", "coarse", "fine")
 
@@ -242,10 +243,25 @@ class VocalAccompanimentPipeline(Pipeline):
             result.update({name: outputs[name].cpu() for name in names if name in outputs})
         return result
 
-    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
-        """Save the model and the processor, which `Pipeline.save_pretrained` leaves out."""
+    def save_pretrained(
+        self, save_directory: str | os.PathLike, include_code: bool = False, push_to_hub: bool = False, **kwargs: Any
+    ) -> None:
+        """Save the model, the processor (which `Pipeline.save_pretrained` leaves out) and a manifest of hashes.
+
+        Args:
+            save_directory (`str` or `os.PathLike`): May exist; other files in it stay.
+            include_code (`bool`): Add the code, so that `pipeline(model=folder, trust_remote_code=True)` runs where
+                this package is not installed. Such a folder asks for `trust_remote_code` everywhere.
+            kwargs: To the model's `save_pretrained`.
+
+        Raises:
+            ValueError: If `push_to_hub` is asked for: it would upload the model without its processor.
+        """
+        if push_to_hub:
+            raise ValueError("`push_to_hub` must be False: save the folder, then use `accompgen_hf.hub.push_folder`.")
         self.model.save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory)
+        finish_folder(save_directory, include_code)
 
 
 def _resolve_seeds(seed: int | list[int] | None, num_recordings: int, num_variations: int) -> list[list[int]]:
