@@ -37,6 +37,7 @@ EXTRAS["dev"] = [
     *EXTRAS["train"],
     *EXTRAS["eval"],
     *EXTRAS["media"],
+    *EXTRAS["separate"],
     "hypothesis>=6.100",
     "pytest>=8.3",
     "pytest-timeout>=2.3",

@@ -1,0 +1,89 @@
+"""Source separation: a whole song -> its vocals and its instrumental, sample by sample in place (paper §4.1, MDX-Net).
+
+Every separator has `separate(mix, sampling_rate) -> (vocals, instrumental, sampling_rate)` and `describe()`. What is
+already separated needs none: see the sources of pairs.
+"""
+
+import os
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from accompgen_hf.audio_accompgen import resample
+from accompgen_hf.data.mdx import MDXNetSeparator, as_stereo
+from accompgen_hf.decoding_accompgen import import_optional
+
+
+class Separator(Protocol):
+    """What preparation and the command line need of a separator."""
+
+    def separate(self, mix: np.ndarray, sampling_rate: int) -> tuple[np.ndarray, np.ndarray, int]:
+        """(channels, num_samples) at any rate -> vocals, instrumental (2, num_samples) and their common rate."""
+
+    def describe(self) -> dict[str, Any]:
+        """What decides about the result; stands in the manifest."""
+
+
+def load_separator(model: str | os.PathLike, **options: Any) -> Separator:
+    """Open a separator by its file or name.
+
+    Args:
+        model (`str`):
+            A `.onnx` file of MDX-Net, or the name of a demucs 4 model (`"htdemucs"`, `"htdemucs_ft"`, `"mdx_extra"`).
+        options:
+            Of [`MDXNetSeparator`]; demucs takes `device` alone.
+
+    Raises:
+        ValueError: If `model` is neither, or an option is given that it does not have.
+    """
+    if str(model).lower().endswith(".onnx"):
+        return MDXNetSeparator(model, **options)
+    if str(model).startswith(("htdemucs", "hdemucs", "mdx")) and not os.path.exists(model):
+        given = sorted(name for name, value in options.items() if value is not None and name != "device")
+        if given:
+            raise ValueError(f"`{given[0]}` is an option of ONNX files, demucs models such as {model!r} have none.")
+        return DemucsSeparator(str(model), options.get("device") or "auto")
+    raise ValueError(
+        "`separate` must be an .onnx file of MDX-Net or the name of a demucs model (htdemucs, ...), "
+        f"got {os.fspath(model)!r}."
+    )
+
+
+class DemucsSeparator:
+    """demucs 4, if it is installed; it brings its own weights.
+
+    Args:
+        name (`str`):
+            Of the model, such as `"htdemucs"`.
+        device (`str`):
+            `"auto"`, or what torch calls it.
+
+    Raises:
+        ImportError: If demucs is missing.
+        ValueError: If the model has no stem called vocals.
+    """
+
+    def __init__(self, name: str, device: str = "auto"):
+        pretrained = import_optional("demucs.pretrained", "Separating with demucs", "demucs")
+        self._apply_model = import_optional("demucs.apply", "Separating with demucs", "demucs").apply_model
+        self.name = name
+        self.device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        self.model = pretrained.get_model(name)
+        if "vocals" not in self.model.sources:
+            raise ValueError(f"`separate` {name!r} gives {', '.join(self.model.sources)}, but vocals are needed.")
+
+    def describe(self) -> dict[str, Any]:
+        return {"separator": "demucs", "model": self.name}
+
+    @torch.no_grad()
+    def separate(self, mix: np.ndarray, sampling_rate: int) -> tuple[np.ndarray, np.ndarray, int]:
+        """See [`MDXNetSeparator.separate`]; the rate is the model's own."""
+        rate = self.model.samplerate
+        mix = as_stereo(resample(np.asarray(mix, np.float32), sampling_rate, rate))
+        mean, scale = float(mix.mean()), float(mix.std()) or 1.0
+        batch = torch.from_numpy((mix - mean) / scale)[None]
+        # No random shifts: the same song has the same stems.
+        stems = self._apply_model(self.model, batch, shifts=0, split=True, overlap=0.25, device=self.device)[0]
+        vocals = stems[self.model.sources.index("vocals")].cpu().numpy() * scale
+        return vocals, mix - vocals, rate
