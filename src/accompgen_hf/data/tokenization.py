@@ -114,7 +114,7 @@ class TokenExtractor:
             "vocal_semantic_ids": self._extract_semantic_ids(noised),
             "instrumental_semantic_ids": self._extract_semantic_ids(at_16_khz),
             "codes": codes[0].to("cpu", torch.int16).numpy(),
-            "vocal_activity": _measure_activity(vocals, sampling_rate),
+            "vocal_activity": measure_activity(vocals, sampling_rate),
         }
 
     def _extract_semantic_ids(self, waveform: np.ndarray) -> np.ndarray:
@@ -123,7 +123,7 @@ class TokenExtractor:
         return semantic_ids[0].to("cpu", torch.int16).numpy()
 
 
-def _measure_activity(vocals: np.ndarray, sampling_rate: int) -> float:
+def measure_activity(vocals: np.ndarray, sampling_rate: int) -> float:
     """Share of 40-ms frames above -40 dBFS, before level and noise."""
     frame_samples = sampling_rate // 25
     frames = vocals[: len(vocals) // frame_samples * frame_samples].reshape(-1, frame_samples)
