@@ -1,0 +1,70 @@
+"""Procedural songs as a source of aligned pairs, with a folder that keeps them between preparations."""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+
+from accompgen_hf.data.shards import write_bytes
+from accompgen_hf.data.songs import HELD_OUT_SEED, generate_song
+from accompgen_hf.data.sources import Track
+
+SONG_SAMPLING_RATE = 24000
+
+
+def song_tracks(
+    first_seed: int, num_songs: int, duration_s: float = 10.0, songs_dir: str | os.PathLike | None = None
+) -> list[Track]:
+    """List procedural songs as tracks, one per seed.
+
+    Args:
+        first_seed (`int`):
+            Of the first song.
+        num_songs (`int`):
+            How many consecutive seeds.
+        duration_s (`float`):
+            Of each song.
+        songs_dir (`str`, *optional*):
+            Folder in which songs are kept as 16-bit `<seed>.npy`, `(2, num_samples)` at 24 kHz: those that it lacks
+            are synthesized into it, and all are read from it.
+
+    Raises:
+        ValueError: If a seed is held out for evaluation.
+    """
+    if num_songs < 1 or first_seed < 0 or first_seed + num_songs > HELD_OUT_SEED:
+        raise ValueError(
+            f"`first_seed` and `num_songs` must stay in [0, {HELD_OUT_SEED}) (seeds above are held out for "
+            f"evaluation), got {first_seed} and {num_songs}."
+        )
+
+    def make_loader(seed: int):
+        def load():
+            if songs_dir is not None:
+                return *_load_kept_song(Path(songs_dir), seed, duration_s), SONG_SAMPLING_RATE
+            song = generate_song(seed, duration_s=duration_s, sampling_rate=SONG_SAMPLING_RATE)
+            return song.vocals, song.instrumental, SONG_SAMPLING_RATE
+
+        return load
+
+    seeds = range(first_seed, first_seed + num_songs)
+    return [Track(f"song-{seed:06d}", "CC0-1.0", make_loader(seed)) for seed in seeds]
+
+
+def _load_kept_song(songs_dir: Path, seed: int, duration_s: float) -> np.ndarray:
+    """Vocals and instrumental of a song, through its 16-bit file in `songs_dir`."""
+    path = songs_dir / f"{seed}.npy"
+    if not path.is_file():
+        song = generate_song(seed, duration_s=duration_s, sampling_rate=SONG_SAMPLING_RATE)
+        content = io.BytesIO()
+        pair = np.stack([song.vocals, song.instrumental])
+        np.save(content, np.round(pair.clip(-1, 1) * 32767).astype(np.int16))
+        songs_dir.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, content.getvalue())
+    pair = np.load(path)
+    if pair.shape != (2, round(duration_s * SONG_SAMPLING_RATE)):
+        raise ValueError(
+            f"`songs_dir` has {path} of shape {pair.shape}, but songs of {duration_s} s at {SONG_SAMPLING_RATE} Hz "
+            "were asked for. Use another folder."
+        )
+    return pair.astype(np.float32) / 32767

@@ -1,0 +1,80 @@
+"""Command-line options of sources and separators, shared by the scripts that read songs."""
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from accompgen_hf.data.corpora import (
+    dataset_recordings,
+    fma_recordings,
+    musdb18_recordings,
+    musdb18hq_recordings,
+)
+from accompgen_hf.data.mdx import MDX_PRESETS
+from accompgen_hf.data.separation import Separator, load_separator
+from accompgen_hf.data.sources import (
+    UNKNOWN_LICENCE,
+    Recording,
+    filter_licences,
+    folder_recordings,
+    pair_recordings,
+)
+
+SOURCES: dict[str, Callable[[argparse.Namespace], list[Recording]]] = {
+    "folder": lambda options: folder_recordings(options.data, options.licence),
+    "pairs": lambda options: pair_recordings(options.data, options.licence),
+    "fma": lambda options: fma_recordings(options.data, options.fma_metadata),
+    "musdb18": lambda options: musdb18_recordings(options.data),
+    "musdb18hq": lambda options: musdb18hq_recordings(options.data),
+    "dataset": lambda options: dataset_recordings(
+        options.data, options.audio_columns, options.dataset_split, options.licence, options.id_column
+    ),
+}
+
+
+def add_source_options(parser: argparse.ArgumentParser) -> None:
+    """Options that say where recordings come from."""
+    add = parser.add_argument_group("source").add_argument
+    add("--data", help="folder, or Hub id of a dataset")
+    add("--licence", default=UNKNOWN_LICENCE, help="of everything that does not state its own")
+    add("--allow_licenses", nargs="+", metavar="PATTERN", help="keep these licences alone, such as 'CC0*' 'CC-BY-4.0'")
+    add("--fma_metadata", metavar="CSV", help="FMA's tracks.csv, if it is not beside the clips")
+    add("--audio_columns", nargs="+", help="dataset: the column of songs, or those of vocals and instrumental")
+    add("--dataset_split", default="train", help="dataset: which of its splits")
+    add("--id_column", help="dataset: what names the tracks")
+
+
+def add_separator_options(parser: argparse.ArgumentParser) -> None:
+    """Options that say how whole songs are separated."""
+    add = parser.add_argument_group("separation").add_argument
+    add("--separate", metavar="MODEL", help=".onnx file of MDX-Net, or a demucs model such as htdemucs")
+    add("--separate_preset", metavar="NAME", help=f"what the file is, if not its name: {', '.join(MDX_PRESETS)}")
+    add("--separate_n_fft", type=int, help="samples per analysis window")
+    add("--separate_gain", type=float, help="factor on the network's output")
+    add("--separate_stem", choices=("vocals", "instrumental"), help="what the network predicts")
+
+
+def list_recordings(options: argparse.Namespace) -> list[Recording]:
+    """Recordings of `--source`, with allowed licences.
+
+    Raises:
+        ValueError: If `--data` is missing or does not hold what `--source` says.
+    """
+    if options.data is None:
+        raise ValueError(f"`data` is needed with `--source {options.source}`: give its folder or dataset.")
+    return filter_licences(SOURCES[options.source](options), options.allow_licenses)
+
+
+def open_separator(options: argparse.Namespace, **more: Any) -> Separator | None:
+    """The separator of `--separate`, with one thread: sums over threads would make stems depend on the machine."""
+    if options.separate is None:
+        return None
+    given = {
+        "preset": options.separate_preset,
+        "n_fft": options.separate_n_fft,
+        "gain": options.separate_gain,
+        "predicted_stem": options.separate_stem,
+    }
+    return load_separator(
+        options.separate, **{name: value for name, value in {**given, **more}.items() if value is not None}
+    )

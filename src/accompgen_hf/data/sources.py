@@ -1,0 +1,304 @@
+"""Where songs come from, before and after separation: recordings, folders of songs, ready pairs.
+
+A source gives a list of [`Recording`]: nothing is decoded until it is asked for. `make_tracks` turns recordings into
+the [`Track`]s that preparation tokenizes, with a separator where the source has no stems. FMA, MUSDB18 and `datasets`
+are in corpora.py, procedural songs in song_source.py.
+"""
+
+import csv
+import fnmatch
+import io
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from accompgen_hf.audio_accompgen import fold_to_mono, load_audio, resample
+from accompgen_hf.data.separation import Separator
+from accompgen_hf.data.shards import write_bytes
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".m4a", ".mp4", ".aac", ".webm")
+UNKNOWN_LICENCE = "unknown"
+TABLE_NAME = "tracks.csv"
+TABLE_COLUMNS = ("licence", "artist", "album", "split")
+
+Stems = tuple[np.ndarray, np.ndarray, int]  # vocals, instrumental, their sampling rate
+
+
+@dataclass(frozen=True)
+class Track:
+    """One aligned pair to tokenize.
+
+    Attributes:
+        track_id (`str`): Unique, and stable between runs.
+        licence (`str`): Of the recording.
+        load (`callable`): Gives vocals and instrumental, float32 `(num_samples,)`, and their sampling rate.
+        group (`str`, *optional*): What must not be divided between splits (artist, album); the track by default.
+        split (`str`, *optional*): `"train"`, `"validation"` or `"test"`, where the source itself says so.
+    """
+
+    track_id: str
+    licence: str
+    load: Callable[[], Stems]
+    group: str | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One song of a source; audio is `(channels, num_samples)` at its own rate.
+
+    Attributes:
+        track_id (`str`): Unique in the source, and stable between runs.
+        load_mix (`callable`): Gives the whole song and its sampling rate.
+        load_stems (`callable`, *optional*): Gives vocals, instrumental and their sampling rate, where the source has
+            them. The lengths may differ: filtering decides about it.
+        licence, artist, album (`str`, *optional*): As the source says.
+        split (`str`, *optional*): `"train"`, `"validation"` or `"test"`, as the source says.
+        files (tuple of `Path`): What it is read from; equal content is found by them.
+    """
+
+    track_id: str
+    load_mix: Callable[[], tuple[np.ndarray, int]]
+    load_stems: Callable[[], Stems] | None = None
+    licence: str = UNKNOWN_LICENCE
+    artist: str | None = None
+    album: str | None = None
+    split: str | None = None
+    files: tuple[Path, ...] = ()
+
+
+def folder_recordings(folder: str | os.PathLike, licence: str = UNKNOWN_LICENCE) -> list[Recording]:
+    """List a folder of whole songs, searched in depth.
+
+    `artist/album/song` and `artist/song` give artist and album; a `tracks.csv` in the folder (`track_id` = path below
+    the folder, then any of licence, artist, album, split) stands over both and over `licence`.
+
+    Raises:
+        ValueError: If there is no audio, or the table is not one.
+    """
+    folder = Path(folder)
+    table = read_track_table(folder)
+    recordings = []
+    for path in list_audio(folder):
+        relative = path.relative_to(folder)
+        names = relative.parts[:-1]
+        fields = {"licence": licence, "artist": names[0] if names else None}
+        fields["album"] = "/".join(names[:2]) if len(names) > 1 else None
+        fields.update(table.get(relative.as_posix(), {}))
+        recordings.append(Recording(relative.as_posix(), file_loader(path), files=(path,), **fields))
+    return recordings
+
+
+def pair_recordings(folder: str | os.PathLike, licence: str = UNKNOWN_LICENCE) -> list[Recording]:
+    """List ready pairs: `vocals/` and `instrumental/` with equal names, or one folder per track with both files.
+
+    In a track's folder the files are called `vocals` and `instrumental` (or `accompaniment`, `no_vocals`), with any
+    audio ending. Track ids are the common names; see [`folder_recordings`] for `tracks.csv`.
+
+    Raises:
+        ValueError: If there is no pair, a half is missing, or there are two files for one half.
+    """
+    folder = Path(folder)
+    table = read_track_table(folder)
+    halves = _pairs_by_kind(folder) if (folder / "vocals").is_dir() else _pairs_by_track(folder)
+    wrong = [(name, kinds) for name, kinds in sorted(halves.items()) if sorted(kinds) != ["instrumental", "vocals"]]
+    if wrong:
+        name, kinds = wrong[0]
+        raise ValueError(
+            f"`data` {folder} must have one vocals and one instrumental file per track; {name!r} has "
+            f"{', '.join(kinds) or 'none'} ({len(wrong)} such tracks). Add or remove files."
+        )
+    if not halves:
+        raise ValueError(
+            f"`data` {folder} must hold vocals/ and instrumental/ with equal names, or one folder per track with "
+            "both; no pair was found."
+        )
+    recordings = []
+    for name in sorted(halves):
+        vocals, instrumental = halves[name]["vocals"], halves[name]["instrumental"]
+        fields = {"licence": licence, **table.get(name, {})}
+        load_stems = stems_loader(file_loader(vocals), file_loader(instrumental))
+        recordings.append(Recording(name, mix_loader(load_stems), load_stems, files=(vocals, instrumental), **fields))
+    return recordings
+
+
+def _pairs_by_kind(folder: Path) -> dict[str, dict[str, Path]]:
+    halves: dict[str, dict[str, Path]] = {}
+    for kind in ("vocals", "instrumental"):
+        for path in list_audio(folder / kind):
+            name = path.relative_to(folder / kind).with_suffix("").as_posix()
+            kinds = halves.setdefault(name, {})
+            kinds[kind if kind not in kinds else f"two {kind}"] = path
+    return halves
+
+
+def _pairs_by_track(folder: Path) -> dict[str, dict[str, Path]]:
+    kind_of = {"vocals": "vocals", "instrumental": "instrumental"}
+    kind_of |= {"accompaniment": "instrumental", "no_vocals": "instrumental"}
+    halves: dict[str, dict[str, Path]] = {}
+    for path in list_audio(folder):
+        kind = kind_of.get(path.stem.lower())
+        if kind is not None and path.parent != folder:
+            kinds = halves.setdefault(path.parent.relative_to(folder).as_posix(), {})
+            kinds[kind if kind not in kinds else f"two {kind}"] = path
+    return halves
+
+
+def list_audio(folder: str | os.PathLike) -> list[Path]:
+    """Audio files below a folder, hidden ones left out, sorted.
+
+    Raises:
+        ValueError: If the folder does not exist or holds none.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"`data` {folder} is not a folder. Check the path.")
+    paths = (path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+    found = sorted(path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    if not found:
+        raise ValueError(f"`data` {folder} holds no audio ({', '.join(AUDIO_SUFFIXES)}).")
+    return found
+
+
+def read_track_table(folder: str | os.PathLike) -> dict[str, dict[str, str]]:
+    """Read a folder's optional `tracks.csv`: track id to the fields that it states.
+
+    Raises:
+        ValueError: If it has no column `track_id`, or states a split that does not exist.
+    """
+    path = Path(folder) / TABLE_NAME
+    if not path.is_file():
+        return {}
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    if rows and "track_id" not in rows[0]:
+        raise ValueError(f"{path} must have a column `track_id`, got {', '.join(map(str, rows[0]))}.")
+    table = {row["track_id"]: {name: row[name] for name in TABLE_COLUMNS if row.get(name)} for row in rows}
+    for track_id, fields in table.items():
+        if fields.get("split", "train") not in ("train", "validation", "test"):
+            raise ValueError(
+                f"{path}: `split` must be train, validation or test, got {fields['split']!r} ({track_id})."
+            )
+    return table
+
+
+def write_track_table(folder: str | os.PathLike, recordings: Iterable[Recording]) -> None:
+    """Write a `tracks.csv` that says what the source said about each recording."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["track_id", *TABLE_COLUMNS])
+    for recording in recordings:
+        writer.writerow([recording.track_id, *(getattr(recording, name) or "" for name in TABLE_COLUMNS)])
+    write_bytes(Path(folder) / TABLE_NAME, text.getvalue().encode())
+
+
+def pair_paths(folder: str | os.PathLike, track_id: str) -> tuple[Path, Path]:
+    """Where the vocals and the instrumental of a track lie in a folder of ready pairs.
+
+    Raises:
+        ValueError: If the id would lead out of the folder.
+    """
+    if not track_id or Path(track_id).is_absolute() or ".." in Path(track_id).parts:
+        raise ValueError(f"`track_id` must be a name or a path below the folder, got {track_id!r}.")
+    vocals, instrumental = (Path(folder) / kind / f"{track_id}.flac" for kind in ("vocals", "instrumental"))
+    return vocals, instrumental
+
+
+def filter_licences(recordings: Sequence[Recording], allow_licenses: Sequence[str] | None) -> list[Recording]:
+    """Keep recordings whose licence matches one of the patterns (`*` and `?`, capitals do not matter).
+
+    Raises:
+        ValueError: If none is left.
+    """
+    if allow_licenses is None:
+        return list(recordings)
+    patterns = [pattern.lower() for pattern in allow_licenses]
+    kept = [
+        recording
+        for recording in recordings
+        if any(fnmatch.fnmatchcase(recording.licence.lower(), pattern) for pattern in patterns)
+    ]
+    if not kept:
+        found = sorted({recording.licence for recording in recordings})
+        raise ValueError(f"`allow_licenses` {' '.join(allow_licenses)} leaves nothing; there are: {', '.join(found)}.")
+    return kept
+
+
+def make_tracks(
+    recordings: Sequence[Recording], separator: Separator | None = None, split_group: str = "track"
+) -> list[Track]:
+    """Turn recordings into tracks to tokenize, mono, separated where asked.
+
+    Args:
+        recordings (sequence of [`Recording`]):
+            Of one source.
+        separator ([`Separator`], *optional*):
+            Splits every whole song, also those of a source that has stems: the separated vocals are then the data.
+            Without it the source's own stems are.
+        split_group (`str`):
+            `"track"`, `"artist"` or `"album"`: what stays on one side of the split.
+
+    Raises:
+        ValueError: If a song has no stems and there is no separator, or `split_group` is none of the three.
+    """
+    if split_group not in ("track", "artist", "album"):
+        raise ValueError(f"`split_group` must be 'track', 'artist' or 'album', got {split_group!r}.")
+    whole = [recording.track_id for recording in recordings if recording.load_stems is None]
+    if separator is None and whole:
+        raise ValueError(
+            f"`separate` is needed: {len(whole)} of {len(recordings)} recordings are whole songs, the first is "
+            f"{whole[0]!r}. Give an .onnx file of MDX-Net or a demucs model, or a source of pairs."
+        )
+    tracks = []
+    for recording in recordings:
+        name = None if split_group == "track" else getattr(recording, split_group)
+        group = recording.track_id if name is None else f"{split_group} {name}"
+        load = _track_loader(recording, separator)
+        tracks.append(Track(recording.track_id, recording.licence, load, group, recording.split))
+    return tracks
+
+
+def separate_recording(recording: Recording, separator: Separator | None) -> Stems:
+    """Vocals and instrumental `(channels, num_samples)` of one recording, through the separator if there is one."""
+    if separator is None:
+        return recording.load_stems()
+    return separator.separate(*recording.load_mix())
+
+
+def _track_loader(recording: Recording, separator: Separator | None) -> Callable[[], Stems]:
+    def load() -> Stems:
+        vocals, instrumental, sampling_rate = separate_recording(recording, separator)
+        return fold_to_mono(vocals), fold_to_mono(instrumental), sampling_rate
+
+    return load
+
+
+def file_loader(path: Path) -> Callable[[], tuple[np.ndarray, int]]:
+    """Read one file when called."""
+    return lambda: load_audio(path)
+
+
+def stems_loader(load_vocals: Callable, load_instrumental: Callable) -> Callable[[], Stems]:
+    """Join two loaders of (audio, sampling rate) into one of stems, at the vocals' rate."""
+
+    def load() -> Stems:
+        vocals, sampling_rate = load_vocals()
+        instrumental, instrumental_rate = load_instrumental()
+        return vocals, resample(instrumental, instrumental_rate, sampling_rate), sampling_rate
+
+    return load
+
+
+def mix_loader(load_stems: Callable[[], Stems]) -> Callable[[], tuple[np.ndarray, int]]:
+    """The whole song of a source that has stems alone."""
+
+    def load() -> tuple[np.ndarray, int]:
+        vocals, instrumental, sampling_rate = load_stems()
+        num_samples = min(vocals.shape[-1], instrumental.shape[-1])
+        # One of the two may be mono: broadcasting puts it in the middle.
+        return vocals[:, :num_samples] + instrumental[:, :num_samples], sampling_rate
+
+    return load
