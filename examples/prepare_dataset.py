@@ -1,18 +1,33 @@
-"""Turn procedural songs into token shards for examples/train_stage.py.
+"""Turn music into token shards for examples/train_stage.py: songs, pairs, FMA, MUSDB18, datasets, procedural songs.
 
-    python examples/prepare_dataset.py --num_songs 2000 --semantic_encoder DIR --codec DIR --output_dir SHARDS
+    python examples/prepare_dataset.py --source pairs --data PAIRS \\
+        --semantic_encoder DIR --codec DIR --output_dir SHARDS
+    python examples/prepare_dataset.py --source fma --data fma_large --separate vocals.onnx ...
+    python examples/prepare_dataset.py --num_songs 2000 ...            # procedural songs
 
 Kill it whenever you like and start it again. To share the work, give every process its `--shard i/n` (0/4, 1/4, ...),
-or start all of them with `accelerate launch` or torchrun.
+or start all of them with `accelerate launch` or torchrun. docs/data_preparation.md has the whole way.
 """
 
 import argparse
 import logging
 import os
 
+import soundfile
 from transformers import EncodecModel
 
-from accompgen_hf.data.preparation import prepare_shards, song_tracks
+from accompgen_hf.data.duplicates import find_duplicates, join_duplicates
+from accompgen_hf.data.filtering import ClipFilter
+from accompgen_hf.data.preparation import prepare_shards
+from accompgen_hf.data.song_source import song_tracks
+from accompgen_hf.data.source_options import (
+    SOURCES,
+    add_separator_options,
+    add_source_options,
+    list_recordings,
+    open_separator,
+)
+from accompgen_hf.data.sources import Recording, Track, make_tracks
 from accompgen_hf.data.tokenization import TokenExtractor, TokenRecipe
 from accompgen_hf.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
 
@@ -22,15 +37,21 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--output_dir", required=True, help="folder of the shards")
     parser.add_argument("--semantic_encoder", required=True, help="folder or Hub id of the semantic encoder")
     parser.add_argument("--codec", required=True, help="folder or Hub id of the EnCodec model")
-    parser.add_argument("--first_seed", type=int, default=0, help="seed of the first song")
-    parser.add_argument("--num_songs", type=int, required=True, help="songs, one per seed")
-    parser.add_argument("--song_duration_s", type=float, default=10.0, help="seconds per song")
-    parser.add_argument("--songs_dir", default=None, help="folder that keeps the songs as 16-bit files, for reuse")
+    parser.add_argument("--source", default="songs", choices=("songs", *SOURCES), help="default: procedural songs")
+    parser.add_argument("--first_seed", type=int, default=0, help="songs: seed of the first one")
+    parser.add_argument("--num_songs", type=int, default=0, help="songs: how many, one per seed")
+    parser.add_argument("--song_duration_s", type=float, default=10.0, help="songs: seconds of each")
+    parser.add_argument("--songs_dir", default=None, help="songs: folder that keeps them as 16-bit files, for reuse")
+    add_source_options(parser)
+    add_separator_options(parser)
+    add_filter_options(parser)
     parser.add_argument("--shard", type=parse_share, default=None, metavar="i/n", help="this process's share")
     parser.add_argument("--tracks_per_shard", type=int, default=64)
     parser.add_argument("--max_failures", type=float, default=0.05, help="share of tracks that may fail")
-    parser.add_argument("--validation_share", type=float, default=0.02, help="share of tracks kept for validation")
-    parser.add_argument("--vocal_target_lufs", type=parse_level, default=-20.0, help="level of the vocals, or none")
+    parser.add_argument("--validation_share", type=float, default=0.02, help="share of groups kept for validation")
+    parser.add_argument("--split_group", default="track", choices=("track", "artist", "album"), help="kept together")
+    parser.add_argument("--no_duplicates_check", action="store_true", help="do not look for equal files")
+    parser.add_argument("--vocal_target_lufs", type=parse_optional, default=-20.0, help="level of the vocals, or none")
     parser.add_argument("--noise_std", type=float, default=0.01, help="noise on the vocals")
     parser.add_argument("--bandwidth", type=float, default=6.0, help="of the codec, in kbps")
     parser.add_argument("--noise_seed", type=int, default=0)
@@ -39,13 +60,74 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def add_filter_options(parser: argparse.ArgumentParser) -> None:
+    default = ClipFilter()
+    add = parser.add_argument_group(
+        "filters", "`none` switches one off; procedural songs are not filtered"
+    ).add_argument
+    add("--no_filters", action="store_true", help="keep everything, one row per track")
+    for name in (
+        "min_instrumental_rms_db",
+        "max_vocals_over_instrumental_db",
+        "min_vocal_activity",
+        "max_duration_mismatch_s",
+        "max_bleed_correlation",
+    ):
+        add(f"--{name}", type=parse_optional, default=getattr(default, name), help="default %(default)s")
+    add("--keep_vocalless", type=float, default=default.keep_vocalless, help="share of clips without voice that stay")
+    add("--clip_duration_s", type=float, default=default.clip_duration_s, help="what is judged at once")
+
+
 def parse_share(text: str) -> tuple[int, int]:
     index, count = text.split("/")
     return int(index), int(count)
 
 
-def parse_level(text: str) -> float | None:
+def parse_optional(text: str) -> float | None:
     return None if text.lower() == "none" else float(text)
+
+
+def open_tracks(arguments: argparse.Namespace) -> tuple[list[Track], list[Recording], dict | None]:
+    """Tracks, the recordings that they come from, and the source's description for the manifest."""
+    if arguments.source == "songs":
+        songs = song_tracks(arguments.first_seed, arguments.num_songs, arguments.song_duration_s, arguments.songs_dir)
+        return songs, [], None
+    recordings = list_recordings(arguments)
+    separator = open_separator(arguments, device="cpu" if arguments.device == "cpu" else "auto", num_threads=1)
+    tracks = make_tracks(recordings, separator, arguments.split_group)
+    if not arguments.no_duplicates_check:
+        tracks = join_duplicates(tracks, find_duplicates(recordings))
+    return tracks, recordings, {"corpus": arguments.source, "separator": separator and separator.describe()}
+
+
+def choose_filter(arguments: argparse.Namespace) -> ClipFilter | None:
+    if arguments.source == "songs" or arguments.no_filters:
+        return None
+    return ClipFilter(**{name: getattr(arguments, name) for name in ClipFilter.__dataclass_fields__})
+
+
+def estimate_hours(arguments: argparse.Namespace, recordings: list[Recording]) -> float:
+    """Hours of audio, from the headers of up to 50 files; FMA's clips last 30 s, other unread ones count 4 minutes."""
+    if arguments.source == "songs":
+        return arguments.num_songs * arguments.song_duration_s / 3600
+    durations_s = []
+    for recording in recordings[:: max(1, len(recordings) // 50)]:
+        try:
+            durations_s.append(soundfile.info(str(recording.files[0])).duration)
+        except (IndexError, RuntimeError):
+            durations_s.append(30.0 if arguments.source == "fma" else 240.0)
+    return len(recordings) * sum(durations_s) / len(durations_s) / 3600
+
+
+def describe_plan(arguments: argparse.Namespace, tracks: list[Track], recordings: list[Recording]) -> str:
+    hours = estimate_hours(arguments, recordings)
+    megabytes = hours * 3600 * (2 * 50 + 8 * 75) * 2 / 1e6  # int16, before compression
+    num_shards = -(-len(tracks) // arguments.tracks_per_shard)
+    licences = sorted({track.licence for track in tracks})
+    return (
+        f"{len(tracks)} tracks, {hours:.2f} h before filters, {num_shards} shards, at most {megabytes:.1f} MB; "
+        f"licences: {', '.join(licences[:8])}{' ...' if len(licences) > 8 else ''}"
+    )
 
 
 def main() -> None:
@@ -53,17 +135,19 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     environment = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     worker_index, num_workers = environment if arguments.shard is None else arguments.shard
-    tracks = song_tracks(arguments.first_seed, arguments.num_songs, arguments.song_duration_s, arguments.songs_dir)
+    try:
+        tracks, recordings, source = open_tracks(arguments)
+        clip_filter = choose_filter(arguments)
+    except (ValueError, ImportError) as error:
+        raise SystemExit(f"error: {error}") from error
     if arguments.dry_run:
-        duration_s = len(tracks) * arguments.song_duration_s
-        megabytes = duration_s * (2 * 50 + 8 * 75) * 2 / 1e6  # int16, before compression
-        num_shards = -(-len(tracks) // arguments.tracks_per_shard)
-        print(f"{len(tracks)} tracks, {duration_s / 3600:.2f} h, {num_shards} shards, at most {megabytes:.1f} MB")
+        print(describe_plan(arguments, tracks, recordings))
         return
+    recipe = TokenRecipe(arguments.vocal_target_lufs, arguments.noise_std, arguments.noise_seed, arguments.bandwidth)
     extractor = TokenExtractor(
         AccompGenSemanticEncoder.from_pretrained(arguments.semantic_encoder).to(arguments.device),
         EncodecModel.from_pretrained(arguments.codec).to(arguments.device),
-        TokenRecipe(arguments.vocal_target_lufs, arguments.noise_std, arguments.noise_seed, arguments.bandwidth),
+        recipe,
     )
     manifest = prepare_shards(
         tracks,
@@ -74,6 +158,8 @@ def main() -> None:
         num_workers=num_workers,
         max_failures=arguments.max_failures,
         validation_share=arguments.validation_share,
+        clip_filter=clip_filter,
+        source=source,
     )
     if manifest is None:
         print(f"Share {worker_index}/{num_workers} is done; others are missing.")
@@ -83,6 +169,8 @@ def main() -> None:
             f"{arguments.output_dir}: {manifest.duration_s / 3600:.2f} h in {rows} rows, "
             f"{len(manifest.failed_tracks)} failed, token_fingerprint {manifest.token_fingerprint}"
         )
+        for licence, hours in manifest.hours_by_licence.items():
+            print(f"  {hours:.2f} h {licence}")
 
 
 if __name__ == "__main__":

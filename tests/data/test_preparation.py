@@ -12,9 +12,12 @@ import torch
 from transformers import EncodecConfig, EncodecModel
 
 from accompgen_hf.configuration_accompgen import AccompGenSemanticEncoderConfig
-from accompgen_hf.data.preparation import Track, prepare_shards, song_tracks
+from accompgen_hf.data.filtering import ClipFilter
+from accompgen_hf.data.preparation import prepare_shards
 from accompgen_hf.data.shards import Manifest, assign_split, read_rows
+from accompgen_hf.data.song_source import song_tracks
 from accompgen_hf.data.songs import HELD_OUT_SEED
+from accompgen_hf.data.sources import Track
 from accompgen_hf.data.tokenization import TokenExtractor
 from accompgen_hf.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
 
@@ -113,17 +116,17 @@ def test_killed_and_rerun_gives_the_same_bytes_and_redoes_at_most_one_track(extr
     assert len(loads) == 9
 
 
-def _kill_and_rerun(extractor, folder, tracks, delays_s) -> None:
+def _kill_and_rerun(extractor, folder, tracks, delays_s, **options) -> None:
     for delay_s in delays_s:
         child = os.fork()
         if child == 0:
             os.setsid()
-            prepare_shards(tracks, extractor, folder, tracks_per_shard=2)
+            prepare_shards(tracks, extractor, folder, tracks_per_shard=2, **options)
             os._exit(0)
         time.sleep(delay_s)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-    prepare_shards(tracks, extractor, folder, tracks_per_shard=2)
+    prepare_shards(tracks, extractor, folder, tracks_per_shard=2, **options)
 
 
 def test_sigkill_at_random_instants_leaves_the_same_bytes(extractor, tmp_path):
@@ -137,9 +140,62 @@ def test_sigkill_at_random_instants_leaves_the_same_bytes(extractor, tmp_path):
 @pytest.mark.slow
 def test_fifty_sigkills_leave_the_same_bytes(extractor, tmp_path):
     tracks = make_tracks(40)
-    prepare_shards(tracks, extractor, tmp_path / "whole", tracks_per_shard=2)
-    _kill_and_rerun(extractor, tmp_path / "killed", tracks, np.random.default_rng(1).uniform(0.02, 0.5, size=50))
+    clip_filter = ClipFilter(clip_duration_s=1.0, min_instrumental_rms_db=-20.0)  # their level: about half are dropped
+    prepare_shards(tracks, extractor, tmp_path / "whole", tracks_per_shard=2, clip_filter=clip_filter)
+    delays_s = np.random.default_rng(1).uniform(0.02, 0.5, size=50)
+    _kill_and_rerun(extractor, tmp_path / "killed", tracks, delays_s, clip_filter=clip_filter)
     assert read_folder(tmp_path / "whole") == read_folder(tmp_path / "killed")
+
+
+def make_gap(track: Track) -> Track:
+    """The same track with a silent instrumental in its third second."""
+
+    def load():
+        vocals, instrumental, rate = track.load()
+        instrumental = instrumental.copy()
+        instrumental[2 * RATE : 3 * RATE] = 0
+        return vocals, instrumental, rate
+
+    return Track(track.track_id, track.licence, load, split="test")
+
+
+def test_filtered_rows_are_cut_from_the_whole_tracks_tokens_and_the_rest_is_explained(extractor, tmp_path):
+    tracks = make_tracks(3, duration_s=5.0)
+    tracks[1] = make_gap(tracks[1])
+    tracks[2] = Track(
+        "track-02", "CC0-1.0", lambda: (np.zeros(RATE, np.float32), np.zeros(2 * RATE, np.float32), RATE)
+    )
+    clip_filter = ClipFilter(clip_duration_s=1.0)
+    manifest = prepare_shards(tracks, extractor, tmp_path / "a", clip_filter=clip_filter, source={"corpus": "noise"})
+    rows = read_rows(tmp_path / "a" / "shard-00000.parquet")
+    assert [(row.track_id, row.start_s, len(row.vocal_semantic_ids), row.codes.shape[1]) for row in rows] == [
+        ("track-00", 0.0, 150, 225),
+        ("track-00", 3.0, 100, 150),
+        ("track-01", 0.0, 100, 150),
+        ("track-01", 3.0, 100, 150),
+    ]
+    whole = extractor.extract(*tracks[0].load(), tracks[0].track_id)
+    assert np.array_equal(rows[1].codes, whole["codes"][:, 225:])
+    assert np.array_equal(rows[1].vocal_semantic_ids, whole["vocal_semantic_ids"][150:])
+    rejected = [json.loads(line) for line in (tmp_path / "a" / "rejected.jsonl").read_text().splitlines()]
+    assert [(clip["track_id"], clip["start_s"], clip["reasons"]) for clip in rejected] == [
+        ("track-01", 2.0, ["silent_instrumental", "loud_vocals"]),
+        ("track-02", 0.0, ["duration_mismatch"]),
+    ]
+    assert rejected[0]["values"]["instrumental_rms_db"] == -120
+    reasons = {"duration_mismatch": 1, "loud_vocals": 1, "silent_instrumental": 1}
+    assert manifest.clips == {"kept": 9, "dropped": 2, "reasons": reasons}
+    assert manifest.splits == {"train": 2, "validation": 0, "test": 2}
+    assert manifest.hours_by_licence == {"CC-BY-4.0": round(9 / 3600, 4)}
+    assert manifest.settings["clip_filter"]["clip_duration_s"] == 1.0
+    assert (tmp_path / "a" / "filtering.png").is_file()
+    with pytest.raises(ValueError, match=r"other tracks or settings \(clip_filter: "):
+        prepare_shards(tracks, extractor, tmp_path / "a", source={"corpus": "noise"})
+    for worker_index in range(2):  # three shards instead of one: other files, the same report
+        call = {"clip_filter": clip_filter, "source": {"corpus": "noise"}, "tracks_per_shard": 1, "num_workers": 2}
+        prepare_shards(tracks, extractor, tmp_path / "b", worker_index=worker_index, **call)
+    for name in ("rejected.jsonl", "filtering.json", "filtering.png"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
 def test_corrupt_tracks_are_logged_and_skipped_until_there_are_too_many(extractor, tmp_path, caplog):

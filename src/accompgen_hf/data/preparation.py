@@ -5,20 +5,30 @@ there. Shard k holds tracks [k M, (k + 1) M) of the sorted list whoever makes it
 and started again at will, end with the same bytes.
 """
 
-import io
 import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from accompgen_hf.data.filter_picture import draw_histograms
+from accompgen_hf.data.filtering import (
+    GRID_RATE,
+    ClipFilter,
+    Verdict,
+    add_counts,
+    count_clips,
+    describe_counts,
+    filter_pair,
+)
 from accompgen_hf.data.shards import (
     Manifest,
     TokenRow,
@@ -29,88 +39,12 @@ from accompgen_hf.data.shards import (
     write_json,
     write_rows,
 )
-from accompgen_hf.data.songs import HELD_OUT_SEED, generate_song
-from accompgen_hf.data.tokenization import TokenExtractor
+from accompgen_hf.data.song_source import song_tracks as song_tracks
+from accompgen_hf.data.sources import Track as Track
+from accompgen_hf.data.tokenization import TokenExtractor, measure_activity
 from accompgen_hf.fingerprint_accompgen import hash_json
 
 logger = logging.getLogger(__name__)
-
-SONG_SAMPLING_RATE = 24000
-
-
-@dataclass(frozen=True)
-class Track:
-    """One aligned pair to tokenize.
-
-    Attributes:
-        track_id (`str`): Unique, and stable between runs.
-        licence (`str`): Of the recording.
-        load (`callable`): Gives vocals and instrumental, float32 `(num_samples,)` of equal length, and their
-            sampling rate.
-        group (`str`, *optional*): What must not be divided between splits (artist, album); the track by default.
-    """
-
-    track_id: str
-    licence: str
-    load: Callable[[], tuple[np.ndarray, np.ndarray, int]]
-    group: str | None = None
-
-
-def song_tracks(
-    first_seed: int, num_songs: int, duration_s: float = 10.0, songs_dir: str | os.PathLike | None = None
-) -> list[Track]:
-    """List procedural songs as tracks, one per seed.
-
-    Args:
-        first_seed (`int`):
-            Of the first song.
-        num_songs (`int`):
-            How many consecutive seeds.
-        duration_s (`float`):
-            Of each song.
-        songs_dir (`str`, *optional*):
-            Folder in which songs are kept as 16-bit `<seed>.npy`, `(2, num_samples)` at 24 kHz: those that it lacks
-            are synthesized into it, and all are read from it.
-
-    Raises:
-        ValueError: If a seed is held out for evaluation.
-    """
-    if num_songs < 1 or first_seed < 0 or first_seed + num_songs > HELD_OUT_SEED:
-        raise ValueError(
-            f"`first_seed` and `num_songs` must stay in [0, {HELD_OUT_SEED}) (seeds above are held out for "
-            f"evaluation), got {first_seed} and {num_songs}."
-        )
-
-    def make_loader(seed: int):
-        def load():
-            if songs_dir is not None:
-                return *_load_kept_song(Path(songs_dir), seed, duration_s), SONG_SAMPLING_RATE
-            song = generate_song(seed, duration_s=duration_s, sampling_rate=SONG_SAMPLING_RATE)
-            return song.vocals, song.instrumental, SONG_SAMPLING_RATE
-
-        return load
-
-    seeds = range(first_seed, first_seed + num_songs)
-    return [Track(f"song-{seed:06d}", "CC0-1.0", make_loader(seed)) for seed in seeds]
-
-
-def _load_kept_song(songs_dir: Path, seed: int, duration_s: float) -> np.ndarray:
-    """Vocals and instrumental of a song, through its 16-bit file in `songs_dir`."""
-    path = songs_dir / f"{seed}.npy"
-    if not path.is_file():
-        song = generate_song(seed, duration_s=duration_s, sampling_rate=SONG_SAMPLING_RATE)
-        content = io.BytesIO()
-        pair = np.stack([song.vocals, song.instrumental])
-        np.save(content, np.round(pair.clip(-1, 1) * 32767).astype(np.int16))
-        songs_dir.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, content.getvalue())
-    pair = np.load(path)
-    if pair.shape != (2, round(duration_s * SONG_SAMPLING_RATE)):
-        raise ValueError(
-            f"`songs_dir` has {path} of shape {pair.shape}, but songs of {duration_s} s at {SONG_SAMPLING_RATE} Hz "
-            "were asked for. Use another folder."
-        )
-    return pair.astype(np.float32) / 32767
 
 
 def prepare_shards(
@@ -123,6 +57,8 @@ def prepare_shards(
     num_workers: int = 1,
     max_failures: float = 0.05,
     validation_share: float = 0.02,
+    clip_filter: ClipFilter | None = None,
+    source: dict[str, Any] | None = None,
 ) -> Manifest | None:
     """Make the shards of worker `worker_index`, and the manifest once every shard is there.
 
@@ -142,7 +78,12 @@ def prepare_shards(
         max_failures (`float`):
             Share of tracks that may give no tokens.
         validation_share (`float`):
-            Share of groups that go to the validation split, chosen by hash.
+            Share of groups that go to the validation split, chosen by hash, where the source names no split.
+        clip_filter (`ClipFilter`, *optional*):
+            Drops clips; rows are then runs of up to three kept clips, cut from the tokens of the whole track. Without
+            it every track is one row.
+        source (`dict`, *optional*):
+            What made the tracks (corpus, separator), for the manifest.
 
     Returns:
         [`Manifest`], or `None` while shards of other workers are missing.
@@ -160,8 +101,12 @@ def prepare_shards(
         **extractor.describe(),
         "tracks_per_shard": tracks_per_shard,
         "validation_share": validation_share,
-        "tracks_sha256": hash_json([[track.track_id, track.licence, track.group] for track in tracks]),
+        "tracks_sha256": hash_json([_identify(track) for track in tracks]),
     }
+    if clip_filter is not None:
+        settings["clip_filter"] = asdict(clip_filter)
+    if source is not None:
+        settings["source"] = source
     _claim_folder(progress_dir / "settings.json", {"token_fingerprint": extractor.token_fingerprint, **settings})
 
     starts = range(0, len(tracks), tracks_per_shard)
@@ -169,9 +114,13 @@ def prepare_shards(
     shards = {index: tracks[starts[index] : starts[index] + tracks_per_shard] for index in own}
     failures_allowed = int(max_failures * len(tracks))
     num_failed = 0
-    with _one_thread(), tqdm(total=sum(map(len, shards.values())), desc="Tokenizing", unit="track") as progress:
+    job = _Job(extractor, output_dir, validation_share, clip_filter)
+    with (
+        _one_thread(),
+        tqdm(total=sum(map(len, shards.values())), desc="Tokenizing", unit="track", mininterval=1.0) as progress,
+    ):
         for index in own:
-            for failure in _prepare_shard(index, shards[index], extractor, output_dir, validation_share, progress):
+            for failure in _prepare_shard(job, index, shards[index], progress):
                 num_failed += 1
                 logger.warning("Skipped track %s: %s", failure["track_id"], failure["error"])
                 if num_failed > failures_allowed:
@@ -179,81 +128,154 @@ def prepare_shards(
                         f"{num_failed} of {len(tracks)} tracks failed, more than `max_failures` {max_failures}; the "
                         f"last one is {failure['track_id']}: {failure['error']}"
                     )
-    return _write_manifest(output_dir, len(tracks), len(starts), extractor.token_fingerprint, settings, max_failures)
+    return _write_manifest(job, len(tracks), len(starts), settings, max_failures)
 
 
-def _prepare_shard(
-    index: int,
-    tracks: Sequence[Track],
-    extractor: TokenExtractor,
-    output_dir: Path,
-    validation_share: float,
-    progress: tqdm,
-) -> Iterator[dict[str, str]]:
+@dataclass(frozen=True)
+class _Job:
+    """What all tracks of a preparation share."""
+
+    extractor: TokenExtractor
+    output_dir: Path
+    validation_share: float
+    clip_filter: ClipFilter | None
+
+
+def _identify(track: Track) -> list[str | None]:
+    identity = [track.track_id, track.licence, track.group]
+    return identity if track.split is None else [*identity, track.split]
+
+
+def _prepare_shard(job: _Job, index: int, tracks: Sequence[Track], progress: tqdm) -> Iterator[dict[str, str]]:
     """Make one shard, or what is missing of it, and yield the tracks that gave nothing."""
-    summary_path = output_dir / ".progress" / f"shard-{index:05d}.json"
+    summary_path = job.output_dir / ".progress" / f"shard-{index:05d}.json"
     parts_dir = summary_path.with_suffix("")
     if summary_path.is_file():
         progress.update(len(tracks))
-        yield from json.loads(summary_path.read_text("utf-8"))["failures"]
+        yield from _read_json(summary_path)["failures"]
         return
     parts_dir.mkdir(exist_ok=True)
-    rows, failures = [], []
+    rows, clips, failures = [], [], []
     for number, track in enumerate(tracks):
         part_path, failure_path = parts_dir / f"{number:05d}.parquet", parts_dir / f"{number:05d}.json"
+        clips_path = parts_dir / f"{number:05d}.clips.json"
         if not part_path.is_file() and not failure_path.is_file():
             try:
-                write_rows(part_path, [_make_row(track, extractor, validation_share)])
+                track_rows, track_clips = _make_rows(job, track)
+                if job.clip_filter is not None:
+                    write_json(clips_path, track_clips)
+                write_rows(part_path, track_rows)  # last: a part that is there is whole
             except Exception as error:  # whatever a foreign file does, the other tracks go on
                 write_json(failure_path, {"track_id": track.track_id, "error": f"{type(error).__name__}: {error}"})
         if part_path.is_file():
             rows.extend(read_rows(part_path))
+            clips.extend(_read_json(clips_path) if clips_path.is_file() else [])
         else:
-            failures.append(json.loads(failure_path.read_text("utf-8")))
+            failures.append(_read_json(failure_path))
             yield failures[-1]
         progress.update()
-    sha256 = write_rows(output_dir / shard_name(index), rows)
-    counts = {split: sum(row.split == split for row in rows) for split in ("train", "validation")}
-    summary = {
-        "shard": {"file": shard_name(index), "sha256": sha256, "num_rows": len(rows)},
-        "splits": counts,
-        "duration_s": sum(len(row.vocal_semantic_ids) for row in rows) / 50,
-        "failures": failures,
-    }
-    write_json(summary_path, summary)
+    sha256 = write_rows(job.output_dir / shard_name(index), rows)
+    write_json(summary_path, _summarize(index, sha256, rows, clips, failures))
     shutil.rmtree(parts_dir)
 
 
-def _make_row(track: Track, extractor: TokenExtractor, validation_share: float) -> TokenRow:
+def _summarize(index: int, sha256: str, rows: list[TokenRow], clips: list[dict], failures: list[dict]) -> dict:
+    seconds_by_licence: Counter[str] = Counter()
+    for row in rows:
+        seconds_by_licence[row.licence] += len(row.vocal_semantic_ids) / 50
+    return {
+        "shard": {"file": shard_name(index), "sha256": sha256, "num_rows": len(rows)},
+        "splits": dict(Counter(row.split for row in rows)),
+        "duration_s": sum(len(row.vocal_semantic_ids) for row in rows) / 50,
+        "seconds_by_licence": dict(seconds_by_licence),
+        "failures": failures,
+        "counts": count_clips(clips),
+        "rejected": [clip for clip in clips if clip["reasons"]],
+    }
+
+
+def _make_rows(job: _Job, track: Track) -> tuple[list[TokenRow], list[dict]]:
+    """The rows of one track, and the clips that were judged for them."""
     vocals, instrumental, sampling_rate = track.load()
-    tokens = extractor.extract(vocals, instrumental, sampling_rate, track.track_id)
-    split = assign_split(track.group or track.track_id, validation_share)
-    return TokenRow(track_id=track.track_id, licence=track.licence, split=split, start_s=0.0, **tokens)
+    verdict = Verdict(vocals, instrumental, [(0, -1)])
+    if job.clip_filter is not None:
+        verdict = filter_pair(track.track_id, vocals, instrumental, sampling_rate, job.clip_filter)
+    if not verdict.spans:
+        return [], verdict.clips
+    # The whole track, also where clips are dropped: level and blocks are those of the whole, as in inference.
+    tokens = job.extractor.extract(verdict.vocals, verdict.instrumental, sampling_rate, track.track_id)
+    split = track.split or assign_split(track.group or track.track_id, job.validation_share)
+    rows = []
+    for start, end in verdict.spans:
+        last = None if end < 0 else end
+        samples = slice(_to_samples(start, sampling_rate), None if last is None else _to_samples(last, sampling_rate))
+        fifty, seventy_five = (slice(n * start, None if last is None else n * last) for n in (2, 3))
+        rows.append(
+            TokenRow(
+                track_id=track.track_id,
+                licence=track.licence,
+                split=split,
+                start_s=start / GRID_RATE,
+                vocal_activity=measure_activity(verdict.vocals[samples], sampling_rate),
+                vocal_semantic_ids=tokens["vocal_semantic_ids"][fifty],
+                instrumental_semantic_ids=tokens["instrumental_semantic_ids"][fifty],
+                codes=tokens["codes"][:, seventy_five],
+            )
+        )
+    return rows, verdict.clips
+
+
+def _to_samples(grid_frames: int, sampling_rate: int) -> int:
+    return round(grid_frames * sampling_rate / GRID_RATE)
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text("utf-8"))
 
 
 def _write_manifest(
-    output_dir: Path, num_tracks: int, num_shards: int, token_fingerprint: str, settings: dict, max_failures: float
+    job: _Job, num_tracks: int, num_shards: int, settings: dict, max_failures: float
 ) -> Manifest | None:
     """Join the shards' summaries; any worker may do it, all would write the same bytes."""
+    output_dir = job.output_dir
     paths = [output_dir / ".progress" / f"shard-{index:05d}.json" for index in range(num_shards)]
     if not all(path.is_file() for path in paths):
         return None
-    summaries = [json.loads(path.read_text("utf-8")) for path in paths]
+    summaries = [_read_json(path) for path in paths]
     failures = [failure for summary in summaries for failure in summary["failures"]]
     if len(failures) > int(max_failures * num_tracks):
         raise RuntimeError(f"{len(failures)} of {num_tracks} tracks failed, more than `max_failures` {max_failures}.")
+    splits, seconds_by_licence = Counter({"train": 0, "validation": 0}), Counter()
+    for summary in summaries:
+        splits.update(summary["splits"])
+        seconds_by_licence.update(summary.get("seconds_by_licence", {}))
+    clips = {} if job.clip_filter is None else _write_filter_report(job, summaries)
     manifest = Manifest(
-        token_fingerprint=token_fingerprint,
+        token_fingerprint=job.extractor.token_fingerprint,
         settings=settings,
         shards=[summary["shard"] for summary in summaries],
-        splits={split: sum(summary["splits"][split] for summary in summaries) for split in ("train", "validation")},
+        splits=dict(splits),
         num_tracks=num_tracks,
         failed_tracks=[failure["track_id"] for failure in failures],
         duration_s=round(sum(summary["duration_s"] for summary in summaries), 2),
+        hours_by_licence={name: round(seconds / 3600, 4) for name, seconds in sorted(seconds_by_licence.items())},
+        clips=clips,
     )
     write_json(output_dir / "failures.json", failures)
     manifest.save(output_dir)
     return manifest
+
+
+def _write_filter_report(job: _Job, summaries: list[dict]) -> dict[str, Any]:
+    """Write `rejected.jsonl`, `filtering.json` and `filtering.png`; return the numbers for the manifest."""
+    rejected = [clip for summary in summaries for clip in summary["rejected"]]
+    lines = "".join(json.dumps(clip, sort_keys=True, ensure_ascii=False) + "\n" for clip in rejected)
+    write_bytes(job.output_dir / "rejected.jsonl", lines.encode())
+    counts = add_counts(summary["counts"] for summary in summaries)
+    write_json(job.output_dir / "filtering.json", counts)
+    draw_histograms(job.output_dir / "filtering.png", counts, job.clip_filter)
+    logger.info("%s", describe_counts(counts))
+    return {**counts["clips"], "reasons": counts["reasons"]}
 
 
 def _check_arguments(tracks, tracks_per_shard, worker_index, num_workers, max_failures, validation_share) -> None:

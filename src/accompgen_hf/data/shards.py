@@ -1,14 +1,15 @@
 """Token shards on disk: Parquet files that `datasets` opens, and the manifest that says what their tokens mean.
 
 A folder holds `shard-00000.parquet` ..., `manifest.json` (settings, `token_fingerprint`, splits, sha256 of every
-shard), `failures.jsonl`, and `.progress/`, from which a killed preparation goes on. Everything is written to a
-temporary name, fsynced and renamed: a file that has its name is whole.
+shard), `failures.json`, with filters `rejected.jsonl`, `filtering.json` and `filtering.png`, and `.progress/`, from
+which a killed preparation goes on. Everything is written to a temporary name, fsynced and renamed: a file that has its
+name is whole.
 """
 
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ class TokenRow:
     Attributes:
         track_id (`str`): Names the track in its source.
         licence (`str`): Of the recording.
-        split (`str`): `"train"` or `"validation"`.
+        split (`str`): `"train"`, `"validation"`, or `"test"` where the source says so.
         start_s (`float`): Where in the track it begins, on the 40-ms grid.
         vocal_activity (`float`): Share of 40-ms frames with voice above -40 dBFS.
         vocal_semantic_ids (`np.ndarray` of shape `(num_frames,)`): int16, 50 Hz.
@@ -162,6 +163,8 @@ class Manifest:
         num_tracks (`int`): Tracks asked for.
         failed_tracks (`list` of `str`): Those that gave no tokens.
         duration_s (`float`): Seconds of audio in all rows.
+        hours_by_licence (`dict`): Hours of the rows per licence.
+        clips (`dict`): Clips kept and dropped by the filters, and how often for which reason; empty without filters.
         format_version (`int`): Of this layout.
     """
 
@@ -172,6 +175,8 @@ class Manifest:
     num_tracks: int
     failed_tracks: list[str]
     duration_s: float
+    hours_by_licence: dict[str, float] = field(default_factory=dict)
+    clips: dict[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     def save(self, folder: Path) -> None:

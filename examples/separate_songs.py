@@ -1,0 +1,82 @@
+"""Separate whole songs once, into ready pairs for examples/fit_kmeans.py and examples/prepare_dataset.py.
+
+    python examples/separate_songs.py --source folder --data SONGS --separate vocals.onnx --output_dir PAIRS
+
+PAIRS gets vocals/, instrumental/ (24-bit FLAC) and tracks.csv (licence, artist, album, split). What is there already
+stays: kill it and start it again, or share the work by `--shard i/n`. MUSDB18's own stems are written without
+`--separate`.
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from accompgen_hf.audio_accompgen import write_audio
+from accompgen_hf.data.shards import write_json
+from accompgen_hf.data.source_options import (
+    SOURCES,
+    add_separator_options,
+    add_source_options,
+    list_recordings,
+    open_separator,
+)
+from accompgen_hf.data.sources import pair_paths, separate_recording, write_track_table
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output_dir", required=True, help="folder of the pairs")
+    parser.add_argument("--source", required=True, choices=tuple(SOURCES))
+    add_source_options(parser)
+    add_separator_options(parser)
+    parser.add_argument("--shard", default="0/1", metavar="i/n", help="this process's share")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where the network runs")
+    return parser.parse_args()
+
+
+def claim_folder(path: Path, description: dict) -> None:
+    """Write down what separates into this folder, or refuse to mix two separators in it."""
+    if path.is_file() and json.loads(path.read_text("utf-8")) != description:
+        raise SystemExit(
+            f"error: {path.parent} holds pairs of another separator, see {path.name}. Choose another folder."
+        )
+    write_json(path, description)
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    index, count = map(int, arguments.shard.split("/"))
+    try:
+        separator = open_separator(arguments, device=arguments.device)
+        recordings = list_recordings(arguments)
+        if separator is None and any(recording.load_stems is None for recording in recordings):
+            raise ValueError("`separate` is needed: these are whole songs. Give an .onnx file or a demucs model.")
+    except (ValueError, ImportError) as error:
+        raise SystemExit(f"error: {error}") from error
+    output_dir = Path(arguments.output_dir)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    claim_folder(output_dir / "separator.json", {} if separator is None else separator.describe())
+    write_track_table(output_dir, recordings)
+    failures = []
+    for recording in tqdm(recordings[index::count], desc="Separating", unit="song"):
+        # The instrumental is written last: where it is, the pair is whole.
+        paths = pair_paths(output_dir, recording.track_id)
+        if paths[1].is_file():
+            continue
+        try:
+            *stems, sampling_rate = separate_recording(recording, separator)
+            for path, audio in zip(paths, stems, strict=True):
+                os.makedirs(path.parent, exist_ok=True)
+                write_audio(path, audio, sampling_rate)
+        except (ValueError, OSError, RuntimeError) as error:  # a damaged file does not stop the others
+            paths[0].unlink(missing_ok=True)
+            failures.append(f"{recording.track_id}: {error}")
+            tqdm.write(f"Skipped {failures[-1]}")
+    print(f"{output_dir}: {len(recordings[index::count]) - len(failures)} pairs, {len(failures)} skipped")
+
+
+if __name__ == "__main__":
+    main()
