@@ -156,6 +156,45 @@ def test_tokens_do_not_depend_on_the_number_of_threads():
     assert_equal_up_to_ties(results[0], results[1], margins)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("config_class", STAGE_CONFIGS)
+def test_twenty_five_seconds_do_not_depend_on_threads_or_batches(config_class):
+    """Windows without overlap stand alone: where one differs, its first difference has to be a tie."""
+    model = stage_of(config_class, clip_duration_s=0.4, window_overlap_s=0.0, num_codebooks=2)
+    target, num_steps = model.config.target_segment, 25 * 25
+    conditioning, _ = random_clip(model.config, 1, 25)
+    settings = {"seed": 1, "guidance_scale": 1.0, **SAMPLING}
+    num_threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        expected = model.generate(**conditioning, **settings, window_batch_size=63)
+        torch.set_num_threads(2)
+        codes = model.generate(**conditioning, **settings, window_batch_size=32)
+    finally:
+        torch.set_num_threads(num_threads)
+    assert codes.shape[-1] == num_steps * target.frame_rate // 25
+    num_different = 0
+    for start in range(0, num_steps, 10):
+        end = min(start + 10, num_steps)
+        frames = slice(start * target.frame_rate // 25, end * target.frame_rate // 25)
+        if torch.equal(codes[..., frames], expected[..., frames]):
+            continue
+        num_different += 1
+        cut = {
+            segment.name: conditioning[segment.name][
+                ..., start * segment.frame_rate // 25 : end * segment.frame_rate // 25
+            ]
+            for segment in model.config.segments[:-1]
+        }
+        inputs = build_stage_inputs(model.config, cut)
+        ids = [codes_to_ids(target, each[..., frames]) for each in (codes, expected)]
+        numbers = numbers_of(model.config, [1], ids[0].shape[1], start / 25)
+        _, margins = reference_decode(model, inputs, ids[0].shape[1], numbers, 1.0, **REFERENCE_SAMPLING)
+        first = int((ids[0] != ids[1]).nonzero()[0, 1])
+        assert margins[0, : first + 1].min() < 1e-4
+    assert num_different <= 3
+
+
 # ---- guidance ------------------------------------------------------------------------------------------------------
 
 
