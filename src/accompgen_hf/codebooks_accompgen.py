@@ -94,6 +94,7 @@ def build_stage_inputs(
     conditioning: dict[str, torch.LongTensor],
     target: torch.LongTensor | None = None,
     condition_dropped: torch.BoolTensor | None = None,
+    history_dropped: torch.BoolTensor | None = None,
 ) -> dict[str, torch.LongTensor]:
     """Build one stage's batch: [conditioning | BOS | target].
 
@@ -104,6 +105,8 @@ def build_stage_inputs(
         target (`torch.LongTensor`, *optional*): Codes of the target (all of a training clip, or a window's prefix).
         condition_dropped (`torch.BoolTensor` of shape `(batch_size,)`, *optional*): Rows whose conditioning codes
             become the null id; lengths, segments and times stay (paper §3.5).
+        history_dropped (`torch.BoolTensor` of shape `(batch_size, num_frames)`, *optional*): Frames of the target
+            that are hidden from later positions; the labels stay.
 
     Returns:
         `dict` with `input_ids` and `labels` of shape `(batch_size, num_positions)`, and `segment_ids` and
@@ -136,6 +139,9 @@ def build_stage_inputs(
     input_ids = torch.cat(pieces, dim=1)
     labels = torch.full_like(input_ids, IGNORED_LABEL)
     labels[:, input_ids.shape[1] - target_ids.shape[1] :] = target_ids
+    if history_dropped is not None:
+        is_hidden = history_dropped.to(device).repeat_interleave(segments[-1].num_codebooks, dim=1)  # (B, T) -> (B, N)
+        input_ids[:, input_ids.shape[1] - target_ids.shape[1] :].masked_fill_(is_hidden, config.null_token_id)
     return {
         "input_ids": input_ids,
         "segment_ids": segment_ids[None].to(device),

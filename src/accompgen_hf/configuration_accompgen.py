@@ -63,6 +63,8 @@ class AccompGenStageConfig(CheckedConfigMixin, PreTrainedConfig):
         cross_segment_max_distance (`int`): Key frames from which the bias between segments is constant.
         bidirectional_prefix (`bool`): Whether conditioning slots attend to later conditioning slots (paper: no).
         condition_dropout (`float`): Probability of hiding a training sample's conditioning (paper §3.5).
+        history_dropout (`float`): Largest share of a training sample's own past that is hidden, in blocks of 0.4 s,
+            so that codes which repeat themselves cannot be told by copying; the share is uniform below it (paper: 0).
         clip_duration_s (`float`): Seconds of a training clip, and of a generation window.
         window_overlap_s (`float`): Seconds that consecutive generation windows share.
         silence_codes (`dict`, *optional*): Codes of silence, one list (a value per codebook) per conditioning name;
@@ -92,6 +94,7 @@ class AccompGenStageConfig(CheckedConfigMixin, PreTrainedConfig):
     cross_segment_max_distance: int = 500
     bidirectional_prefix: bool = False
     condition_dropout: float | int = 0.1
+    history_dropout: float | int = 0.0
     num_clusters: int = 500
     codebook_size: int = 1024
     num_codebooks: int = 4

@@ -143,3 +143,26 @@ def test_wrong_arguments_are_refused(shards):
         StageClipDataset(shards, config, "test")
     with pytest.raises(ValueError, match=r"`condition_dropout` must be in \[0, 1\], got 2"):
         StageClipDataset(shards, config, condition_dropout=2)
+
+
+def test_hidden_history_keeps_its_labels_and_hides_whole_blocks(shards):
+    config = AccompGenCoarseConfig(clip_duration_s=0.4, window_overlap_s=0.0, **SIZES)
+    sample = StageClipDataset(shards, config)[0]
+    assert not sample["history_dropped"].any()
+    hidden = torch.zeros(30, dtype=torch.bool)
+    hidden[3:6] = True
+    plain = StageCollator(config)([sample])
+    batch = StageCollator(config)([{**sample, "history_dropped": hidden}])
+    assert torch.equal(batch["labels"], plain["labels"])
+    is_null = batch["input_ids"][0, -120:] == config.null_token_id
+    assert is_null.nonzero()[:, 0].tolist() == list(range(12, 24))  # frames 3 to 5, four codebooks each
+
+
+def test_the_hidden_share_is_uniform_up_to_the_one_asked(shards):
+    config = AccompGenSemanticConfig(clip_duration_s=0.8, window_overlap_s=0.0, **SIZES)
+    dataset = StageClipDataset(shards, config, history_dropout=0.6)
+    hidden = torch.stack([dataset[position]["history_dropped"] for position in range(1000)])  # (samples, T)
+    assert abs(hidden.float().mean() - 0.3) < 0.03
+    assert torch.equal(hidden[:, 0], hidden[:, 19])  # blocks of 0.4 s
+    with pytest.raises(ValueError, match=r"`history_dropout` must be in \[0, 1\], got 2"):
+        StageClipDataset(shards, config, history_dropout=2)

@@ -44,7 +44,7 @@ def test_unknown_missing_and_impossible_fields_are_refused(config_path, capsys):
         "`micro_batch_size` must be at least 1, got 0": {"micro_batch_size": 0},
         "`learning_rate` must be above 0": {"learning_rate": 0.0},
         "`ema_decay` must be between 0 and 1, got 1": {"ema_decay": 1},
-        "`model` must be empty with `init_from`": {"init_from": "x", "model": {"hidden_size": 8}},
+        "`model` may only change": {"init_from": "x", "model": {"hidden_size": 8}},
     }
     for message, change in refused.items():
         with pytest.raises(ValueError, match=message):

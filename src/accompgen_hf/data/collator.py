@@ -22,7 +22,8 @@ class StageCollator:
         `(1, num_positions)`."""
         conditioning, target = self.stack(samples)
         is_dropped = torch.tensor([sample["is_dropped"] for sample in samples])
-        return build_stage_inputs(self.config, conditioning, target, is_dropped)
+        history_dropped = torch.stack([sample["history_dropped"] for sample in samples])
+        return build_stage_inputs(self.config, conditioning, target, is_dropped, history_dropped)
 
     def stack(self, samples: list[dict]) -> tuple[dict[str, torch.LongTensor], torch.LongTensor]:
         """Return conditioning streams and target, batch dimension first."""

@@ -17,6 +17,7 @@ from accompgen_hf.data.shards import Manifest, TokenRow, read_rows
 from accompgen_hf.fingerprint_accompgen import check_token_fingerprints
 
 GRID_RATE = 25  # Both rates are multiples of 25 Hz: a start on this grid is the same instant in both streams.
+HIDDEN_BLOCK_STEPS = 10  # of 40 ms
 
 
 class StageClipDataset(Dataset):
@@ -37,6 +38,8 @@ class StageClipDataset(Dataset):
             Of the order, the crops and the dropout.
         condition_dropout (`float`):
             Probability that a sample hides its conditioning.
+        history_dropout (`float`):
+            Largest share of a sample's target that is hidden from its later codes.
         shuffle_pairs (`bool`):
             Whether conditioning comes from another row than the target: a control experiment, nothing can be learned
             from such conditioning.
@@ -52,16 +55,19 @@ class StageClipDataset(Dataset):
         split: str = "train",
         seed: int = 0,
         condition_dropout: float = 0.0,
+        history_dropout: float = 0.0,
         shuffle_pairs: bool = False,
     ):
         if split not in ("train", "validation"):
             raise ValueError(f"`split` must be 'train' or 'validation', got {split!r}.")
-        if not 0 <= condition_dropout <= 1:
-            raise ValueError(f"`condition_dropout` must be in [0, 1], got {condition_dropout}.")
+        for name, share in (("condition_dropout", condition_dropout), ("history_dropout", history_dropout)):
+            if not 0 <= share <= 1:
+                raise ValueError(f"`{name}` must be in [0, 1], got {share}.")
         folders = [Path(data)] if isinstance(data, str | os.PathLike) else [Path(folder) for folder in data]
         self.config = config
         self.seed = seed
         self.condition_dropout = condition_dropout
+        self.history_dropout = history_dropout
         self.shuffle_pairs = shuffle_pairs
         self.clip_grid_frames = round(config.clip_duration_s * GRID_RATE)
         self.manifests = [Manifest.load(folder) for folder in folders]
@@ -100,9 +106,17 @@ class StageClipDataset(Dataset):
             "conditioning": {name: self._crop(row, name, start) for name in self.config.conditioning_names},
             "target": self._crop(target_row, self.config.target_name, target_start),
             "is_dropped": is_dropped,
+            "history_dropped": self._draw_hidden_frames(generator),
             "track_id": target_row.track_id,
             "start_s": target_row.start_s + target_start / GRID_RATE,
         }
+
+    def _draw_hidden_frames(self, generator: np.random.Generator) -> torch.BoolTensor:
+        """Frames of the target that later codes do not see, in blocks of 0.4 s."""
+        share = self.history_dropout * generator.random()
+        num_blocks = -(-self.clip_grid_frames // HIDDEN_BLOCK_STEPS)
+        is_hidden = np.repeat(generator.random(num_blocks) < share, HIDDEN_BLOCK_STEPS)[: self.clip_grid_frames]
+        return torch.from_numpy(is_hidden).repeat_interleave(self.config.target_segment.frame_rate // GRID_RATE)
 
     def _epoch_order(self, epoch: int) -> np.ndarray:
         if self._order is None or self._order[0] != epoch:

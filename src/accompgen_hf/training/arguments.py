@@ -8,6 +8,11 @@ from typing import Any
 import yaml
 
 STAGES = ("semantic", "coarse", "fine")
+TRAINING_FIELDS = (
+    "condition_dropout",
+    "history_dropout",
+    "dropout",
+)  # of the stage's config; no weight depends on them
 MIXED_PRECISIONS = ("no", "fp16", "bf16")
 
 
@@ -94,9 +99,10 @@ class StageTrainingArguments:
             )
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"`ema_decay` must be between 0 and 1, got {self.ema_decay}.")
-        if self.init_from is not None and self.model:
+        if self.init_from is not None and not set(self.model) <= set(TRAINING_FIELDS):
             raise ValueError(
-                f"`model` must be empty with `init_from`, whose config decides; got {self.model} and {self.init_from}."
+                f"`model` may only change {TRAINING_FIELDS} with `init_from`, whose config decides the rest; got "
+                f"{self.model} and {self.init_from}."
             )
 
     @classmethod

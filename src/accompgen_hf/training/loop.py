@@ -61,9 +61,14 @@ class StageTrainer:
 
         model = load_stage(arguments)
         config = model.config
-        dataset_options = {"seed": arguments.seed, "shuffle_pairs": arguments.shuffle_pairs}
         self.dataset = StageClipDataset(
-            arguments.data, config, "train", condition_dropout=config.condition_dropout, **dataset_options
+            arguments.data,
+            config,
+            "train",
+            seed=arguments.seed,
+            condition_dropout=config.condition_dropout,
+            history_dropout=config.history_dropout,
+            shuffle_pairs=arguments.shuffle_pairs,
         )
         self.validation_dataset = None
         if arguments.validation_clips:

@@ -37,7 +37,7 @@ def load_stage(arguments: StageTrainingArguments) -> AccompGenStageForCausalLM:
                 f"`init_from` must be a folder of model_type {config_class.model_type}, got {found} in "
                 f"{arguments.init_from}."
             )
-        return model_class.from_pretrained(arguments.init_from, dtype=torch.float32)
+        return model_class.from_pretrained(arguments.init_from, dtype=torch.float32, **arguments.model)
     unknown = sorted(name for name in arguments.model if not hasattr(config_class(), name))
     if unknown:
         raise ValueError(f"`model` must hold fields of {config_class.__name__}, which has none named {unknown}.")
