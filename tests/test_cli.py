@@ -12,6 +12,7 @@ from accompgen_hf import cli
 from accompgen_hf.picture import draw_picture
 from accompgen_hf.pipeline_accompgen import VocalAccompanimentPipeline
 from accompgen_hf.results import make_new_folder, read_settings, result_name
+from onnx_networks import write_mixing_network
 from tiny import tiny_model
 
 
@@ -273,6 +274,26 @@ def test_short_work_needs_no_trial(stub, here, capsys):
     assert cli.main(["generate", "take.wav"]) == 0
     assert len(stub.calls) == 1
     assert "this will take" not in capsys.readouterr().err
+
+
+def test_a_whole_song_is_separated_first_and_the_settings_say_so(stub, here, tmp_path):
+    scaling = write_mixing_network(tmp_path / "Kim_Vocal_2.onnx", 0.5 * np.eye(4), np.ones(3073), dim_t=16)
+    write_vocals(here / "song.wav", sampling_rate=44_100)
+    assert cli.main(["generate", "song.wav", "--separate", scaling.name, "--seed", "7"]) == 0
+    mix, _ = soundfile.read(here / "song.wav")
+    vocals = stub.calls[0]["vocals"]
+    assert (vocals["array"].shape, vocals["sampling_rate"]) == ((2, len(mix)), 44_100)
+    # The network halves, the preset's gain is 1.009.
+    np.testing.assert_allclose(vocals["array"][0, 4096:-4096], 0.5045 * mix[4096:-4096], atol=1e-4)
+    assert cli.main(["generate", "--settings", "accompgen_out/song-seed7/settings.json"]) == 0
+    np.testing.assert_array_equal(stub.calls[1]["vocals"]["array"], vocals["array"])
+
+
+def test_a_separator_that_cannot_be_opened_stops_before_the_work(stub, here, capsys):
+    write_vocals(here / "song.wav")
+    assert cli.main(["generate", "song.wav", "--separate", "missing.onnx"]) == 2
+    assert "'missing.onnx' does not exist" in capsys.readouterr().err
+    assert stub.calls == []
 
 
 @pytest.mark.parametrize(

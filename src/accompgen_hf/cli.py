@@ -114,6 +114,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         metavar="LU",
         help="loudness of the band in the mix, minus that of the voice (-3)",
     )
+    add("--separate", metavar="MODEL", help="whole songs: this MDX-Net .onnx file, or htdemucs, takes the voice out")
     add("--settings", metavar="FILE", help="settings.json of an earlier result: make the same again")
     add("--device", default="auto", help="auto, cuda, cuda:1, mps or cpu (auto: the first of these that is there)")
     add("--allow-truncated", action="store_true", default=None, help="use what is there of a file that ends early")
@@ -141,7 +142,9 @@ def run(arguments: argparse.Namespace) -> int:
     recorded = _read_settings(arguments)
     settings = _merge_settings(arguments, recorded)
     sources = _find_sources(arguments, recorded)
-    pipe = load_pipeline(settings.get("model"), choose_device(arguments.device))
+    device = choose_device(arguments.device)
+    separator = open_separator(settings.get("separate"), device)
+    pipe = load_pipeline(settings.get("model"), device)
     if getattr(pipe.model.config, "is_placeholder", False):
         say("placeholder model: its weights are barely trained; length, timing and files are real, the music is not")
     if "seed" in settings:
@@ -155,7 +158,8 @@ def run(arguments: argparse.Namespace) -> int:
     for index, source in enumerate(sources):
         item = {**settings, "seed": settings["seed"] + index * arguments.variations}
         try:
-            is_announced = _run_one(arguments, pipe, source, item, recorded, len(sources) - index, is_announced)
+            num_left = len(sources) - index
+            is_announced = _run_one(arguments, pipe, separator, source, item, recorded, num_left, is_announced)
         except Exception as error:  # one broken recording does not stop the others
             report_failure(error, arguments.debug, f"{source}: ")
             num_failed += 1
@@ -167,6 +171,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _run_one(
     arguments: argparse.Namespace,
     pipe: Any,
+    separator: Any,
     source: str,
     settings: dict[str, Any],
     recorded: Mapping[str, Any],
@@ -182,6 +187,8 @@ def _run_one(
     channels = f"{vocals.shape[0]} channel" + ("s" if vocals.shape[0] > 1 else "")
     shown = source if source != str(SHIPPED_VOCALS) else f"{SHIPPED_VOCALS.name} (vocadito data set, CC BY 4.0)"
     say(f"{shown}: {duration_s:.1f} s, {sampling_rate} Hz, {channels}")
+    if separator is not None:
+        vocals, _, sampling_rate = separator.separate(vocals, sampling_rate)
     options = {key: settings[key] for key in _OPTION_KEYS if key in settings}
     if not is_announced:
         announce_work(pipe, vocals, sampling_rate, arguments.variations, num_left, options)
@@ -263,6 +270,18 @@ def choose_device(name: str) -> str:
     if name not in present:
         raise UsageError(f"`--device` must be auto or one of {', '.join(present)} on this machine, got {name!r}")
     return name
+
+
+def open_separator(model: str | None, device: str) -> Any:
+    """What takes the voice out of a whole song, or `None`."""
+    if model is None:
+        return None
+    from accompgen_hf.data.separation import load_separator
+
+    try:
+        return load_separator(model, device="auto" if device.startswith("cuda") else "cpu")
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def load_pipeline(model: str | None, device: str) -> Any:

@@ -21,6 +21,7 @@ from accompgen_hf.picture import draw_picture
 SETTINGS_TYPES: dict[str, tuple[type, ...]] = {
     "vocals": (str,),
     "model": (str,),
+    "separate": (str,),
     "seed": (int,),
     "preview": (bool,),
     "sampling_rate": (int,),
