@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from accompgen_hf.data.filtering import HISTOGRAMS, NUM_BINS, ClipFilter, describe_counts
+from accompgen_hf.data.shards import temporary_path
 from accompgen_hf.decoding_accompgen import import_optional
 
 _TITLES = {
@@ -55,7 +56,7 @@ def draw_histograms(path: str | os.PathLike, counts: dict[str, Any], clip_filter
     figure.axes[0].legend(fontsize=8, frameon=False)
     figure.suptitle(describe_counts(counts), fontsize=9, color=_INK)
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_path(path)
     try:
         figure.savefig(temporary, format="png", dpi=100, metadata={"Software": None})
         os.replace(temporary, path)

@@ -97,6 +97,8 @@ class MDXNetSeparator:
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
         self.path = Path(path)
+        if not self.path.is_file():
+            raise ValueError(f"`separate` {str(path)!r} does not exist. Give the path of an .onnx file.")
         found = _find_preset(self.path, preset, n_fft, predicted_stem)
         self.n_fft = found.n_fft if n_fft is None else n_fft
         self.gain = found.gain if gain is None else gain
@@ -214,7 +216,7 @@ def _find_preset(path: Path, preset: str | None, n_fft: int | None, predicted_st
     if n_fft is None or predicted_stem is None:
         raise ValueError(
             f"`n_fft` and `predicted_stem` are not in {path.name} and no preset has its name. Give both, or the "
-            f"`preset` of the network that it is ({', '.join(MDX_PRESETS)})."
+            f"`preset` of the network that it is, or give the file that name ({', '.join(MDX_PRESETS)})."
         )
     return MDXPreset(n_fft, 1.0, predicted_stem)
 
@@ -231,8 +233,6 @@ def _open_session(path: Path, device: str, num_threads: int | None) -> Any:
     session_options.log_severity_level = 3
     if num_threads is not None:
         session_options.intra_op_num_threads = num_threads
-    if not path.is_file():
-        raise ValueError(f"`separate` {str(path)!r} does not exist. Give the path of an .onnx file.")
     try:
         providers = [provider for provider in wanted if provider in available]
         return onnxruntime.InferenceSession(str(path), session_options, providers=providers)

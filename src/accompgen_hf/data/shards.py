@@ -135,10 +135,16 @@ def assign_split(group: str, validation_share: float) -> str:
     return "validation" if int.from_bytes(digest[:8], "big") / 2**64 < validation_share else "train"
 
 
+def temporary_path(path: Path) -> Path:
+    """Where a file is written before it gets its name; what a killed process leaves there is no part of the result."""
+    aside = path.parent / ".progress"
+    return (aside if aside.is_dir() else path.parent) / f".{path.name}.{os.getpid()}.tmp"
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that it is either whole or absent, also after a power cut."""
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_path(path)
     with open(temporary, "wb") as file:
         file.write(content)
         file.flush()
