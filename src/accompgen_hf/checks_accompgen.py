@@ -11,6 +11,7 @@ import struct
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.utils.hub import cached_file
 
@@ -303,7 +304,10 @@ class CheckedConfigMixin:
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         check_config_dict(config_dict, cls.model_type, tuple(cls.sub_configs))
-        return super().from_dict(config_dict, **kwargs)
+        try:
+            return super().from_dict(config_dict, **kwargs)
+        except StrictDataclassError as error:  # not a ValueError, and its text names validators
+            raise ValueError(f"config.json: {error.__cause__ or error}") from error
 
 
 class CheckedLoadingMixin:

@@ -8,7 +8,9 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +31,8 @@ def finish_folder(folder: str | os.PathLike, include_code: bool = False) -> None
     folder = Path(folder)
     config = _read_json(folder / "config.json")
     _drop_code_names(config)
-    code_files = sorted(Path(__file__).parent.glob("*_accompgen*.py"))
     if folder.resolve() != Path(__file__).parent.resolve():
-        for file in code_files:
+        for file in _list_code_files():
             copy = folder / file.name
             if include_code:
                 shutil.copyfile(file, copy)
@@ -98,6 +99,18 @@ def hash_file(path: str | os.PathLike) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _list_code_files() -> list[Path]:
+    """The flat code files; of remote code, Transformers keeps the pipeline's and the model's in different folders."""
+    prefix = tuple(__name__.split(".")[:-1][:2])  # this package, or `transformers_modules` and one repository
+    loaded = [
+        Path(module.__file__)
+        for name, module in list(sys.modules.items())
+        if tuple(name.split(".")[: len(prefix)]) == prefix and getattr(module, "__file__", None)
+    ]
+    files = [*loaded, *Path(__file__).parent.glob("*.py")]
+    return sorted({file.name: file for file in files if fnmatch(file.name, "*_accompgen*.py")}.values())
 
 
 def _list_files(folder: Path) -> list[str]:
