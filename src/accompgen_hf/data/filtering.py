@@ -1,4 +1,4 @@
-"""Which clips of an aligned pair are worth learning from, and why the others are not (paper §4.1 and our additions).
+"""Which clips of an aligned pair are worth learning from, and why the others are not (paper §3.6 and our additions).
 
 The paper drops clips with a silent instrumental and those whose vocals are more than 5 dB above it. Ours: most clips
 without singing go as well, and pairs that do not fit together. Every threshold that is `None` is switched off.

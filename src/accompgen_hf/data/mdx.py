@@ -1,4 +1,4 @@
-"""MDX-Net from an ONNX file (paper §4.1): analysis, network, synthesis, and chunks faded over each other.
+"""MDX-Net from an ONNX file (paper §3.6): analysis, network, synthesis, and chunks faded over each other.
 
 Letters: B chunks, F bins (`dim_f`), T frames (`dim_t`), C samples of a chunk.
 """

@@ -1,4 +1,4 @@
-"""Source separation: a whole song -> its vocals and its instrumental, sample by sample in place (paper §4.1, MDX-Net).
+"""Source separation: a whole song -> its vocals and its instrumental, sample by sample in place (paper §3.6, MDX-Net).
 
 Every separator has `separate(mix, sampling_rate) -> (vocals, instrumental, sampling_rate)` and `describe()`. What is
 already separated needs none: see the sources of pairs.
