@@ -11,6 +11,7 @@ from pathlib import Path
 
 import accompgen_hf
 from accompgen_hf.hub import assemble_pipeline, save_repository
+from accompgen_hf.sharing_accompgen import write_manifest
 
 PARTS = ("semantic", "coarse", "fine", "semantic_encoder", "codec")
 
@@ -41,6 +42,7 @@ def main() -> None:
     config["is_placeholder"] = report["is_placeholder"]
     (staged / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
     shutil.copy(options.report / "README.md", staged / "README.md")
+    write_manifest(staged)
     shutil.rmtree(target, ignore_errors=True)
     staged.rename(target)
     print(target)

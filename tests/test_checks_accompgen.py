@@ -285,3 +285,10 @@ def test_a_state_dict_in_memory_needs_no_files():
     model = tiny_stage(AccompGenFineConfig)
     loaded = type(model).from_pretrained(None, config=model.config, state_dict=model.state_dict())
     assert torch.equal(loaded.heads[0].weight, model.heads[0].weight)
+
+
+def test_an_adapter_on_the_hub_is_refused_where_peft_would_follow_it(monkeypatch):
+    monkeypatch.setattr("accompgen_hf.checks_accompgen.is_peft_available", lambda: True)
+    monkeypatch.setattr("accompgen_hf.checks_accompgen.cached_file", lambda source, name, **_: f"/cache/{name}")
+    with pytest.raises(ValueError, match=r"someone/band: adapter_config\.json must not be there"):
+        find_weight_files("someone/band")

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers.configuration_utils import PreTrainedConfig
+from transformers.utils import is_peft_available
 from transformers.utils.hub import cached_file
 
 # All that a config of ours may say about code, and what `sharing_accompgen` writes.
@@ -190,6 +191,8 @@ def find_weight_files(source: str | os.PathLike, variant: str | None = None, **h
         if missing:
             raise ValueError(f"{folder}: {index} must find all its shards, missing: {', '.join(missing)}.")
         return [os.path.join(folder, name) for name in names]
+    if is_peft_available():
+        _refuse_remote_adapter(source, hub_kwargs)
     try:
         return [cached_file(source, single, **hub_kwargs)]
     except OSError as error:
@@ -211,6 +214,15 @@ def _refuse_foreign_files(folder: str, single: str, index: str) -> None:
         pickles = [name for name in names if name.endswith(PICKLE_SUFFIXES)]
         found = f"found {pickles[0]}, which can run code when it is opened" if pickles else "found no weights"
         raise ValueError(f"{folder}: weights must be in {single}, {found}.")
+
+
+def _refuse_remote_adapter(source: str | os.PathLike, hub_kwargs: dict[str, Any]) -> None:
+    """With peft installed, Transformers would load the repository that an adapter names instead of this one."""
+    try:
+        cached_file(source, "adapter_config.json", **hub_kwargs)
+    except OSError:
+        return
+    raise ValueError(f"{source}: adapter_config.json must not be there: an adapter names another repository.")
 
 
 def _read_index(path: str) -> list[str]:

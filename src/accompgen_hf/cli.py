@@ -1,4 +1,4 @@
-"""The command line: `accompgen generate VOCALS...` and `accompgen demo`.
+"""The command line: `accompgen generate VOCALS...`, `demo`, and for repositories `assemble` and `verify`.
 
 Exit codes: 0 everything was made; 1 a recording or the model could not be used, or the work was stopped; 2 the call
 itself is wrong, and nothing was started. Results are named on stdout, everything else is said on stderr.
@@ -15,6 +15,8 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from accompgen_hf.repository_commands import add_repository_commands
 
 SHIPPED_VOCALS = Path(__file__).parent / "assets" / "vocals" / "vocadito_10.wav"
 DEFAULT_OUTPUT = "accompgen_out"
@@ -53,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_args, **_kwargs: say(f"accompgen: note: {message}")
         try:
-            return run(arguments)
+            return arguments.run(arguments)
         except UsageError as error:
             say(f"accompgen: error: {error}")
             return 2
@@ -93,6 +95,8 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("vocals", nargs="*", metavar="VOCALS", help="a recording of your own")
     for command in (generate, demo):
         _add_options(command)
+        command.set_defaults(run=run)
+    add_repository_commands(commands)
     return parser
 
 
@@ -288,12 +292,17 @@ def load_pipeline(model: str | None, device: str) -> Any:
     """The task's pipeline with the given model, or with the default that the package ships."""
     import transformers
 
-    import accompgen_hf  # noqa: F401  registers the task
+    import accompgen_hf
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()  # of reading weights; those of generation are the pipeline's
-    options = {} if model is None else {"model": model}
-    return transformers.pipeline("vocal-accompaniment", device=device, **options)
+    # Not by `transformers.pipeline`: it wraps an error in two tracebacks, and runs a repository's own code or nothing.
+    model = accompgen_hf.DEFAULT_MODEL if model is None else model
+    return accompgen_hf.VocalAccompanimentPipeline(
+        model=transformers.AutoModel.from_pretrained(model),
+        processor=transformers.AutoProcessor.from_pretrained(model),
+        device=device,
+    )
 
 
 def describe_model(pipe: Any) -> dict[str, str]:

@@ -1,15 +1,47 @@
-"""One repository of the whole system: assemble trained parts and save them as the Hub expects."""
+"""One repository of the whole system, or of one stage: assemble, save as the Hub expects, push, verify.
+
+A repository holds weights (safetensors), configs, the processor, each stage's vocabulary as a `tokenizers` file that
+people and the Hub can read, a card, a manifest of hashes, and on request the code.
+"""
 
 import os
+import re
 import shutil
 import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import EvalResult, HfApi, ModelCard, snapshot_download
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
-from .modeling_accompgen import AccompGenForConditionalGeneration
+from .configuration_accompgen import AccompGenStageConfig
+from .modeling_accompgen import STAGES, AccompGenForConditionalGeneration
+from .modeling_accompgen_stages import AccompGenStageForCausalLM
 from .pipeline_accompgen import VocalAccompanimentPipeline
+from .sharing_accompgen import finish_folder, verify_manifest, write_manifest
+
+SPECIAL_TOKENS = ("<pad>", "<bos>", "<null>")
+NOT_MEASURED = "not measured"
+PLAIN_CARD = """---
+license: {{license}}
+library_name: transformers
+pipeline_tag: audio-to-audio
+tags:
+  - vocal-accompaniment
+  - accompgen
+---
+
+# {{name}}
+
+Vocals in, band out: semantic encoder, three stages and codec of AccompGen
+([arXiv 2604.09054](https://arxiv.org/abs/2604.09054)), assembled by `accompgen_hf`. The three stages have
+{{num_parameters_stages}} parameters, encoder and codec {{num_parameters_parts}}.
+
+Token fingerprint: `{{token_fingerprint}}`. Quality: not measured.
+"""
 
 
 def assemble_pipeline(**parts: Any) -> VocalAccompanimentPipeline:
@@ -18,9 +50,13 @@ def assemble_pipeline(**parts: Any) -> VocalAccompanimentPipeline:
 
 
 def save_repository(
-    pipe: VocalAccompanimentPipeline, folder: str | os.PathLike, half_precision: bool = False, card: str | None = None
+    pipe: VocalAccompanimentPipeline,
+    folder: str | os.PathLike,
+    half_precision: bool = False,
+    card: str | None = None,
+    include_code: bool = False,
 ) -> Path:
-    """Write model, processor and card to a folder, all or nothing.
+    """Write model, processor, vocabularies, card and manifest to a folder, all or nothing.
 
     Args:
         pipe (`VocalAccompanimentPipeline`): What to save.
@@ -28,20 +64,49 @@ def save_repository(
         half_precision (`bool`): Store float16 weights, the centroids excepted. The config goes on saying float32, so
             that loading gives float32 everywhere: half precision is slow on a CPU and gives other tokens.
         card (`str`, *optional*): Text of README.md.
+        include_code (`bool`): For `trust_remote_code`, see `VocalAccompanimentPipeline.save_pretrained`.
 
     Raises:
         ValueError: If a weight is not finite, or too large for float16.
     """
-    folder = Path(folder)
     state = pipe.model.state_dict()
     if half_precision:
         state = {name: _to_half(name, tensor) for name, tensor in state.items()}
+
+    def write(staged: Path) -> None:
+        pipe.save_pretrained(staged, include_code=include_code, state_dict=state)
+        for name in STAGES:
+            stage_config = getattr(pipe.model.config, f"{name}_config")
+            build_stage_tokenizer(stage_config).save(str(staged / f"{name}_tokenizer.json"))
+
+    return _write_repository(Path(folder), write, card)
+
+
+def save_stage_repository(
+    stage: AccompGenStageForCausalLM,
+    folder: str | os.PathLike,
+    card: str | None = None,
+    include_code: bool = False,
+) -> Path:
+    """Write one stage with its vocabulary, card and manifest to a folder, all or nothing; arguments as above."""
+
+    def write(staged: Path) -> None:
+        stage.save_pretrained(staged)
+        names = dict(zip(("pad_token", "bos_token"), SPECIAL_TOKENS, strict=False))
+        PreTrainedTokenizerFast(tokenizer_object=build_stage_tokenizer(stage.config), **names).save_pretrained(staged)
+        finish_folder(staged, include_code)
+
+    return _write_repository(Path(folder), write, card)
+
+
+def _write_repository(folder: Path, write: Callable[[Path], None], card: str | None) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     staged = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        pipe.save_pretrained(staged, state_dict=state)
+        write(staged)
         if card is not None:
             (staged / "README.md").write_text(card, encoding="utf-8")
+        write_manifest(staged)
         staged.chmod(0o755)
         if folder.exists():
             shutil.rmtree(folder)
@@ -58,3 +123,139 @@ def _to_half(name: str, tensor: torch.Tensor) -> torch.Tensor:
     if not torch.isfinite(half).all():
         raise ValueError(f"`{name}` must be finite and fit float16, got values up to {tensor.abs().max():g}.")
     return half
+
+
+# ---- vocabulary as words -----------------------------------------------------------------------------------------
+
+
+def list_stage_words(config: AccompGenStageConfig) -> list[str]:
+    """Name every id of a stage's flat vocabulary, in order: `<vocal_17>`, `<instrumental_3>`, `<coarse2_1003>`.
+
+    Codebooks are counted as EnCodec's are in the paper: coarse 1 to 4, fine 5 to 8.
+    """
+    words = list(SPECIAL_TOKENS)
+    for segment in config.segments:
+        kind = segment.name.removesuffix("_semantic_ids").removesuffix("_codes")
+        is_semantic = segment.name.endswith("semantic_ids")
+        first = segment.num_codebooks + 1 if kind == "fine" else 1
+        for codebook in range(first, first + segment.num_codebooks):
+            prefix = kind if is_semantic else f"{kind}{codebook}"
+            words += [f"<{prefix}_{code}>" for code in range(segment.codebook_size)]
+    return words
+
+
+def build_stage_tokenizer(config: AccompGenStageConfig) -> Tokenizer:
+    """The flat vocabulary as a WordLevel tokenizer over words between spaces; an unknown word is an error."""
+    words = list_stage_words(config)
+    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return tokenizer
+
+
+# ---- cards ---------------------------------------------------------------------------------------------------------
+
+
+def fill_card(
+    template: str,
+    values: Mapping[str, Any],
+    *,
+    datasets: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+    model_name: str | None = None,
+    results: Sequence[EvalResult] = (),
+) -> str:
+    """Fill the `{{names}}` of a card and add the Hub's metadata; what has no value says "not measured".
+
+    Args:
+        template (`str`): A text with a YAML head, such as model_cards/base.md.
+        values (`Mapping`): By name.
+        datasets, metrics (sequence of `str`): For the head.
+        model_name (`str`, *optional*): Of the `model-index`, with `results`.
+        results (sequence of `EvalResult`): Measured numbers, for the `model-index`.
+
+    Raises:
+        ValueError: If `results` come without `model_name`, or the head says another pipeline tag than audio-to-audio.
+    """
+    if results and model_name is None:
+        raise ValueError("`model_name` must be given with `results`: the Hub lists results under it.")
+
+    def value_of(match: re.Match) -> str:
+        value = values.get(match[1])
+        return NOT_MEASURED if value is None else str(value)
+
+    card = ModelCard(re.sub(r"\{\{(\w+)\}\}", value_of, template))
+    if card.data.pipeline_tag != "audio-to-audio":
+        raise ValueError(f"`template` must say `pipeline_tag: audio-to-audio`, got {card.data.pipeline_tag!r}.")
+    if datasets:
+        card.data.datasets = list(datasets)
+    if metrics:
+        card.data.metrics = list(metrics)
+    if results:
+        card.data.model_name, card.data.eval_results = model_name, list(results)
+    return str(card).rstrip("\n") + "\n"
+
+
+def base_card_values(model: AccompGenForConditionalGeneration) -> dict[str, Any]:
+    """What a card of the composite says without measuring."""
+    return {
+        "num_parameters_stages": _millions(*(getattr(model, name) for name in STAGES)),
+        "num_parameters_parts": _millions(model.semantic_encoder, model.codec),
+        "token_fingerprint": model.config.token_fingerprint,
+    }
+
+
+def stage_card_values(stage: AccompGenStageForCausalLM) -> dict[str, Any]:
+    """What a card of a stage says without measuring."""
+    config = stage.config
+    return {
+        "stage": config.model_type.removeprefix("accompgen_"),
+        "conditioning_names": ", ".join(f"`{name}`" for name in config.conditioning_names),
+        "target_name": f"`{config.target_name}`",
+        "clip_duration_s": config.clip_duration_s,
+        "num_parameters": _millions(stage),
+        "relative_position_axis": config.relative_position_axis,
+        "token_fingerprint": config.token_fingerprint,
+    }
+
+
+def _millions(*modules: torch.nn.Module) -> str:
+    count = sum(parameter.numel() for module in modules for parameter in module.parameters())
+    return f"{count / 1e6:.2f} M"
+
+
+# ---- the Hub -------------------------------------------------------------------------------------------------------
+
+
+def push_folder(
+    folder: str | os.PathLike,
+    repo_id: str,
+    token: str | bool | None = None,
+    private: bool | None = None,
+    revision: str | None = None,
+) -> str:
+    """Upload a saved folder as one commit, after verifying its manifest.
+
+    Returns:
+        `str`: The commit's address.
+
+    Raises:
+        ValueError: If the folder is not what its manifest says.
+    """
+    problems = verify_manifest(folder)
+    if problems:
+        raise ValueError(f"`folder` must be as it was saved, {folder} is not: {'; '.join(problems)}.")
+    api = HfApi(token=token)
+    repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+    commit = api.upload_folder(
+        folder_path=folder, repo_id=repo_id, revision=revision, commit_message="Upload with accompgen_hf"
+    )
+    return str(commit)
+
+
+def verify_repository(
+    source: str | os.PathLike, revision: str | None = None, token: str | bool | None = None
+) -> list[str]:
+    """Compare a folder or a Hub repository (downloaded, or cached) with its manifest; see `verify_manifest`."""
+    if not os.path.isdir(source):
+        source = snapshot_download(str(source), revision=revision, token=token)
+    return verify_manifest(source)
