@@ -1,0 +1,117 @@
+"""A handler for Hugging Face Inference Endpoints: the bytes of a recording in, wav files out, with caps.
+
+Put this file and requirements.txt into the root of a model repository (`accompgen assemble ... --push`); the endpoint
+calls `EndpointHandler(path)` once and then the object for every request. The body is an audio file
+(`Content-Type: audio/wav`, `audio/flac`, `audio/mpeg`, ...), or JSON with the file as base64 in `inputs`. The
+endpoints' server can only answer JSON, so the wav files are base64 there; `make_wav` gives the bytes to other servers.
+
+```json
+{"inputs": "UklGR...", "parameters": {"seed": 7, "preview": true}}
+```
+"""
+
+import base64
+import binascii
+import io
+import os
+from typing import Any
+
+import numpy as np
+import soundfile
+import transformers
+
+import accompgen_hf
+
+MAX_BYTES = 20 * 2**20
+MAX_DURATION_S = 60.0
+# name: (type, lowest, highest)
+PARAMETERS = {
+    "seed": (int, 0, 2**31 - 1),
+    "guidance_scale": (float, 0.0, 20.0),
+    "temperature": (float, 0.05, 5.0),
+    "top_k": (int, 1, 1024),
+    "preview": (bool, False, True),
+    "accompaniment_lufs_offset": (float, -30.0, 30.0),
+}
+
+
+class EndpointHandler:
+    """Loads the repository in `path`; `max_bytes` and `max_duration_s` limit a request."""
+
+    def __init__(self, path: str = "", max_bytes: int = MAX_BYTES, max_duration_s: float = MAX_DURATION_S):
+        self.max_bytes, self.max_duration_s = max_bytes, max_duration_s
+        model = path or accompgen_hf.DEFAULT_MODEL
+        device = os.environ.get("ACCOMPGEN_DEVICE") or None  # `None`: the accelerator, if there is one
+        # The installed package's classes, never code of the repository.
+        self.pipe = accompgen_hf.VocalAccompanimentPipeline(
+            model=transformers.AutoModel.from_pretrained(model),
+            processor=transformers.AutoProcessor.from_pretrained(model),
+            device=device,
+        )
+
+    def __call__(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Answer one request.
+
+        Args:
+            data (`dict`): `inputs` (bytes or base64) and `parameters`, some of `PARAMETERS`.
+
+        Returns:
+            `dict` with `mix` and `accompaniment` (24-bit wav files as base64), `sampling_rate` and `seed`.
+
+        Raises:
+            ValueError: If the request is refused; the server answers 400 with the text.
+        """
+        result = self._run(data.get("inputs"), data.get("parameters") or {})
+        rate = result["sampling_rate"]
+        wavs = {"mix": result["mix"], "accompaniment": result["audio"]}
+        encoded = {name: base64.b64encode(_to_wav(audio, rate)).decode("ascii") for name, audio in wavs.items()}
+        return {**encoded, "content_type": "audio/wav", "sampling_rate": rate, "seed": result["seed"]}
+
+    def make_wav(self, recording: bytes, **parameters: Any) -> bytes:
+        """The mix alone, for servers that can answer bytes."""
+        result = self._run(recording, parameters)
+        return _to_wav(result["mix"], result["sampling_rate"])
+
+    def _run(self, recording: Any, parameters: dict[str, Any]) -> dict[str, Any]:
+        return self.pipe(
+            self._decode(recording),
+            output_sampling_rate="input",
+            max_duration_s=self.max_duration_s,
+            show_progress=False,
+            **_check_parameters(parameters),
+        )
+
+    def _decode(self, recording: Any) -> bytes:
+        if isinstance(recording, str):  # never a path or an address: those would be the server's
+            if len(recording) > self.max_bytes * 4 / 3 + 4:
+                raise ValueError(f"`inputs` must be at most {self.max_bytes} bytes of audio.")
+            try:
+                recording = base64.b64decode(recording, validate=True)
+            except (binascii.Error, ValueError):
+                raise ValueError("`inputs` must be an audio file as base64, or the file itself as the body.") from None
+        if not isinstance(recording, (bytes, bytearray)):
+            raise ValueError(f"`inputs` must be an audio file, got {type(recording).__name__}.")
+        if len(recording) > self.max_bytes:
+            raise ValueError(f"`inputs` must be at most {self.max_bytes} bytes of audio, got {len(recording)}.")
+        return bytes(recording)
+
+
+def _check_parameters(parameters: Any) -> dict[str, Any]:
+    if not isinstance(parameters, dict):
+        raise ValueError(f"`parameters` must be an object, got {type(parameters).__name__}.")
+    checked = {}
+    for name, value in parameters.items():
+        if name not in PARAMETERS:
+            raise ValueError(f"`parameters` must be some of {', '.join(PARAMETERS)}, got {name!r}.")
+        kind, low, high = PARAMETERS[name]
+        is_kind = isinstance(value, bool) == (kind is bool) and isinstance(value, (int, kind))
+        if not is_kind or not low <= value <= high:
+            raise ValueError(f"`{name}` must be {kind.__name__} from {low} to {high}, got {value!r}.")
+        checked[name] = kind(value)
+    return checked
+
+
+def _to_wav(audio: np.ndarray, sampling_rate: int) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, audio.T, sampling_rate, format="WAV", subtype="PCM_24")
+    return buffer.getvalue()
