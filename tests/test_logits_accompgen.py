@@ -121,6 +121,7 @@ def test_global_random_state_is_left_alone():
 def test_item_i_uses_seed_plus_i_or_its_own():
     assert resolve_seeds(7, 3) == [7, 8, 9]
     assert resolve_seeds([5, 5, 1], 3) == [5, 5, 1]
+    assert resolve_seeds(np.int64(7), 2) == [7, 8]
     fresh = resolve_seeds(None, 2)
     assert fresh[1] == fresh[0] + 1
     assert fresh != resolve_seeds(None, 2)

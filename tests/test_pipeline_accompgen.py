@@ -29,7 +29,7 @@ from tiny import tiny_model, tiny_stage_config
 PACKAGE = Path(accompgen_hf.__file__).parent
 SINGING = PACKAGE / "assets" / "vocals" / "vocadito_10.wav"
 RATE = 22_050
-KINDS = ("path", "str", "bytes", "array", "tensor", "array dict", "raw dict", "path dict", "bytes dict")
+KINDS = ("path", "str", "bytes", "bytearray", "array", "tensor", "array dict", "raw dict", "path dict", "bytes dict")
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +68,7 @@ def test_every_kind_of_recording_gives_the_same_result(pipe, kind, tmp_path):
         "path": path,
         "str": str(path),
         "bytes": path.read_bytes(),
+        "bytearray": bytearray(path.read_bytes()),
         "array": audio,
         "tensor": torch.from_numpy(audio),
         "array dict": {"array": audio, "sampling_rate": RATE},
@@ -116,7 +117,7 @@ def test_a_dataset_column_is_worked_off_row_by_row(pipe, tmp_path):
         paths.append(str(tmp_path / f"{seed}.wav"))
         soundfile.write(paths[-1], make_vocals(seed=seed), RATE, subtype="FLOAT")
     table = datasets.Dataset.from_dict({"audio": paths}).cast_column("audio", datasets.Audio(decode=False))
-    results = list(pipe((row["audio"] for row in table), seed=5, preview=True))
+    results = list(pipe(table["audio"], seed=5, preview=True))
     assert_same_result(results[1], pipe(paths[1], seed=6, preview=True))
     [alone] = pipe([table[1]["audio"]], seed=6, preview=True)  # a row is a dict, as `datasets` gives it
     assert_same_result(alone, results[1])
@@ -243,6 +244,9 @@ def test_the_seed_that_was_drawn_is_returned_and_repeats_the_result(pipe):
     assert first["seed"] != other["seed"]
     assert not np.array_equal(first["audio"], other["audio"])
     assert_same_result(pipe(as_dict(), seed=first["seed"], preview=True), first)
+    by_numpy = pipe(as_dict(), seed=np.int64(first["seed"]), preview=True)
+    assert_same_result(by_numpy, first)
+    assert type(by_numpy["seed"]) is int
 
 
 def test_global_random_state_threads_and_the_models_settings_are_left_alone(pipe):
@@ -376,6 +380,7 @@ def test_a_processor_of_another_model_is_refused_naming_both(pipe):
         ({"seed": -1}, ValueError, r"`seed` must be an integer of at least 0, or a list of 1 of them, got \[-1\]"),
         ({"seed": [1, 2]}, ValueError, r"`seed` must be .* a list of 1 of them, got \[1, 2\]"),
         ({"seed": "7"}, ValueError, "`seed` must be an integer of at least 0"),
+        ({"seed": 3.5}, ValueError, "`seed` must be an integer of at least 0, .* got 3.5"),
         ({"output_sampling_rate": 100}, ValueError, "`output_sampling_rate` must be"),
         ({"output_sampling_rate": "cd"}, TypeError, "`output_sampling_rate` must be a whole number of Hz, got str"),
         ({"max_duration_s": 0.11}, ValueError, "longer|0.11"),

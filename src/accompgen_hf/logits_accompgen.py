@@ -7,6 +7,7 @@ Letters: B batch, V vocabulary.
 
 import hashlib
 import secrets
+from numbers import Integral
 
 import torch
 from transformers.generation.logits_process import LogitsProcessor
@@ -108,8 +109,8 @@ def resolve_seeds(seed: int | list[int] | None, batch_size: int) -> list[int]:
     """
     if seed is None:
         seed = secrets.randbelow(2**31)
-    if isinstance(seed, int):
-        return [seed + item for item in range(batch_size)]
+    if isinstance(seed, Integral):
+        return [int(seed) + item for item in range(batch_size)]
     if len(seed) != batch_size:
         raise ValueError(f"`seed` must be an int or have one entry per item ({batch_size}), got {len(seed)} entries.")
     return [int(value) for value in seed]

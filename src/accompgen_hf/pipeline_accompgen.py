@@ -19,6 +19,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -95,11 +96,11 @@ class VocalAccompanimentPipeline(Pipeline):
         """
         if isinstance(vocals, (list, tuple)):
             return self._run_batch(list(vocals), seed, **kwargs)
-        if not isinstance(vocals, (str, bytes, dict, os.PathLike, np.ndarray, torch.Tensor)) and (
-            isinstance(vocals, Iterator) or (hasattr(vocals, "__getitem__") and hasattr(vocals, "__len__"))
-        ):
+        if not isinstance(
+            vocals, (str, bytes, bytearray, memoryview, dict, os.PathLike, np.ndarray, torch.Tensor)
+        ) and (isinstance(vocals, Iterator) or (hasattr(vocals, "__getitem__") and hasattr(vocals, "__len__"))):
             return self._run_one_by_one(vocals, seed, **kwargs)
-        seed = [seed] if isinstance(seed, int) else seed
+        seed = [seed] if isinstance(seed, Integral) else seed
         return self._run_batch([vocals], seed, **kwargs)[0]
 
     def _run_one_by_one(self, recordings: Iterable, seed: int | None, num_variations: int = 1, **kwargs: Any):
@@ -267,13 +268,14 @@ class VocalAccompanimentPipeline(Pipeline):
 def _resolve_seeds(seed: int | list[int] | None, num_recordings: int, num_variations: int) -> list[list[int]]:
     if seed is None:
         seed = secrets.randbelow(2**31)
-    if isinstance(seed, int):
+    if isinstance(seed, Integral):
         seed = [seed + index * num_variations for index in range(num_recordings)]
-    if len(seed) != num_recordings or not all(isinstance(value, int) and value >= 0 for value in seed):
+    is_list = isinstance(seed, (list, tuple)) and len(seed) == num_recordings
+    if not is_list or not all(isinstance(value, Integral) and value >= 0 for value in seed):
         raise ValueError(
             f"`seed` must be an integer of at least 0, or a list of {num_recordings} of them, got {seed!r}."
         )
-    return [[first + variation for variation in range(num_variations)] for first in seed]
+    return [[int(first) + variation for variation in range(num_variations)] for first in seed]
 
 
 def _equal_length_batches(requests: list[dict[str, Any]], batch_size: int) -> list[list[int]]:
