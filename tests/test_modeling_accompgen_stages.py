@@ -604,3 +604,14 @@ def test_a_compiled_training_step_has_the_same_loss_and_gradients(axis):
     torch.testing.assert_close(loss.detach(), model(**inputs).loss.detach(), atol=1e-5, rtol=1e-5)
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(parameter.grad, expected[name], atol=1e-5, rtol=1e-4)
+
+
+def test_a_slope_starts_every_table_at_its_own_instant_and_leaves_the_last_head_alone():
+    config = tiny_stage_config(AccompGenCoarseConfig, relative_position_axis="time", relative_bias_slope=2.0)
+    fall = AccompGenCoarseForCausalLM(config).model.relative_bias.initial_fall()
+    assert fall.shape == (32 + 3 * 64, 2)
+    assert fall[:3, 0].tolist() == [0.0, 2.0, 4.0]  # same segment: bucket of distance 0, 1, 2
+    first_cross = fall[32 : 32 + 64, 0].tolist()
+    assert first_cross[:3] == [0.0, 2.0, 4.0]  # keys 0, 1, 2 frames before
+    assert first_cross[33:35] == [2.0, 4.0]  # keys 1, 2 frames after
+    assert not fall[:, -1].any()

@@ -61,6 +61,9 @@ class AccompGenStageConfig(CheckedConfigMixin, PreTrainedConfig):
             which compares segments by the instant at which their frames sound.
         cross_segment_num_buckets (`int`): Buckets of the bias between segments on the `"time"` axis, both directions.
         cross_segment_max_distance (`int`): Key frames from which the bias between segments is constant.
+        relative_bias_slope (`float`): How much the bias of a new model falls per bucket in its first head; every
+            further head falls half as much, the last one not at all. 0 is T5's start, where training has to find out
+            which frames sound together; it moves a bias by one learning rate per step at most.
         bidirectional_prefix (`bool`): Whether conditioning slots attend to later conditioning slots (paper: no).
         condition_dropout (`float`): Probability of hiding a training sample's conditioning (paper §3.5).
         history_dropout (`float`): Largest share of a training sample's own past that is hidden, in blocks of 0.4 s,
@@ -92,6 +95,7 @@ class AccompGenStageConfig(CheckedConfigMixin, PreTrainedConfig):
     relative_position_axis: str = "token"
     cross_segment_num_buckets: int = 64
     cross_segment_max_distance: int = 500
+    relative_bias_slope: float | int = 0.0
     bidirectional_prefix: bool = False
     condition_dropout: float | int = 0.1
     history_dropout: float | int = 0.0

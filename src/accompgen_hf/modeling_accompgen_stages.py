@@ -153,6 +153,18 @@ class AccompGenRelativeBias(nn.Module):
         num_rows += config.cross_segment_num_buckets * len(self.cross_pairs)
         self.weight = nn.Parameter(torch.empty(num_rows, config.num_attention_heads))
 
+    def initial_fall(self) -> torch.Tensor:
+        """What a new model's bias loses with distance, in the shape of `weight`."""
+        config = self.config
+        steps = torch.arange(config.relative_attention_num_buckets)
+        if config.bidirectional_prefix:
+            steps = torch.cat([steps, steps % (config.relative_attention_num_buckets // 2)])
+        cross_steps = torch.arange(config.cross_segment_num_buckets) % (config.cross_segment_num_buckets // 2)
+        steps = torch.cat([steps, cross_steps.repeat(len(self.cross_pairs))])
+        slopes = config.relative_bias_slope * 0.5 ** torch.arange(config.num_attention_heads)
+        slopes[-1] = 0.0  # one head sees far from the start
+        return steps[:, None] * slopes
+
     def _attended_pairs(self) -> list[tuple[int, int]]:
         pairs = [(query, key) for query in range(self.num_segments) for key in range(query)]
         if self.config.bidirectional_prefix:
@@ -290,6 +302,7 @@ class AccompGenStagePreTrainedModel(CheckedLoadingMixin, PreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, AccompGenRelativeBias):
             init.normal_(module.weight, mean=0.0, std=self.config.initializer_range)
+            init.copy_(module.weight, module.weight - module.initial_fall().to(module.weight))
 
 
 class AccompGenStageForCausalLM(AccompGenStagePreTrainedModel, AccompGenGenerationMixin):
