@@ -53,7 +53,7 @@ def draw_histograms(path: str | os.PathLike, counts: dict[str, Any], clip_filter
         axes.tick_params(labelsize=8)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
-    figure.axes[0].legend(fontsize=8, frameon=False)
+    figure.axes[0].legend(fontsize=8, frameon=False, loc="upper left")
     figure.suptitle(describe_counts(counts), fontsize=9, color=_INK)
     path = Path(path)
     temporary = temporary_path(path)
