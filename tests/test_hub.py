@@ -166,6 +166,7 @@ def test_the_command_line_assembles_parts(tmp_path, capsys):
     assert "# band" in card.text
     loaded = AutoModel.from_pretrained(tmp_path / "band")
     assert loaded.config.token_fingerprint in card.text
+    assert str(tmp_path) not in (tmp_path / "band" / "config.json").read_text()  # nobody's folders are published
     (tmp_path / "fine" / "model.safetensors").unlink()
     assert cli.main(["assemble", *options, "-o", str(tmp_path / "band")]) == 1
     assert "weights must be in model.safetensors, found no weights" in capsys.readouterr().err

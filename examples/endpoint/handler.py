@@ -1,6 +1,6 @@
 """A handler for Hugging Face Inference Endpoints: the bytes of a recording in, wav files out, with caps.
 
-Put this file and requirements.txt into the root of a model repository (`accompgen assemble ... --push`); the endpoint
+Put this file, requirements.txt and the wheel that it names into the root of a model repository; the endpoint
 calls `EndpointHandler(path)` once and then the object for every request. The body is an audio file
 (`Content-Type: audio/wav`, `audio/flac`, `audio/mpeg`, ...), or JSON with the file as base64 in `inputs`. The
 endpoints' server can only answer JSON, so the wav files are base64 there; `make_wav` gives the bytes to other servers.

@@ -30,7 +30,7 @@ def finish_folder(folder: str | os.PathLike, include_code: bool = False) -> None
     """
     folder = Path(folder)
     config = _read_json(folder / "config.json")
-    _drop_code_names(config)
+    _drop_origins(config)
     if folder.resolve() != Path(__file__).parent.resolve():
         for file in _list_code_files():
             copy = folder / file.name
@@ -46,7 +46,7 @@ def finish_folder(folder: str | os.PathLike, include_code: bool = False) -> None
     processor_file = folder / "processor_config.json"
     if processor_file.exists():
         processor = _read_json(processor_file)
-        _drop_code_names(processor)
+        _drop_origins(processor)
         if include_code:
             processor["auto_map"] = {"AutoProcessor": CODE_MAPS["accompgen"]["AutoProcessor"]}
         _write_json(processor_file, processor)
@@ -119,12 +119,13 @@ def _list_files(folder: Path) -> list[str]:
     return sorted(name.as_posix() for name in visible if name.as_posix() not in _NOT_IN_MANIFEST)
 
 
-def _drop_code_names(config: dict[str, Any]) -> None:
-    for name in ("auto_map", "custom_pipelines"):
+def _drop_origins(config: dict[str, Any]) -> None:
+    """Names of code, and the private folders that parts were once loaded from."""
+    for name in ("auto_map", "custom_pipelines", "_name_or_path"):
         config.pop(name, None)
     for value in config.values():
         if isinstance(value, dict):
-            _drop_code_names(value)
+            _drop_origins(value)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
