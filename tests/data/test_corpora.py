@@ -2,49 +2,26 @@
 
 import io
 
-import av
 import datasets
 import numpy as np
 import pytest
 import soundfile
 
 from accompgen_hf.data.corpora import (
-    STEM_STREAMS,
     dataset_recordings,
     fma_recordings,
     musdb18_recordings,
     musdb18hq_recordings,
     read_stem_file,
 )
+from stem_files import RATE, tones, write_stem_file
 
-RATE = 44100
 TABLE = """,album,artist,set,set,track,track
 ,id,id,split,subset,license,title
 track_id,,,,,,
 2,1,7,training,large,CC-BY-4.0,"Food, one"
 140,9,,test,large,,Two
 """
-
-
-def tones(seconds: float = 0.5) -> dict[str, np.ndarray]:
-    """A tone per stem, on other sides; the mix is their sum."""
-    phase = 2 * np.pi * np.arange(round(seconds * RATE)) / RATE
-    stems = {
-        name: np.stack([0.1 * np.sin(frequency * phase), 0.05 * np.sin(frequency * phase)]).astype(np.float32)
-        for name, frequency in zip(STEM_STREAMS[1:], (200, 300, 500, 800), strict=True)
-    }
-    return {"mix": sum(stems.values()), **stems}
-
-
-def write_stem_file(path, stems: dict[str, np.ndarray]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w", format="mp4") as container:
-        streams = [container.add_stream("aac", rate=RATE, layout="stereo", bit_rate=256_000) for _ in stems]
-        for stream, audio in zip(streams, stems.values(), strict=True):
-            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(audio), format="fltp", layout="stereo")
-            frame.sample_rate = RATE
-            container.mux(stream.encode(frame))
-            container.mux(stream.encode(None))
 
 
 def amplitude(audio: np.ndarray, frequency: float) -> float:
