@@ -10,8 +10,10 @@ or start all of them with `accelerate launch` or torchrun. docs/data_preparation
 """
 
 import argparse
+import json
 import logging
 import os
+from pathlib import Path
 
 import soundfile
 from transformers import EncodecModel
@@ -71,9 +73,14 @@ def add_filter_options(parser: argparse.ArgumentParser) -> None:
         "max_vocals_over_instrumental_db",
         "min_vocal_activity",
         "max_duration_mismatch_s",
-        "max_bleed_correlation",
     ):
         add(f"--{name}", type=parse_optional, default=getattr(default, name), help="default %(default)s")
+    add(
+        "--max_bleed_correlation",
+        type=parse_optional,
+        default=argparse.SUPPRESS,
+        help=f"default {default.max_bleed_correlation} for ready pairs; off for what a separator made",
+    )
     add("--keep_vocalless", type=float, default=default.keep_vocalless, help="share of clips without voice that stay")
     add("--clip_duration_s", type=float, default=default.clip_duration_s, help="what is judged at once")
 
@@ -103,7 +110,18 @@ def open_tracks(arguments: argparse.Namespace) -> tuple[list[Track], list[Record
 def choose_filter(arguments: argparse.Namespace) -> ClipFilter | None:
     if arguments.source == "songs" or arguments.no_filters:
         return None
-    return ClipFilter(**{name: getattr(arguments, name) for name in ClipFilter.__dataclass_fields__})
+    values = {name: value for name, value in vars(arguments).items() if name in ClipFilter.__dataclass_fields__}
+    if "max_bleed_correlation" not in values and is_separated(arguments):
+        # A separator leaves something of each in the other: that is the data we have, and no fault of the pair.
+        values["max_bleed_correlation"] = None
+    return ClipFilter(**values)
+
+
+def is_separated(arguments: argparse.Namespace) -> bool:
+    """Whether a separator makes the stems now, or examples/separate_songs.py made them with one."""
+    record = Path(arguments.data) / "separator.json"
+    is_made_before = arguments.source == "pairs" and record.is_file() and json.loads(record.read_text("utf-8")) != {}
+    return arguments.separate is not None or is_made_before
 
 
 def estimate_hours(arguments: argparse.Namespace, recordings: list[Recording]) -> float:
@@ -169,6 +187,8 @@ def main() -> None:
             f"{arguments.output_dir}: {manifest.duration_s / 3600:.2f} h in {rows} rows, "
             f"{len(manifest.failed_tracks)} failed, token_fingerprint {manifest.token_fingerprint}"
         )
+        if not sum(manifest.splits.values()):
+            print("Nothing was kept: rejected.jsonl and filtering.png say why.")
         for licence, hours in manifest.hours_by_licence.items():
             print(f"  {hours:.2f} h {licence}")
 
