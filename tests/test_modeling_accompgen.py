@@ -122,6 +122,13 @@ def test_one_seed_gives_one_accompaniment_bit_for_bit(model):
     assert not torch.equal(model.generate(make_vocals()).coarse_codes, model.generate(make_vocals()).coarse_codes)
 
 
+def test_global_random_state_is_left_alone(model):
+    state = torch.get_rng_state()
+    model.generate(make_vocals(), preview=True)
+    model.semantic_encoder(make_vocals())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_item_i_of_a_batch_is_that_item_alone_with_seed_plus_i(model):
     vocals = make_vocals(0.12, 3)
     together = model.generate(vocals, seed=5)

@@ -317,7 +317,9 @@ class AccompGenSemanticEncoder(CheckedLoadingMixin, PreTrainedModel):
         # padding; zeros after normalisation are the mean.
         padding = count_receptive_field(self.hubert.config) - SAMPLES_PER_FRAME
         values = torch.nn.functional.pad(values, (padding // 2, padding - padding // 2))
-        return self.hubert(values[None].to(self.hubert.dtype)).last_hidden_state[0]  # (T50, H)
+        # Older Transformers draw a number per layer for LayerDrop even where nothing is dropped.
+        with torch.random.fork_rng(devices=[]):
+            return self.hubert(values[None].to(self.hubert.dtype)).last_hidden_state[0]  # (T50, H)
 
     @torch.no_grad()
     def extract_features(self, input_values: torch.Tensor) -> torch.Tensor:
