@@ -224,7 +224,7 @@ def test_guidance_1_and_0_run_one_branch_and_others_two():
 @pytest.mark.parametrize("how", [{}, {"cache_implementation": "dynamic"}])
 def test_guidance_0_is_deaf_and_guidance_1_is_not(config_class, how):
     model = stage_of(config_class, relative_position_axis="time")
-    settings = {"max_new_tokens": 12, "seed": 1, **SAMPLING, **how}
+    settings = {"max_new_tokens": 12, "seed": 5, **SAMPLING, **how}
 
     def tokens(scale: float, clip: int) -> torch.Tensor:
         inputs = prompt(model.config, 1, seed=clip)
@@ -233,7 +233,7 @@ def test_guidance_0_is_deaf_and_guidance_1_is_not(config_class, how):
     assert torch.equal(tokens(0.0, 1), tokens(0.0, 2))
     assert not torch.equal(tokens(1.0, 1), tokens(1.0, 2))
     inputs = prompt(model.config, 1)
-    uniforms = numbers_of(model.config, [1], 12)
+    uniforms = numbers_of(model.config, [5], 12)
     for scale in (0.0, 1.0):
         expected, margins = reference_decode(model, inputs, 12, uniforms, scale, **REFERENCE_SAMPLING)
         assert_equal_up_to_ties(tokens(scale, 0), expected, margins)
