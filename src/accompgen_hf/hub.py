@@ -108,6 +108,8 @@ def _write_repository(folder: Path, write: Callable[[Path], None], card: str | N
             (staged / "README.md").write_text(card, encoding="utf-8")
         write_manifest(staged)
         staged.chmod(0o755)
+        for file in staged.iterdir():  # safetensors are written for their owner alone
+            file.chmod(0o755 if file.is_dir() else 0o644)
         if folder.exists():
             shutil.rmtree(folder)
         staged.rename(folder)

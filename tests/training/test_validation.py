@@ -40,7 +40,13 @@ def make_dataset(track_ids: list[str]) -> Endless:
     for number, track_id in enumerate(track_ids):
         ids = torch.full((20,), number % 4)
         samples.append(
-            {"conditioning": {"vocal_semantic_ids": ids}, "target": ids, "is_dropped": True, "track_id": track_id}
+            {
+                "conditioning": {"vocal_semantic_ids": ids},
+                "target": ids,
+                "is_dropped": True,
+                "history_dropped": torch.zeros(len(ids), dtype=torch.bool),
+                "track_id": track_id,
+            }
         )
     return samples
 
