@@ -102,6 +102,20 @@ def test_a_dropped_condition_becomes_null_and_nothing_else_changes():
         assert torch.equal(dropped[name], whole[name])
 
 
+def test_a_hidden_past_becomes_null_and_its_labels_stay():
+    config = tiny_stage_config(AccompGenCoarseConfig)
+    conditioning, target = random_clip(config, 2)  # 80 ms: 8 conditioning slots, BOS, 6 frames of 4 slots
+    hidden = torch.zeros(2, 6, dtype=torch.bool)
+    hidden[1, 2:4] = True
+    whole = build_stage_inputs(config, conditioning, target)
+    inputs = build_stage_inputs(config, conditioning, target, history_dropped=hidden)
+    changed = (inputs["input_ids"] != whole["input_ids"]).nonzero().tolist()
+    assert changed == [[1, 9 + slot] for slot in range(2 * 4, 4 * 4)]
+    assert (inputs["input_ids"][1, 17:25] == config.null_token_id).all()
+    for name in ("segment_ids", "segment_positions", "labels"):
+        assert torch.equal(inputs[name], whole[name])
+
+
 def test_without_target_the_sequence_ends_with_bos_and_has_no_labels():
     config = tiny_stage_config(AccompGenSemanticConfig)
     conditioning, _ = random_clip(config)

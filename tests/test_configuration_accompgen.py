@@ -66,6 +66,7 @@ def test_class_defaults_are_the_papers_base():
         assert (config.relative_position_axis, config.bidirectional_prefix) == ("token", False)
         assert (config.num_clusters, config.codebook_size, config.num_codebooks) == (500, 1024, 4)
         assert config.condition_dropout == 0.1
+        assert config.history_dropout == config.relative_bias_slope == 0  # ours; off is the paper
         assert config.eos_token_id is None
     windows = [(config_class().clip_duration_s, config_class().window_overlap_s) for config_class in STAGE_CONFIGS]
     assert windows == [(10.0, 5.0), (5.0, 2.4), (3.0, 0.0)]
