@@ -28,6 +28,8 @@ from accompgen_hf.training.validation import validate_stage
 RATE = 24_000
 STAGES = ("semantic", "coarse", "fine")
 MIN_KEY_SHARE = 6 / 16  # below, programs go on calling the model a placeholder
+PLACEHOLDER = """It is a placeholder, and programs say so: codec and encoder are trained, the stages barely. What comes
+out has the band's loudness and drum onsets, but no clear pitch."""
 TEMPLATE = Path(__file__).resolve().parent.parent / "model_cards" / "tiny.md"
 
 
@@ -160,7 +162,7 @@ def write_card(report: dict, cost: dict[str, float], options: argparse.Namespace
         "real_time_factor": f"{music['real_time_factor']:.2f}",
         "num_threads": music["num_threads"],
         "training_cost": ", ".join(f"{name} {minutes:.0f} min" for name, minutes in cost.items()) or "not recorded",
-        "placeholder": "It is a placeholder, and programs say so." if report["is_placeholder"] else "",
+        "placeholder": PLACEHOLDER if report["is_placeholder"] else "",
     }
     card = TEMPLATE.read_text("utf-8")
     for name, value in values.items():
