@@ -359,3 +359,22 @@ def test_a_saved_model_goes_all_the_way_and_repeats_itself(here, capsys):
     assert soundfile.info(folder / "accompaniment.wav").frames == soundfile.info("take.wav").frames
     assert cli.main(["generate", "--settings", str(folder / "settings.json")]) == 0
     assert "bit for bit" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("hidden_size", "environment", "device", "expected"),
+    [(96, {}, "cpu", 1), (1024, {}, "cpu", 3), (96, {"OMP_NUM_THREADS": "3"}, "cpu", 3), (96, {}, "cuda", 3)],
+)
+def test_a_small_model_gets_one_thread_unless_told_otherwise(monkeypatch, hidden_size, environment, device, expected):
+    stage = SimpleNamespace(config=SimpleNamespace(hidden_size=hidden_size))
+    model = SimpleNamespace(semantic=stage, coarse=stage, fine=stage)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        cli.choose_threads(SimpleNamespace(model=model, device=torch.device(device)))
+        assert torch.get_num_threads() == expected
+    finally:
+        torch.set_num_threads(num_threads)

@@ -25,6 +25,7 @@ ESTIMATE_ABOVE_S = 30.0  # work that takes longer is announced
 _FREE_OF_TRIAL_S = 12.0
 _FREE_OF_TRIAL_PARAMETERS = 60_000_000
 _TRIAL_DURATIONS_S = (0.1, 0.5)
+_ONE_THREAD_HIDDEN_SIZE = 256
 _OPTION_KEYS = (  # settings that go to the pipeline under their own names
     "guidance_scale",
     "temperature",
@@ -298,17 +299,35 @@ def load_pipeline(model: str | None, device: str) -> Any:
     transformers.utils.logging.disable_progress_bar()  # of reading weights; those of generation are the pipeline's
     # Not by `transformers.pipeline`: it wraps an error in two tracebacks, and runs a repository's own code or nothing.
     model = accompgen_hf.DEFAULT_MODEL if model is None else model
-    return accompgen_hf.VocalAccompanimentPipeline(
+    pipe = accompgen_hf.VocalAccompanimentPipeline(
         model=transformers.AutoModel.from_pretrained(model),
         processor=transformers.AutoProcessor.from_pretrained(model),
         device=device,
     )
+    choose_threads(pipe)
+    return pipe
 
 
-def describe_model(pipe: Any) -> dict[str, str]:
-    """What of model and device can change a token."""
+def choose_threads(pipe: Any) -> None:
+    """Give a small model on the CPU one thread, unless OMP_NUM_THREADS says otherwise.
+
+    Its products are too small to share: two threads spend their time waiting for each other. This process is ours; the
+    library never changes the number of threads.
+    """
+    import torch
+
+    sizes = [getattr(pipe.model, name).config.hidden_size for name in ("semantic", "coarse", "fine")]
+    if pipe.device.type == "cpu" and max(sizes) <= _ONE_THREAD_HIDDEN_SIZE and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
+
+
+def describe_model(pipe: Any) -> dict[str, Any]:
+    """What of model, device and threads can change a token."""
+    import torch
+
     fingerprint = getattr(pipe.model.config, "token_fingerprint", None)
-    return {"device": str(pipe.device), **({"token_fingerprint": fingerprint} if fingerprint else {})}
+    threads = {"num_threads": torch.get_num_threads()} if str(pipe.device) == "cpu" else {}
+    return {"device": str(pipe.device), **threads, **({"token_fingerprint": fingerprint} if fingerprint else {})}
 
 
 def announce_work(
