@@ -29,10 +29,9 @@ from transformers import Pipeline
 
 from .audio_accompgen import load_audio, mix, resample
 from .decoding_accompgen import check_sampling_rate
+from .modeling_accompgen import STAGES
 from .processing_accompgen import AccompGenProcessor, output_num_samples
 from .sharing_accompgen import finish_folder
-
-STAGES = ("semantic", "coarse", "fine")
 
 
 class VocalAccompanimentPipeline(Pipeline):

@@ -13,9 +13,9 @@ import torch
 from transformers import BatchFeature, EncodecFeatureExtractor, ProcessorMixin, Wav2Vec2FeatureExtractor
 
 from .audio_accompgen import fold_to_mono, integrated_loudness, load_audio, resample, resampled_length
+from .configuration_accompgen import GRID_RATE
 
 NOISE_BLOCK_SAMPLES = 16_000  # the noise is drawn in blocks of 1 s at 16 kHz
-GRID_RATE = 25  # Hz; 50 and 75 Hz tokens share this grid of 40 ms
 VOCAL_GATE_LUFS = -60.0
 
 

@@ -12,11 +12,10 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from accompgen_hf.configuration_accompgen import AccompGenStageConfig
+from accompgen_hf.configuration_accompgen import GRID_RATE, AccompGenStageConfig
 from accompgen_hf.data.shards import Manifest, TokenRow, read_rows
 from accompgen_hf.fingerprint_accompgen import check_token_fingerprints
 
-GRID_RATE = 25  # Both rates are multiples of 25 Hz: a start on this grid is the same instant in both streams.
 HIDDEN_BLOCK_STEPS = 10  # of 40 ms
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from accompgen_hf.audio_accompgen import resample
+from accompgen_hf.configuration_accompgen import GRID_RATE
 from accompgen_hf.data.tokenization import measure_activity
 
-GRID_RATE = 25  # clips begin on the grid that 50 and 75 Hz share
 CLIPS_PER_ROW = 3  # neighbours stay together for random crops, but a row must not outweigh the others by much
 _BLEED_RATE, _BLEED_LOWEST_HZ, _BLEED_LAG_S = 8000, 300.0, 0.02
 _FLOOR_DB = -120.0
