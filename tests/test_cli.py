@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 
-from accompgen_hf import cli
+from accompgen_hf import cli, loading
 from accompgen_hf.picture import draw_picture
 from accompgen_hf.pipeline_accompgen import VocalAccompanimentPipeline
 from accompgen_hf.results import make_new_folder, read_settings, result_name
@@ -374,7 +374,7 @@ def test_a_small_model_gets_one_thread_unless_told_otherwise(monkeypatch, hidden
     num_threads = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        cli.choose_threads(SimpleNamespace(model=model, device=torch.device(device)))
+        loading.choose_threads(SimpleNamespace(model=model, device=torch.device(device)))
         assert torch.get_num_threads() == expected
     finally:
         torch.set_num_threads(num_threads)

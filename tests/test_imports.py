@@ -29,7 +29,7 @@ FLOORS = {
     3: ("pipeline_accompgen",),
     4: ("picture", "data", "evaluation"),
     5: ("baselines", "training"),
-    6: ("protocol", "hub", "results", "repository_commands", "cli"),
+    6: ("protocol", "hub", "results", "repository_commands", "loading", "cli"),
 }
 SEPARATE_FLOORS = (4, 5)  # on these not even the left neighbour
 PLACES = {name: (floor, place) for floor, names in FLOORS.items() for place, name in enumerate(names)}
