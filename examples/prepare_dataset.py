@@ -12,7 +12,6 @@ or start all of them with `accelerate launch` or torchrun. docs/data_preparation
 import argparse
 import json
 import logging
-import os
 from pathlib import Path
 
 import soundfile
@@ -26,6 +25,7 @@ from accompgen_hf.data.source_options import (
     SOURCES,
     add_separator_options,
     add_source_options,
+    find_share,
     list_recordings,
     open_separator,
 )
@@ -39,15 +39,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--output_dir", required=True, help="folder of the shards")
     parser.add_argument("--semantic_encoder", required=True, help="folder or Hub id of the semantic encoder")
     parser.add_argument("--codec", required=True, help="folder or Hub id of the EnCodec model")
-    parser.add_argument("--source", default="songs", choices=("songs", *SOURCES), help="default: procedural songs")
-    parser.add_argument("--first_seed", type=int, default=0, help="songs: seed of the first one")
-    parser.add_argument("--num_songs", type=int, default=0, help="songs: how many, one per seed")
-    parser.add_argument("--song_duration_s", type=float, default=10.0, help="songs: seconds of each")
-    parser.add_argument("--songs_dir", default=None, help="songs: folder that keeps them as 16-bit files, for reuse")
+    parser.add_argument("--source", default="songs", choices=tuple(SOURCES), help="default: procedural songs")
     add_source_options(parser)
     add_separator_options(parser)
     add_filter_options(parser)
-    parser.add_argument("--shard", type=parse_share, default=None, metavar="i/n", help="this process's share")
     parser.add_argument("--tracks_per_shard", type=int, default=64)
     parser.add_argument("--max_failures", type=float, default=0.05, help="share of tracks that may fail")
     parser.add_argument("--validation_share", type=float, default=0.02, help="share of groups kept for validation")
@@ -83,11 +78,6 @@ def add_filter_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--keep_vocalless", type=float, default=default.keep_vocalless, help="share of clips without voice that stay")
     add("--clip_duration_s", type=float, default=default.clip_duration_s, help="what is judged at once")
-
-
-def parse_share(text: str) -> tuple[int, int]:
-    index, count = text.split("/")
-    return int(index), int(count)
 
 
 def parse_optional(text: str) -> float | None:
@@ -151,8 +141,7 @@ def describe_plan(arguments: argparse.Namespace, tracks: list[Track], recordings
 def main() -> None:
     arguments = parse_arguments()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    environment = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    worker_index, num_workers = environment if arguments.shard is None else arguments.shard
+    worker_index, num_workers = find_share(arguments)
     try:
         tracks, recordings, source = open_tracks(arguments)
         clip_filter = choose_filter(arguments)

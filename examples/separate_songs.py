@@ -3,8 +3,8 @@
     python examples/separate_songs.py --source folder --data SONGS --separate vocals.onnx --output_dir PAIRS
 
 PAIRS gets vocals/, instrumental/ (24-bit FLAC) and tracks.csv (licence, artist, album, split). What is there already
-stays: kill it and start it again, or share the work by `--shard i/n`. MUSDB18's own stems are written without
-`--separate`.
+stays: kill it and start it again, share the work by `--shard i/n`, or add another source to the same folder. MUSDB18's
+own stems and procedural songs (`--source songs --num_songs 20`) are written without `--separate`.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from accompgen_hf.data.source_options import (
     SOURCES,
     add_separator_options,
     add_source_options,
+    find_share,
     list_recordings,
     open_separator,
 )
@@ -32,7 +33,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--source", required=True, choices=tuple(SOURCES))
     add_source_options(parser)
     add_separator_options(parser)
-    parser.add_argument("--shard", default="0/1", metavar="i/n", help="this process's share")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where the network runs")
     return parser.parse_args()
 
@@ -48,7 +48,7 @@ def claim_folder(path: Path, description: dict) -> None:
 
 def main() -> None:
     arguments = parse_arguments()
-    index, count = map(int, arguments.shard.split("/"))
+    index, count = find_share(arguments)
     try:
         separator = open_separator(arguments, device=arguments.device)
         recordings = list_recordings(arguments)

@@ -102,6 +102,12 @@ def test_a_written_table_is_read_back(tmp_path):
         "a, b": {"licence": "CC0", "split": "test"},
         "c": {"licence": "unknown", "artist": "Ann"},
     }
+    write_track_table(tmp_path, [silent("d", licence="MIT"), silent("c", licence="CC0")])  # a second source
+    assert {name: fields["licence"] for name, fields in read_track_table(tmp_path).items()} == {
+        "a, b": "CC0",
+        "c": "CC0",
+        "d": "MIT",
+    }
 
 
 def test_licences_are_chosen_by_pattern():

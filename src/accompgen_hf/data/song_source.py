@@ -2,15 +2,17 @@
 
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from accompgen_hf.data.shards import write_bytes
 from accompgen_hf.data.songs import HELD_OUT_SEED, generate_song
-from accompgen_hf.data.sources import Track
+from accompgen_hf.data.sources import Recording, Stems, Track, mix_loader
 
 SONG_SAMPLING_RATE = 24000
+SONG_LICENCE = "CC0-1.0"
 
 
 def song_tracks(
@@ -32,23 +34,50 @@ def song_tracks(
     Raises:
         ValueError: If a seed is held out for evaluation.
     """
+    seeds = _check_seeds(first_seed, num_songs)
+    return [Track(_name(seed), SONG_LICENCE, _song_loader(seed, duration_s, songs_dir)) for seed in seeds]
+
+
+def song_recordings(
+    first_seed: int, num_songs: int, duration_s: float = 10.0, songs_dir: str | os.PathLike | None = None
+) -> list[Recording]:
+    """List procedural songs as recordings with stems; arguments and errors as in [`song_tracks`]."""
+    recordings = []
+    for seed in _check_seeds(first_seed, num_songs):
+        load_stems = _as_channels(_song_loader(seed, duration_s, songs_dir))
+        recordings.append(Recording(_name(seed), mix_loader(load_stems), load_stems, SONG_LICENCE))
+    return recordings
+
+
+def _name(seed: int) -> str:
+    return f"song-{seed:06d}"
+
+
+def _check_seeds(first_seed: int, num_songs: int) -> range:
     if num_songs < 1 or first_seed < 0 or first_seed + num_songs > HELD_OUT_SEED:
         raise ValueError(
             f"`first_seed` and `num_songs` must stay in [0, {HELD_OUT_SEED}) (seeds above are held out for "
             f"evaluation), got {first_seed} and {num_songs}."
         )
+    return range(first_seed, first_seed + num_songs)
 
-    def make_loader(seed: int):
-        def load():
-            if songs_dir is not None:
-                return *_load_kept_song(Path(songs_dir), seed, duration_s), SONG_SAMPLING_RATE
-            song = generate_song(seed, duration_s=duration_s, sampling_rate=SONG_SAMPLING_RATE)
-            return song.vocals, song.instrumental, SONG_SAMPLING_RATE
 
-        return load
+def _song_loader(seed: int, duration_s: float, songs_dir: str | os.PathLike | None) -> Callable[[], Stems]:
+    def load() -> Stems:
+        if songs_dir is not None:
+            return *_load_kept_song(Path(songs_dir), seed, duration_s), SONG_SAMPLING_RATE
+        song = generate_song(seed, duration_s=duration_s, sampling_rate=SONG_SAMPLING_RATE)
+        return song.vocals, song.instrumental, SONG_SAMPLING_RATE
 
-    seeds = range(first_seed, first_seed + num_songs)
-    return [Track(f"song-{seed:06d}", "CC0-1.0", make_loader(seed)) for seed in seeds]
+    return load
+
+
+def _as_channels(load: Callable[[], Stems]) -> Callable[[], Stems]:
+    def load_channels() -> Stems:
+        vocals, instrumental, sampling_rate = load()
+        return vocals[None], instrumental[None], sampling_rate
+
+    return load_channels
 
 
 def _load_kept_song(songs_dir: Path, seed: int, duration_s: float) -> np.ndarray:

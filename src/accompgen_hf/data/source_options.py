@@ -1,6 +1,7 @@
-"""Command-line options of sources and separators, shared by the scripts that read songs."""
+"""Command-line options of sources, shares of the work and separators, common to the scripts that read songs."""
 
 import argparse
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from accompgen_hf.data.corpora import (
 )
 from accompgen_hf.data.mdx import MDX_PRESETS
 from accompgen_hf.data.separation import Separator, load_separator
+from accompgen_hf.data.song_source import song_recordings
 from accompgen_hf.data.sources import (
     UNKNOWN_LICENCE,
     Recording,
@@ -29,6 +31,9 @@ SOURCES: dict[str, Callable[[argparse.Namespace], list[Recording]]] = {
     "dataset": lambda options: dataset_recordings(
         options.data, options.audio_columns, options.dataset_split, options.licence, options.id_column
     ),
+    "songs": lambda options: song_recordings(
+        options.first_seed, options.num_songs, options.song_duration_s, options.songs_dir
+    ),
 }
 
 
@@ -42,6 +47,33 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     add("--audio_columns", nargs="+", help="dataset: the column of songs, or those of vocals and instrumental")
     add("--dataset_split", default="train", help="dataset: which of its splits")
     add("--id_column", help="dataset: what names the tracks")
+    add("--first_seed", type=int, default=0, help="songs: seed of the first one")
+    add("--num_songs", type=int, default=0, help="songs: how many, one per seed")
+    add("--song_duration_s", type=float, default=10.0, help="songs: seconds of each")
+    add("--songs_dir", help="songs: folder that keeps them as 16-bit files, for reuse")
+    parser.add_argument("--shard", type=parse_share, metavar="i/n", help="this process's share of the work")
+
+
+def parse_share(text: str) -> tuple[int, int]:
+    """Read `i/n`, share i of n.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is something else.
+    """
+    try:
+        index, count = map(int, text.split("/"))
+    except ValueError:
+        index, count = 0, 0
+    if not 0 <= index < count:
+        raise argparse.ArgumentTypeError(f"must be i/n with 0 <= i < n, such as 0/4, got {text!r}")
+    return index, count
+
+
+def find_share(options: argparse.Namespace) -> tuple[int, int]:
+    """Share of `--shard`, or of this process among those of torchrun or `accelerate launch`."""
+    if options.shard is not None:
+        return options.shard
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
 def add_separator_options(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +92,7 @@ def list_recordings(options: argparse.Namespace) -> list[Recording]:
     Raises:
         ValueError: If `--data` is missing or does not hold what `--source` says.
     """
-    if options.data is None:
+    if options.data is None and options.source != "songs":
         raise ValueError(f"`data` is needed with `--source {options.source}`: give its folder or dataset.")
     return filter_licences(SOURCES[options.source](options), options.allow_licenses)
 

@@ -186,12 +186,15 @@ def read_track_table(folder: str | os.PathLike) -> dict[str, dict[str, str]]:
 
 
 def write_track_table(folder: str | os.PathLike, recordings: Iterable[Recording]) -> None:
-    """Write a `tracks.csv` that says what the source said about each recording."""
+    """Write into `tracks.csv` what the source said about each recording; what it says about others stays."""
+    table = read_track_table(folder)
+    for recording in recordings:
+        table[recording.track_id] = {name: getattr(recording, name) or "" for name in TABLE_COLUMNS}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["track_id", *TABLE_COLUMNS])
-    for recording in recordings:
-        writer.writerow([recording.track_id, *(getattr(recording, name) or "" for name in TABLE_COLUMNS)])
+    for track_id, fields in sorted(table.items()):
+        writer.writerow([track_id, *(fields.get(name, "") for name in TABLE_COLUMNS)])
     write_bytes(Path(folder) / TABLE_NAME, text.getvalue().encode())
 
 
