@@ -103,7 +103,7 @@ class StageClipDataset(Dataset):
             start = int(generator.integers(_grid_frames(row) - self.clip_grid_frames + 1))
         return {
             "conditioning": {name: self._crop(row, name, start) for name in self.config.conditioning_names},
-            "target": self._crop(target_row, self.config.target_name, target_start),
+            "target": self._crop_target(target_row, target_start),
             "is_dropped": is_dropped,
             "history_dropped": self._draw_hidden_frames(generator),
             "track_id": target_row.track_id,
@@ -121,6 +121,9 @@ class StageClipDataset(Dataset):
         if self._order is None or self._order[0] != epoch:
             self._order = (epoch, np.random.default_rng([self.seed, epoch]).permutation(len(self.rows)))
         return self._order[1]
+
+    def _crop_target(self, row: TokenRow, start: int) -> torch.LongTensor:
+        return self._crop(row, self.config.target_name, start)
 
     def _crop(self, row: TokenRow, name: str, start: int) -> torch.LongTensor:
         """Cut `clip_grid_frames` frames of 40 ms out of one stream."""
