@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from tiny import init_codebooks
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     EncodecConfig,
@@ -16,6 +15,7 @@ from transformers import (
 
 from accompgen_hf.baselines.musicgen import MusicGenMelodySystem, melody_features
 from accompgen_hf.baselines.system import Window
+from tiny import init_codebooks
 
 RATE = 24_000
 
@@ -81,7 +81,7 @@ def test_more_than_thirty_seconds_are_refused(musicgen_folder):
 
 
 def test_missing_weights_are_named(tmp_path):
-    with pytest.raises(ValueError, match="`musicgen` .* cannot be loaded"):
+    with pytest.raises(ValueError, match=r"`musicgen` .* cannot be loaded"):
         _ = MusicGenMelodySystem(tmp_path).model
 
 

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from tiny import tiny_model
 
 from accompgen_hf import AccompGenProcessor, VocalAccompanimentPipeline
 from accompgen_hf.audio_accompgen import integrated_loudness, write_audio
 from accompgen_hf.baselines.oracle import OracleSystem
 from accompgen_hf.baselines.system import FolderSystem, OursSystem, TruthSystem, Window, fit_length, match_loudness
+from tiny import tiny_model
 
 RATE = 24_000
 
@@ -40,7 +40,7 @@ def test_a_missing_file_and_one_of_another_length_are_named(tmp_path):
     write_audio(tmp_path / "song-0000000ms.wav", tone(440, seconds=0.5), RATE)
     with pytest.raises(ValueError, match=r"lasts 0.50 s, but its window 1.00 s"):
         system.generate(tone(300), RATE, 0, WINDOW)
-    with pytest.raises(ValueError, match="`system` theirs: .* is not a folder"):
+    with pytest.raises(ValueError, match=r"`system` theirs: .* is not a folder"):
         FolderSystem("theirs", tmp_path / "none")
 
 
@@ -50,7 +50,7 @@ def test_nan_in_a_file_is_refused_with_its_name(tmp_path):
     audio = tone(440)
     audio[7] = np.nan
     soundfile.write(tmp_path / "song-0000000ms.wav", audio, RATE, subtype="FLOAT")
-    with pytest.raises(ValueError, match="song-0000000ms.wav is refused: .*NaN or infinity, first at sample 7"):
+    with pytest.raises(ValueError, match=r"song-0000000ms.wav is refused: .*NaN or infinity, first at sample 7"):
         FolderSystem("theirs", tmp_path).generate(tone(300), RATE, 0, WINDOW)
 
 
@@ -79,7 +79,7 @@ def test_the_description_changes_with_the_weights_and_missing_weights_are_named(
     VocalAccompanimentPipeline(tiny_model(seed=1), AccompGenProcessor(), device="cpu").save_pretrained(tmp_path)
     assert OursSystem(tmp_path).describe() != OursSystem(model_folder).describe()
     (tmp_path / "model.safetensors").unlink()
-    with pytest.raises(ValueError, match="`model` .* holds no weights"):
+    with pytest.raises(ValueError, match=r"`model` .* holds no weights"):
         OursSystem(tmp_path).describe()
 
 

@@ -1,4 +1,4 @@
-"""MusicGen-melody by its Hub id: a text-and-melody model that hears the vocals' strongest pitch class 8 times a second.
+"""MusicGen-melody by its Hub id: a text model that hears the vocals' strongest pitch class 8 times a second.
 
 It is no accompanist, but the one peer that Transformers itself can run. Its weights are CC-BY-NC 4.0.
 """
