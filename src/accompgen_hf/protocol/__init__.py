@@ -1,0 +1,1 @@
+"""Systems x test sets x metrics: inputs, outputs, scores, a table."""

@@ -1,0 +1,108 @@
+"""Outputs as files: resumed after a kill, made again after a change, refused where they cannot be scored."""
+
+import numpy as np
+import pytest
+
+from accompgen_hf.audio_accompgen import load_audio, write_audio
+from accompgen_hf.baselines.system import FolderSystem
+from accompgen_hf.data.sources import Track
+from accompgen_hf.protocol.generation import check_names, generate_outputs, window_seed
+from accompgen_hf.protocol.windows import write_windows
+
+RATE = 24_000
+
+
+class Echo:
+    """Plays the vocals back, louder with the seed, and counts its calls."""
+
+    name = "echo"
+
+    def __init__(self, version: int = 1, fail_at: int | None = None):
+        self.version, self.fail_at, self.seeds = version, fail_at, []
+
+    def describe(self):
+        return {"system": "echo", "version": self.version}
+
+    def generate(self, vocals, sampling_rate, seed, window):
+        if len(self.seeds) == self.fail_at:
+            raise KeyboardInterrupt
+        self.seeds.append(seed)
+        return vocals * np.float32(0.5)
+
+
+@pytest.fixture
+def test_set(tmp_path):
+    def load():
+        vocals = (0.3 * np.sin(np.arange(RATE) * 0.1)).astype(np.float32)
+        return vocals, vocals, RATE
+
+    tracks = [Track(f"song {index}", "CC0-1.0", load) for index in range(4)]
+    return write_windows(tracks, tmp_path / "inputs", window_s=1.0)
+
+
+def test_a_killed_run_goes_on_and_seeds_belong_to_windows(test_set, tmp_path):
+    whole = Echo()
+    generate_outputs(whole, test_set, tmp_path / "whole", "isolated", seed=7)
+    killed, resumed = Echo(fail_at=2), Echo()
+    with pytest.raises(KeyboardInterrupt):
+        generate_outputs(killed, test_set, tmp_path / "systems", "isolated", seed=7)
+    folder = generate_outputs(resumed, test_set, tmp_path / "systems", "isolated", seed=7)
+    assert killed.seeds + resumed.seeds == whole.seeds == [window_seed(7, w.window_id) for w in test_set.windows]
+    assert len(resumed.seeds) == 2
+    assert len(set(whole.seeds)) == 4
+    for window in test_set.windows:
+        output = load_audio(folder / f"{window.window_id}.wav")[0][0]
+        assert np.abs(output - 0.5 * test_set.load(window, "vocals")).max() < 1e-6
+
+
+def test_a_changed_system_plays_again(test_set, tmp_path):
+    generate_outputs(Echo(), test_set, tmp_path, "isolated", seed=7)
+    changed = Echo(version=2)
+    generate_outputs(changed, test_set, tmp_path, "isolated", seed=7)
+    assert len(changed.seeds) == 4
+    reseeded = Echo(version=2)
+    generate_outputs(reseeded, test_set, tmp_path, "isolated", seed=8)
+    assert len(reseeded.seeds) == 4
+
+
+def test_nan_and_another_length_are_refused_with_system_and_window(test_set, tmp_path):
+    system = Echo()
+    system.generate = lambda vocals, *args, **kwargs: vocals * np.nan
+    with pytest.raises(ValueError, match=r"`system` echo gave NaN or infinity for window song_0-0000000ms"):
+        generate_outputs(system, test_set, tmp_path, "isolated", seed=0)
+    system.generate = lambda vocals, *args, **kwargs: vocals[:-1]
+    with pytest.raises(ValueError, match=r"`system` echo gave \(23999,\) for window .*, a mismatched pair"):
+        generate_outputs(system, test_set, tmp_path, "isolated", seed=0)
+
+
+def test_files_without_a_separated_folder_have_one_condition(test_set, tmp_path):
+    for window in test_set.windows:
+        (tmp_path / "theirs").mkdir(exist_ok=True)
+        write_audio(tmp_path / "theirs" / f"{window.window_id}.wav", np.zeros(RATE, np.float32) + 0.1, RATE)
+    system = FolderSystem("theirs", tmp_path / "theirs")
+    assert generate_outputs(system, test_set, tmp_path / "run", "isolated", seed=0).is_dir()
+    assert generate_outputs(system, test_set, tmp_path / "run", "separated", seed=0) is None
+    with pytest.raises(ValueError, match="lies where this run keeps its own copies"):
+        generate_outputs(system, test_set, tmp_path, "isolated", seed=0)
+    assert len(list((tmp_path / "theirs").iterdir())) == 4
+
+
+def test_files_that_no_run_has_written_stay(test_set, tmp_path):
+    (tmp_path / "echo").mkdir()
+    (tmp_path / "echo" / "mine.txt").write_text("mine")
+    with pytest.raises(ValueError, match="holds files that no run has written"):
+        generate_outputs(Echo(), test_set, tmp_path, "isolated", seed=0)
+    assert (tmp_path / "echo" / "mine.txt").is_file()
+
+
+def test_names_are_folders_and_differ():
+    twin = Echo()
+    for systems, message in (
+        ([], "at least one system"),
+        ([Echo(), twin], "names must differ, got 'echo' 2 times"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            check_names(systems)
+    twin.name = "../up"
+    with pytest.raises(ValueError, match="`system` names are letters"):
+        check_names([twin])
