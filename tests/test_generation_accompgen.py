@@ -477,8 +477,8 @@ def test_fine_windows_in_one_batch_are_the_windows_one_by_one():
         num_calls[window_batch_size] = len(calls)
     assert torch.equal(codes[1], codes[16])
     assert torch.equal(codes[4], codes[16])
-    # Slots that were run: 3 steps of 12 slots, and 2 for the last window; 4 rows hold two windows of two items.
-    assert num_calls == {1: 36 + 36 + 24, 4: 36 + 24, 16: 36}
+    # Slots that were run: 3 steps of 12 slots, and 2 for an item's last window; two items have six windows.
+    assert num_calls == {1: 2 * (36 + 36 + 24), 4: 36 + 36, 16: 36}
 
 
 def test_without_silence_codes_a_short_song_is_filled_with_code_zero():
@@ -581,8 +581,10 @@ def test_conditioning_is_given_once_and_completely():
 
 def test_conditioning_off_the_40_ms_grid_is_refused():
     model = stage_of(AccompGenSemanticConfig)
-    with pytest.raises(ValueError, match="`vocal_semantic_ids` must last a multiple of 40 ms, got 5 frames at 50 Hz"):
+    with pytest.raises(ValueError, match="`vocal_semantic_ids` must last one or more steps of 40 ms, got 5 frames"):
         model.generate(vocal_semantic_ids=torch.zeros(1, 5).long())
+    with pytest.raises(ValueError, match="`vocal_semantic_ids` must last one or more steps of 40 ms, got 0 frames"):
+        model.generate(vocal_semantic_ids=torch.zeros(1, 0).long())
 
 
 def test_conditioning_from_another_codebook_is_refused():

@@ -20,18 +20,25 @@ FLOORS = {
         "codebooks_accompgen",
         "fingerprint_accompgen",
         "decoding_accompgen",
+        "loudness_accompgen",
         "audio_accompgen",
         "codec_accompgen",
         "attention_accompgen",
     ),
-    1: ("logits_accompgen", "fast_decoding_accompgen", "generation_accompgen", "processing_accompgen"),
-    2: ("modeling_accompgen_stages", "modeling_accompgen_semantic_encoder", "modeling_accompgen"),
-    3: ("pipeline_accompgen",),
-    4: ("picture", "data", "evaluation"),
+    1: (
+        "logits_accompgen",
+        "fast_decoding_accompgen",
+        "windows_accompgen",
+        "generation_accompgen",
+        "processing_accompgen",
+    ),
+    2: ("modeling_accompgen_stages", "modeling_accompgen_semantic_encoder", "songs_accompgen", "modeling_accompgen"),
+    3: ("streaming_accompgen", "pipeline_accompgen"),
+    4: ("picture", "hub", "data", "evaluation"),
     5: ("baselines", "training"),
-    6: ("protocol", "hub", "results", "repository_commands", "loading", "cli"),
+    6: ("protocol", "results", "repository_commands", "loading", "cli"),
 }
-SEPARATE_FLOORS = (4, 5)  # on these not even the left neighbour
+SEPARATE_FLOORS = (4,)  # on this one not even the left neighbour
 PLACES = {name: (floor, place) for floor, names in FLOORS.items() for place, name in enumerate(names)}
 
 # What a load of the remote code may ask for: transformers' own requirements and torch.

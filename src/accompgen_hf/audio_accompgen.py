@@ -19,9 +19,9 @@ from .decoding_accompgen import (
     import_optional,
     read_audio_file,
 )
+from .loudness_accompgen import LoudnessMeter
 
-_BLOCK_SAMPLES = 1 << 18  # loudness and peaks are measured in blocks: hours must not need gigabytes
-_LOUDNESS_GATE = -70.0  # LUFS, the absolute gate of BS.1770
+_BLOCK_SAMPLES = 1 << 18  # peaks are measured in blocks: hours must not need gigabytes
 _MAX_BOOST_DB = 30.0  # more would be the accompaniment's noise, not its music
 _OVERSAMPLING = 8  # BS.1770-4 annex 2 asks for at least 4; 4 still misses up to 0.7 dB near the highest frequencies
 _FFT_SIZE, _FFT_CONTEXT = 1 << 13, 1 << 9
@@ -90,6 +90,23 @@ def load_audio(
     check_duration(audio.shape[1], sampling_rate, "`source`", max_duration_s)
     _check_samples(audio)
     return audio, sampling_rate
+
+
+def load_chunk(chunk: np.ndarray | torch.Tensor) -> np.ndarray:
+    """Check a piece of a recording, of any length, as `load_audio` checks a whole one.
+
+    Returns:
+        float32 array of shape `(channels, num_samples)`.
+
+    Raises:
+        TypeError: If it is no array or tensor, or of a sample type that `load_audio` does not take.
+        ValueError: If it has another shape, or holds NaN, infinity or samples far beyond full scale.
+    """
+    if not isinstance(chunk, (np.ndarray, torch.Tensor)):
+        raise TypeError(f"A chunk of vocals must be an array or tensor, got {type(chunk).__name__}.")
+    audio = _check_layout(_scale_samples(chunk))
+    _check_samples(audio)
+    return audio
 
 
 def _open_dict(source: dict, sampling_rate: int | None) -> tuple[Any, int | None]:
@@ -203,11 +220,36 @@ def resample(audio: np.ndarray, orig_sampling_rate: int, sampling_rate: int) -> 
     soxr = import_optional("soxr", "Resampling")
     num_samples = resampled_length(audio.shape[-1], orig_sampling_rate, sampling_rate)
     channels = [soxr.resample(channel, orig_sampling_rate, sampling_rate) for channel in np.atleast_2d(audio)]
-    channels = [_fit_length(channel, num_samples) for channel in channels]  # soxr may be one sample off
+    channels = [fit_length(channel, num_samples) for channel in channels]  # soxr may be one sample off
     return channels[0] if audio.ndim == 1 else np.stack(channels)
 
 
-def _fit_length(audio: np.ndarray, num_samples: int) -> np.ndarray:
+class ChunkResampler:
+    """`resample` for mono audio that arrives in chunks: the joined results are the same bits."""
+
+    def __init__(self, orig_sampling_rate: int, sampling_rate: int):
+        orig_sampling_rate = check_sampling_rate(orig_sampling_rate, "`orig_sampling_rate`")
+        self.rates = orig_sampling_rate, check_sampling_rate(sampling_rate)
+        self.num_in = self._num_out = 0
+        self._soxr = None
+        if self.rates[0] != self.rates[1]:
+            self._soxr = import_optional("soxr", "Resampling").ResampleStream(*self.rates, 1, dtype="float32")
+
+    def push(self, chunk: np.ndarray) -> np.ndarray:
+        """The next samples in, `(num_samples,)`; all that are certain by now out."""
+        self.num_in += len(chunk)
+        resampled = chunk if self._soxr is None else self._soxr.resample_chunk(chunk)
+        self._num_out += len(resampled)
+        return resampled
+
+    def finish(self) -> np.ndarray:
+        """What is left, so that there are `resampled_length` samples in all."""
+        rest = np.zeros(0, np.float32)
+        rest = rest if self._soxr is None else self._soxr.resample_chunk(rest, last=True)
+        return fit_length(rest, resampled_length(self.num_in, *self.rates) - self._num_out)
+
+
+def fit_length(audio: np.ndarray, num_samples: int) -> np.ndarray:
     """Cut, or add zeros, at the end of the last axis."""
     missing = num_samples - audio.shape[-1]
     if missing <= 0:
@@ -235,38 +277,9 @@ def integrated_loudness(audio: np.ndarray, sampling_rate: int) -> float:
         of WAV files: from six on, the fourth is the bass effect channel and does not count.
     """
     audio = np.atleast_2d(_as_waveform(audio))
-    num_channels = audio.shape[0]
-    if num_channels >= 6:
-        weights = [1.0, 1.0, 1.0, 0.0] + [1.41] * (num_channels - 4)
-    else:
-        weights = [[1.0], [1.0] * 2, [1.0] * 3, [1.0, 1.0, 1.41, 1.41], [1.0, 1.0, 1.0, 1.41, 1.41]][num_channels - 1]
-    power = np.asarray(weights) @ _weighted_power(audio, sampling_rate)  # one value per 0.4 s, every 0.1 s
-    power = power[power > 10 ** ((_LOUDNESS_GATE + 0.691) / 10)]
-    if len(power):
-        power = power[power > power.mean() / 10]  # the relative gate, 10 LU below
-    return float(-0.691 + 10 * np.log10(power.mean())) if len(power) else float("-inf")
-
-
-def _weighted_power(audio: np.ndarray, sampling_rate: int) -> np.ndarray:
-    """Mean square after the K-weighting filters: (channels, windows of 0.4 s with a hop of 0.1 s)."""
-    pyloudnorm = import_optional("pyloudnorm", "Measuring loudness")
-    lfilter = import_optional("scipy.signal", "Measuring loudness", "scipy").lfilter
-    shelf = pyloudnorm.IIRfilter(4.0, 1 / np.sqrt(2), 1500.0, sampling_rate, "high_shelf")
-    high_pass = pyloudnorm.IIRfilter(0.0, 0.5, 38.0, sampling_rate, "high_pass")
-    num_channels, num_samples = audio.shape
-    num_hops = num_samples * 10 // sampling_rate
-    bounds = np.arange(num_hops + 1) * sampling_rate // 10  # hops of 0.1 s in whole samples
-    states = [np.zeros((num_channels, 2)), np.zeros((num_channels, 2))]
-    energy = np.zeros((num_channels, num_hops))
-    hops_per_block = max(1, _BLOCK_SAMPLES * 10 // sampling_rate)
-    for first in range(0, num_hops, hops_per_block):
-        hops = bounds[first : first + hops_per_block + 1]
-        block = audio[:, hops[0] : hops[-1]].astype(np.float64)
-        for stage, state in ((shelf, 0), (high_pass, 1)):
-            block, states[state] = lfilter(stage.b, stage.a, block, axis=1, zi=states[state])
-        energy[:, first : first + len(hops) - 1] = np.add.reduceat(np.square(block), hops[:-1] - hops[0], axis=1)
-    total = np.concatenate([np.zeros((num_channels, 1)), np.cumsum(energy, axis=1)], axis=1)
-    return np.maximum(total[:, 4:] - total[:, :-4], 0) / (0.4 * sampling_rate)
+    meter = LoudnessMeter(audio.shape[0], sampling_rate)
+    meter.push(audio)
+    return meter.loudness()
 
 
 def true_peak(audio: np.ndarray) -> float:
@@ -342,7 +355,7 @@ def mix(
     if accompaniment_sampling_rate is not None:
         accompaniment = resample(accompaniment, accompaniment_sampling_rate, sampling_rate)
     mixed = np.atleast_2d(vocals).copy()  # (channels, num_samples)
-    accompaniment = _match_channels(_fit_length(accompaniment, mixed.shape[1]), mixed.shape[0])
+    accompaniment = _match_channels(fit_length(accompaniment, mixed.shape[1]), mixed.shape[0])
     vocals_lufs = integrated_loudness(mixed, sampling_rate)
     accompaniment_lufs = integrated_loudness(accompaniment, sampling_rate)
     gain_db = 0.0

@@ -20,8 +20,7 @@ from transformers.generation.logits_process import (
 from transformers.generation.stopping_criteria import MaxLengthCriteria, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
-from .codebooks_accompgen import PADDING, build_stage_inputs, ids_to_codes, list_windows
-from .configuration_accompgen import GRID_RATE
+from .codebooks_accompgen import PADDING, build_stage_inputs
 from .fast_decoding_accompgen import FastStageDecoder
 from .logits_accompgen import (
     AccompGenCodebookLogitsProcessor,
@@ -31,26 +30,9 @@ from .logits_accompgen import (
     inverse_cdf_choice,
     resolve_seeds,
 )
+from .windows_accompgen import DEFAULT_WINDOW_BATCH_SIZE, WindowedSong, frames_per_step, run_next_windows
 
 CONDITIONAL, UNCONDITIONAL, BOTH = "conditional", "unconditional", "both"
-DEFAULT_WINDOW_BATCH_SIZE = 16
-
-
-class _ProgressStreamer(BaseStreamer):
-    """Report the seconds of music that a stage has finished; an exception raised by the callback stops it."""
-
-    def __init__(self, callback: Callable[[float], Any], seconds_per_token: float):
-        self.callback = callback
-        self.seconds_per_token = seconds_per_token
-        self.num_puts = -1  # the first put is the prompt
-
-    def put(self, value: torch.Tensor) -> None:
-        self.num_puts += 1
-        if self.num_puts:
-            self.callback(self.seconds_per_token)
-
-    def end(self) -> None:
-        pass
 
 
 class AccompGenGenerationMixin(GenerationMixin):
@@ -67,7 +49,7 @@ class AccompGenGenerationMixin(GenerationMixin):
         attention_mask: torch.Tensor | None = None,
         seed: int | list[int] | None = None,
         uniforms: torch.FloatTensor | None = None,
-        window_batch_size: int = DEFAULT_WINDOW_BATCH_SIZE,
+        window_batch_size: int | None = None,
         callback: Callable[[float], Any] | None = None,
         **kwargs,
     ) -> Any:
@@ -84,7 +66,8 @@ class AccompGenGenerationMixin(GenerationMixin):
                 `input_ids`; -1 is (left) padding.
             seed (`int` or `list` of `int`, *optional*): Item i of the batch uses `seed + i`, or its own.
             uniforms (`torch.FloatTensor` of shape `(batch_size, max_new_tokens)`, *optional*): Instead of `seed`.
-            window_batch_size (`int`): Windows (times items) that run together where they do not need each other.
+            window_batch_size (`int`, *optional*): Windows, of one item or several, that run together at most; `None`
+                is 16, or as many as there are items.
             callback (`Callable`, *optional*): Called with the seconds of music just finished, over all items.
             kwargs: Any field of the generation config: `guidance_scale`, `temperature`, `top_k`, `top_p`, ...
 
@@ -97,7 +80,7 @@ class AccompGenGenerationMixin(GenerationMixin):
             if input_ids is not None:
                 raise ValueError(f"Give `input_ids` or the conditioning by name ({list(named)}), not both.")
             settings = {"generation_config": generation_config, **kwargs}
-            return self._generate_windows(named, seed, window_batch_size, callback, settings)
+            return self._generate_song(named, seed, window_batch_size, callback, settings)
         if input_ids is None or segment_ids is None or segment_positions is None:
             raise ValueError(
                 f"`generate` needs {list(self.config.conditioning_names)}, or `input_ids` "
@@ -158,97 +141,32 @@ class AccompGenGenerationMixin(GenerationMixin):
 
     # ---- windows -------------------------------------------------------------------------------------------------
 
-    def _generate_windows(
+    def _generate_song(
         self,
         conditioning: dict[str, torch.LongTensor],
         seed: int | list[int] | None,
-        window_batch_size: int,
+        window_batch_size: int | None,
         callback: Callable[[float], Any] | None,
         settings: dict[str, Any],
     ) -> torch.LongTensor:
-        config, target = self.config, self.config.target_segment
+        config = self.config
         conditioning = {name: codes.to(self.device) for name, codes in conditioning.items()}
         build_stage_inputs(config, conditioning)  # refuses what does not fit, before any work
         first = conditioning[config.conditioning_names[0]]
-        duration_s = first.shape[-1] / config.segments[0].frame_rate
-        num_steps = round(duration_s * GRID_RATE)  # of 40 ms
-        if abs(duration_s * GRID_RATE - num_steps) > 1e-6:
+        if first.shape[-1] == 0 or first.shape[-1] % frames_per_step(config.conditioning_names[0]):
             raise ValueError(
-                f"`{config.conditioning_names[0]}` must last a multiple of 40 ms, got {first.shape[-1]} frames at "
-                f"{config.segments[0].frame_rate} Hz."
+                f"`{config.conditioning_names[0]}` must last one or more steps of 40 ms, got {first.shape[-1]} frames "
+                f"at {config.segments[0].frame_rate} Hz."
             )
-        seeds = resolve_seeds(seed, first.shape[0])
-        overlap_steps = round(config.window_overlap_s * GRID_RATE)
-        windows = list_windows(num_steps, round(config.clip_duration_s * GRID_RATE), overlap_steps, overlap_steps > 0)
-        # Overlapping windows continue each other; the others need nothing from each other and share batches.
-        windows_per_batch = 1 if overlap_steps else max(1, window_batch_size // len(seeds))
-        num_frames = num_steps * target.frame_rate // GRID_RATE
-        is_semantic = target.name.endswith("semantic_ids")
-        shape = (len(seeds), num_frames) if is_semantic else (len(seeds), target.num_codebooks, num_frames)
-        codes = torch.zeros(shape, dtype=torch.long, device=self.device)
-        num_done = 0
-        for index in range(0, len(windows), windows_per_batch):
-            batch = windows[index : index + windows_per_batch]
-            num_done = self._generate_batch(conditioning, codes, batch, num_done, seeds, callback, settings)
-        return codes
-
-    def _generate_batch(
-        self,
-        conditioning: dict[str, torch.LongTensor],
-        codes: torch.LongTensor,
-        windows: list[tuple[int, int]],
-        num_done: int,
-        seeds: list[int],
-        callback: Callable[[float], Any] | None,
-        settings: dict[str, Any],
-    ) -> int:
-        """Fill `codes` over `windows` (40-ms steps) in one batch, row = window, then item; returns the steps done."""
-        config, target = self.config, self.config.target_segment
-        window_steps = round(config.clip_duration_s * GRID_RATE)
-        rows = {
-            name: torch.cat([self._cut(name, whole, start, window_steps) for start, _ in windows])
-            for name, whole in conditioning.items()
-        }
-        frames_per_step = target.frame_rate // GRID_RATE
-        num_kept = max(0, num_done - windows[0][0]) * frames_per_step  # frames that the first window already has
-        prefix = torch.cat([codes[..., start * frames_per_step :][..., :num_kept] for start, _ in windows])
-        num_new = max(end - start for start, end in windows) * frames_per_step - num_kept
-        inputs = build_stage_inputs(config, rows, prefix)
-        starts_s = [start / GRID_RATE for start, _ in windows for _ in seeds]
-        num_slots = (num_kept + num_new) * target.num_codebooks
-        uniforms = draw_uniforms(seeds * len(windows), config.target_name, starts_s, num_slots, codes.device)
-        streamer = None
-        if callback is not None:
-            new_s = sum(end - max(start, num_done) for start, end in windows) / GRID_RATE * len(seeds)
-            streamer = _ProgressStreamer(callback, new_s / (num_new * target.num_codebooks))
-        sequences = self.generate(
-            input_ids=inputs["input_ids"],
-            segment_ids=inputs["segment_ids"],
-            segment_positions=inputs["segment_positions"],
-            uniforms=uniforms[:, num_kept * target.num_codebooks :],
-            max_new_tokens=num_new * target.num_codebooks,
-            streamer=streamer,
-            **settings,
-        )
-        new_codes = ids_to_codes(target, sequences[:, inputs["input_ids"].shape[1] :])
-        for (start, end), window_codes in zip(windows, new_codes.split(len(seeds)), strict=True):
-            first_new, last = start * frames_per_step + num_kept, end * frames_per_step
-            codes[..., first_new:last] = window_codes[..., : last - first_new]
-        return windows[-1][1]
-
-    def _cut(self, name: str, whole: torch.LongTensor, start: int, num_steps: int) -> torch.LongTensor:
-        """Cut one window of conditioning; past the song's end stand the codes of silence."""
-        config = self.config
-        segment = next(segment for segment in config.segments if segment.name == name)
-        frames_per_step = segment.frame_rate // GRID_RATE
-        cut = whole[..., start * frames_per_step : (start + num_steps) * frames_per_step]
-        num_missing = num_steps * frames_per_step - cut.shape[-1]
-        if not num_missing:
-            return cut
-        silence = (config.silence_codes or {}).get(name, [0] * segment.num_codebooks)
-        silence = torch.tensor(silence, device=whole.device).view(-1, 1).expand(-1, num_missing)  # (K, frames)
-        silence = silence if cut.ndim == 3 else silence[0]
-        return torch.cat([cut, silence.expand(*cut.shape[:-1], num_missing)], dim=-1)
+        songs = [WindowedSong(config, own_seed) for own_seed in resolve_seeds(seed, first.shape[0])]
+        for index, song in enumerate(songs):
+            song.append({name: codes[index : index + 1] for name, codes in conditioning.items()})
+            song.finish()
+        if window_batch_size is None:
+            window_batch_size = max(DEFAULT_WINDOW_BATCH_SIZE, len(songs))
+        while run_next_windows(self, songs, window_batch_size, callback, settings):
+            pass
+        return torch.cat([song.take()[config.target_name] for song in songs])
 
     # ---- hooks of GenerationMixin --------------------------------------------------------------------------------
 

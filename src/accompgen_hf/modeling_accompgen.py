@@ -18,14 +18,19 @@ from .checks_accompgen import CheckedLoadingMixin, check_codebooks, check_finite
 from .codec_accompgen import decode_in_blocks, encode_in_blocks
 from .configuration_accompgen import AccompGenConfig
 from .fingerprint_accompgen import check_token_fingerprints, compute_token_fingerprint
-from .modeling_accompgen_semantic_encoder import SAMPLES_PER_GRID_STEP, AccompGenSemanticEncoder
+from .logits_accompgen import resolve_seeds
+from .modeling_accompgen_semantic_encoder import (
+    SAMPLES_PER_GRID_STEP,
+    AccompGenSemanticEncoder,
+    check_input_values,
+)
 from .modeling_accompgen_stages import (
     AccompGenCoarseForCausalLM,
     AccompGenFineForCausalLM,
     AccompGenSemanticForCausalLM,
 )
+from .songs_accompgen import STAGES, generate_songs
 
-STAGES = ("semantic", "coarse", "fine")
 SILENCE_DURATION_S = 4
 
 
@@ -79,6 +84,8 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, PreTrainedModel):
         semantic_kwargs: dict[str, Any] | None = None,
         coarse_kwargs: dict[str, Any] | None = None,
         fine_kwargs: dict[str, Any] | None = None,
+        known_codes: dict[str, torch.LongTensor] | None = None,
+        window_batch_size: int | None = None,
         callback: Callable[[str, float], Any] | None = None,
         **kwargs: Any,
     ) -> AccompGenOutput:
@@ -90,34 +97,38 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, PreTrainedModel):
             seed (`int` or `list` of `int`, *optional*): Item i uses `seed + i`, or its own; `None` draws one.
             preview (`bool`): Decode the coarse codes alone and leave out the fine stage.
             semantic_kwargs, coarse_kwargs, fine_kwargs (`dict`, *optional*): Generation settings of one stage.
+            known_codes (`dict` of `str` to `torch.LongTensor`, *optional*): Codes of an earlier run with the same
+                vocals, seed and settings, by the names of the result's fields; they are not computed again.
+            window_batch_size (`int`, *optional*): Windows, of one item or several, that run together at most; `None`
+                is 16, or as many as there are items.
             callback (`Callable`, *optional*): Called as `callback(stage, seconds_just_finished)`; what it raises
                 stops the generation.
             kwargs: Generation settings of all stages: `guidance_scale`, `temperature`, `top_k`, `top_p`,
-                `do_sample`, `window_batch_size`, ...
+                `do_sample`, ...
 
         Raises:
             ValueError: If `input_values` has another shape, or a setting is not one of `generate`.
         """
-        vocal_semantic_ids = self.semantic_encoder(input_values).semantic_ids
-        if seed is None:
-            seed = int.from_bytes(os.urandom(4), "little") >> 1
-        own_settings = {"semantic": semantic_kwargs, "coarse": coarse_kwargs, "fine": fine_kwargs}
+        check_input_values(input_values)
+        seeds = resolve_seeds(seed, len(input_values))
+        known = [
+            {name: codes[row : row + 1] for name, codes in (known_codes or {}).items()} for row in range(len(seeds))
+        ]
+        settings = self.stage_settings(preview, semantic_kwargs, coarse_kwargs, fine_kwargs, **kwargs)
+        songs = generate_songs(self, list(input_values), seeds, settings, known, window_batch_size, callback)
+        return AccompGenOutput(**{name: torch.cat([song[name] for song in songs]) for name in songs[0]})
 
-        def run(stage: str, **conditioning: torch.LongTensor) -> torch.LongTensor:
-            stage_callback = None if callback is None else lambda seconds: callback(stage, seconds)
-            model = getattr(self, stage)
-            conditioning = {name: conditioning[name] for name in model.config.conditioning_names}
-            settings = {**kwargs, **(own_settings[stage] or {})}
-            return model.generate(**conditioning, seed=seed, callback=stage_callback, **settings)
-
-        known = {"vocal_semantic_ids": vocal_semantic_ids}
-        known["instrumental_semantic_ids"] = run("semantic", **known)
-        known["coarse_codes"] = run("coarse", **known)
-        codes = known["coarse_codes"]
-        if not preview:
-            known["fine_codes"] = run("fine", **known)
-            codes = torch.cat([codes, known["fine_codes"]], dim=1)  # (B, 8, T75)
-        return AccompGenOutput(audio=self.decode(codes), **known)
+    def stage_settings(
+        self,
+        preview: bool = False,
+        semantic_kwargs: dict[str, Any] | None = None,
+        coarse_kwargs: dict[str, Any] | None = None,
+        fine_kwargs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, dict[str, Any]]:
+        """Generation settings of each stage that runs, in their order; a stage's own stand above those for all."""
+        own = {"semantic": semantic_kwargs, "coarse": coarse_kwargs, "fine": fine_kwargs}
+        return {stage: {**kwargs, **(own[stage] or {})} for stage in (STAGES[:2] if preview else STAGES)}
 
     def decode(self, codes: torch.LongTensor) -> torch.FloatTensor:
         """EnCodec codes `(batch_size, num_codebooks, T75)` to audio `(batch_size, T75 * 320)` at 24 kHz."""

@@ -92,6 +92,22 @@ def list_semantic_blocks(
     return blocks
 
 
+def check_input_values(input_values: torch.Tensor) -> None:
+    """Refuse what is not `(batch_size, num_samples)` with a positive multiple of 640 samples.
+
+    Raises:
+        ValueError: If the shape is another one.
+    """
+    if input_values.ndim != 2:
+        raise ValueError(f"`input_values` must be (batch_size, num_samples), got {tuple(input_values.shape)}.")
+    num_samples = input_values.shape[1]
+    if num_samples == 0 or num_samples % SAMPLES_PER_GRID_STEP:
+        raise ValueError(
+            f"`input_values` must have a positive multiple of {SAMPLES_PER_GRID_STEP} samples (40 ms at 16 kHz), "
+            f"got {num_samples}. Pad the end with zeros."
+        )
+
+
 def load_centroids(centroids: torch.Tensor | np.ndarray | str | os.PathLike) -> torch.Tensor:
     """Read centroids from a tensor, an array, a `.safetensors` file (tensor `centroids`) or a `.npy` file.
 
@@ -335,15 +351,8 @@ class AccompGenSemanticEncoder(CheckedLoadingMixin, PreTrainedModel):
         Raises:
             ValueError: If the shape is another one.
         """
-        if input_values.ndim != 2:
-            raise ValueError(f"`input_values` must be (batch_size, num_samples), got {tuple(input_values.shape)}.")
-        num_samples = input_values.shape[1]
-        if num_samples == 0 or num_samples % SAMPLES_PER_GRID_STEP:
-            raise ValueError(
-                f"`input_values` must have a positive multiple of {SAMPLES_PER_GRID_STEP} samples (40 ms at 16 kHz), "
-                f"got {num_samples}. Pad the end with zeros."
-            )
-        blocks = list_semantic_blocks(num_samples, self.block_samples, self.hop_samples)
+        check_input_values(input_values)
+        blocks = list_semantic_blocks(input_values.shape[1], self.block_samples, self.hop_samples)
         rows = []
         for row in input_values:
             parts = []
@@ -398,6 +407,7 @@ __all__ = [
     "AccompGenSemanticEncoder",
     "AccompGenSemanticEncoderOutput",
     "SemanticBlock",
+    "check_input_values",
     "count_receptive_field",
     "list_semantic_blocks",
     "load_centroids",

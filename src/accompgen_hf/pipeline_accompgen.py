@@ -27,11 +27,14 @@ import torch
 from tqdm.auto import tqdm
 from transformers import Pipeline
 
-from .audio_accompgen import load_audio, mix, resample
+from .audio_accompgen import fit_length, fold_to_mono, integrated_loudness, load_audio, mix, resample
 from .decoding_accompgen import check_sampling_rate
-from .modeling_accompgen import STAGES
-from .processing_accompgen import AccompGenProcessor, output_num_samples
+from .processing_accompgen import AccompGenProcessor, gain_of_loudness, output_num_samples
 from .sharing_accompgen import finish_folder
+from .songs_accompgen import CODE_NAMES, add_song_axis, generate_songs
+from .streaming_accompgen import AccompanimentStream
+
+_WHOLE_RECORDINGS = (str, bytes, bytearray, memoryview, dict, os.PathLike, np.ndarray, torch.Tensor)
 
 
 class VocalAccompanimentPipeline(Pipeline):
@@ -79,7 +82,13 @@ class VocalAccompanimentPipeline(Pipeline):
             return_codes (`bool`): Also return all tokens.
             guidance_scale, temperature, top_k, top_p, do_sample: For all stages; `semantic_kwargs`, `coarse_kwargs`,
                 `fine_kwargs` set them for one stage.
-            batch_size (`int`): Recordings (of equal length) that run together.
+            batch_size (`int`): Recordings, or variations, that run together.
+            window_batch_size (`int`, *optional*): Windows of them, of any time, that share a batch at most; `None` is
+                16, or `batch_size` if that is more. With 1 every result has the bits of `stream`.
+            known_codes (`dict`, or a `list` of them for a list): An earlier result with `return_codes`, such as a
+                preview: its codes are not computed again. The seed has to be the same, and is taken from there.
+            vocals_lufs (`float`, *optional*): Loudness of the vocals where they are a part of a recording; `None`
+                measures them.
             show_progress (`bool`, *optional*): A bar per stage; `None` shows it on a terminal.
             callback (`Callable`, *optional*): `callback(stage, seconds_just_finished)`; what it raises stops the work.
             allow_truncated (`bool`): Use what is there of a file that ends early.
@@ -95,12 +104,89 @@ class VocalAccompanimentPipeline(Pipeline):
         """
         if isinstance(vocals, (list, tuple)):
             return self._run_batch(list(vocals), seed, **kwargs)
-        if not isinstance(
-            vocals, (str, bytes, bytearray, memoryview, dict, os.PathLike, np.ndarray, torch.Tensor)
-        ) and (isinstance(vocals, Iterator) or (hasattr(vocals, "__getitem__") and hasattr(vocals, "__len__"))):
+        if not isinstance(vocals, _WHOLE_RECORDINGS) and (
+            isinstance(vocals, Iterator) or (hasattr(vocals, "__getitem__") and hasattr(vocals, "__len__"))
+        ):
             return self._run_one_by_one(vocals, seed, **kwargs)
         seed = [seed] if isinstance(seed, Integral) else seed
+        if kwargs.get("known_codes") is not None:
+            kwargs["known_codes"] = [kwargs["known_codes"]]
         return self._run_batch([vocals], seed, **kwargs)[0]
+
+    def stream(
+        self,
+        vocals: Any,
+        seed: int | None = None,
+        *,
+        sampling_rate: int | None = None,
+        vocals_lufs: float | None = None,
+        output_sampling_rate: int | str | None = None,
+        known_codes: dict[str, Any] | None = None,
+        allow_truncated: bool = False,
+        max_duration_s: float | None = None,
+        window_batch_size: int = 1,
+        callback: Callable[[str, float], Any] | None = None,
+        on_codes: Callable[[str, torch.Tensor], Any] | None = None,
+        **settings: Any,
+    ) -> AccompanimentStream:
+        """Accompany one recording and give the audio away piece by piece, as soon as it is final.
+
+        ```python
+        for start_s, audio in pipe.stream("vocals.wav", seed=7):
+            player.write(audio)
+        ```
+
+        Memory is that of a few windows, whatever the length. Each piece is computed when it is asked for.
+
+        Args:
+            vocals: One recording, as for a call; or an iterator over its consecutive chunks, arrays or tensors of
+                shape `(num_samples,)` or `(channels, num_samples)` with `sampling_rate`.
+            vocals_lufs (`float`, *optional*): Loudness of the whole recording. `None` measures a recording as a whole,
+                and chunks by their first 10 s, before which nothing comes out.
+            known_codes (`dict`, *optional*): As for a call. Audio of them comes out again, much sooner.
+            window_batch_size (`int`): 1 gives the first audio after one window of each stage; with more, so many fine
+                windows are waited for and run together.
+            on_codes (`Callable`, *optional*): `on_codes(name, codes)` with `(1, ...)` codes as they become final; all
+                of them joined are `known_codes` of a later run.
+            settings: `preview` and the settings of the stages, as for a call.
+
+        Returns:
+            `AccompanimentStream`: Iterator over `(start_s, audio)` with the attributes `seed` and `sampling_rate`.
+
+        Raises:
+            ValueError, TypeError: As for a call; for chunks when they arrive.
+        """
+        if known_codes is not None and seed is None:
+            seed = known_codes.get("seed")
+        [[seed]] = _resolve_seeds(None if seed is None else [seed], 1, 1)
+        if isinstance(vocals, _WHOLE_RECORDINGS) or hasattr(vocals, "get_all_samples"):
+            audio, sampling_rate = load_audio(
+                vocals, sampling_rate, allow_truncated=allow_truncated, max_duration_s=max_duration_s
+            )
+            if vocals_lufs is None:
+                heard = resample(fold_to_mono(audio), sampling_rate, self.processor.sampling_rate)
+                vocals_lufs = integrated_loudness(heard, self.processor.sampling_rate)
+            vocals = (audio[:, start : start + sampling_rate] for start in range(0, audio.shape[1], sampling_rate))
+        elif sampling_rate is None:
+            raise ValueError("`sampling_rate` is needed with chunks of vocals: give their rate in Hz.")
+        sampling_rate = check_sampling_rate(sampling_rate)
+        if output_sampling_rate is not None:
+            is_input = output_sampling_rate == "input"
+            output_sampling_rate = sampling_rate if is_input else check_sampling_rate(output_sampling_rate)
+        return AccompanimentStream(
+            self.model,
+            self.processor,
+            vocals,
+            sampling_rate,
+            seed,
+            self.model.stage_settings(**settings),
+            vocals_lufs,
+            output_sampling_rate,
+            _codes_of(known_codes),
+            window_batch_size,
+            callback,
+            on_codes,
+        )
 
     def _run_one_by_one(self, recordings: Iterable, seed: int | None, num_variations: int = 1, **kwargs: Any):
         if isinstance(seed, list):
@@ -115,12 +201,18 @@ class VocalAccompanimentPipeline(Pipeline):
         seed: int | list[int] | None,
         num_variations: int = 1,
         batch_size: int | None = None,
+        known_codes: list[dict[str, Any]] | None = None,
         **kwargs: Any,
     ) -> list:
         if not recordings:
             raise ValueError("`vocals` must hold at least one recording, got an empty list.")
         if not isinstance(num_variations, int) or num_variations < 1:
             raise ValueError(f"`num_variations` must be an integer of at least 1, got {num_variations!r}.")
+        if known_codes is not None:
+            if num_variations > 1 or len(known_codes) != len(recordings):
+                raise ValueError("`known_codes` must be one result per recording, each with the seed of its own.")
+            if seed is None and all("seed" in known for known in known_codes):
+                seed = [known["seed"] for known in known_codes]
         seeds = _resolve_seeds(seed, len(recordings), num_variations)
         preprocess_params, forward_params, postprocess_params = self._sanitize_parameters(**kwargs)
         preprocess_params = {**self._preprocess_params, **preprocess_params}
@@ -131,21 +223,25 @@ class VocalAccompanimentPipeline(Pipeline):
         requests = []
         for recording, own_seeds in zip(recordings, seeds, strict=True):
             requests += self.preprocess({"recording": recording, "seeds": own_seeds}, **preprocess_params)
-        # 2. Requests of equal length -> codes and audio, together.
+        for request, known in zip(requests, known_codes or [None] * len(requests), strict=True):
+            request["known_codes"] = _codes_of(known)
+        # 2. Requests -> codes and audio, together.
         batch_size = batch_size or self._batch_size or num_variations
-        results = [None] * len(requests)
-        for indices in _equal_length_batches(requests, batch_size):
-            outputs = self.forward(_collate([requests[index] for index in indices]), **forward_params)
-            for row, index in enumerate(indices):
-                row_outputs = {name: value[row] for name, value in outputs.items()}
-                results[index] = self.postprocess({**row_outputs, **requests[index]}, **postprocess_params)
+        results = []
+        for first in range(0, len(requests), batch_size):
+            batch = requests[first : first + batch_size]
+            outputs = self.forward({"requests": batch}, **forward_params)
+            results += [
+                self.postprocess({**output, **request}, **postprocess_params)
+                for output, request in zip(outputs, batch, strict=True)
+            ]
         # 3. One result, or a list of variations, per recording.
         if num_variations == 1:
             return results
         return [results[first : first + num_variations] for first in range(0, len(results), num_variations)]
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:
-        preprocess_names = ("sampling_rate", "allow_truncated", "max_duration_s")
+        preprocess_names = ("sampling_rate", "allow_truncated", "max_duration_s", "vocals_lufs")
         postprocess_names = ("output_sampling_rate", "accompaniment_lufs_offset", "return_codes")
         preprocess_params = {name: kwargs.pop(name) for name in preprocess_names if name in kwargs}
         postprocess_params = {name: kwargs.pop(name) for name in postprocess_names if name in kwargs}
@@ -160,14 +256,18 @@ class VocalAccompanimentPipeline(Pipeline):
         sampling_rate: int | None = None,
         allow_truncated: bool = False,
         max_duration_s: float | None = None,
+        vocals_lufs: float | None = None,
     ) -> list[dict[str, Any]]:
         """One recording with its seeds to one model input per seed."""
         audio, rate = load_audio(
             request["recording"], sampling_rate, allow_truncated=allow_truncated, max_duration_s=max_duration_s
         )
+        processor, gain = self.processor, None
+        if vocals_lufs is not None:
+            gain = gain_of_loudness(vocals_lufs, processor.vocal_target_lufs, processor.vocal_gate_lufs)
         return [
             {
-                "input_values": torch.from_numpy(self.processor.prepare_vocals(audio, rate, seed=seed)),
+                "input_values": torch.from_numpy(processor.prepare_vocals(audio, rate, seed=seed, gain=gain)),
                 "vocals": audio,
                 "sampling_rate": rate,
                 "seed": seed,
@@ -180,13 +280,13 @@ class VocalAccompanimentPipeline(Pipeline):
         model_inputs: dict[str, Any],
         callback: Callable[[str, float], Any] | None = None,
         show_progress: bool | None = None,
-        preview: bool = False,
-        **generate_kwargs: Any,
-    ) -> dict[str, torch.Tensor]:
-        """A batch of equally long model inputs to audio and tokens."""
-        batch_size, num_samples = model_inputs["input_values"].shape
-        seconds = batch_size * num_samples / self.processor.sampling_rate
-        stages = STAGES[:2] if preview else STAGES
+        window_batch_size: int | None = None,
+        **settings: Any,
+    ) -> list[dict[str, torch.Tensor]]:
+        """Model inputs of any lengths to audio and tokens of each."""
+        requests = model_inputs["requests"]
+        seconds = sum(len(request["input_values"]) for request in requests) / self.processor.sampling_rate
+        stages = self.model.stage_settings(**settings)
         with ExitStack() as bars:
             is_hidden = None if show_progress is None else not show_progress
             bar_format = "{desc:>8} {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} s of audio [{elapsed}<{remaining}]"
@@ -203,14 +303,16 @@ class VocalAccompanimentPipeline(Pipeline):
                 if callback is not None:
                     callback(stage, seconds_just_finished)
 
-            outputs = self.model.generate(
-                model_inputs["input_values"],
-                seed=model_inputs["seeds"],
-                preview=preview,
-                callback=report,
-                **generate_kwargs,
+            outputs = generate_songs(
+                self.model,
+                [request["input_values"] for request in requests],
+                [request["seed"] for request in requests],
+                stages,
+                [request["known_codes"] for request in requests],
+                window_batch_size,
+                report,
             )
-        return dict(outputs.items())
+        return [{name: value[0] for name, value in output.items()} for output in outputs]
 
     def postprocess(
         self,
@@ -228,9 +330,9 @@ class VocalAccompanimentPipeline(Pipeline):
         elif output_sampling_rate == "input":
             output_sampling_rate = rate
         num_samples = output_num_samples(vocals.shape[1], rate, output_sampling_rate)
-        accompaniment = _fit(resample(accompaniment, codec_rate, output_sampling_rate), num_samples)
+        accompaniment = fit_length(resample(accompaniment, codec_rate, output_sampling_rate), num_samples)
         accompaniment = np.clip(accompaniment, -1.0, 1.0)
-        vocals = _fit(resample(vocals, rate, output_sampling_rate), num_samples)
+        vocals = fit_length(resample(vocals, rate, output_sampling_rate), num_samples)
         vocals = vocals[0] if len(vocals) == 1 else vocals
         result = {
             "audio": accompaniment,
@@ -239,8 +341,7 @@ class VocalAccompanimentPipeline(Pipeline):
             "seed": outputs["seed"],
         }
         if return_codes:
-            names = ("vocal_semantic_ids", "instrumental_semantic_ids", "coarse_codes", "fine_codes")
-            result.update({name: outputs[name].cpu() for name in names if name in outputs})
+            result.update({name: outputs[name].cpu() for name in CODE_NAMES if name in outputs})
         return result
 
     def save_pretrained(
@@ -277,27 +378,9 @@ def _resolve_seeds(seed: int | list[int] | None, num_recordings: int, num_variat
     return [[int(first) + variation for variation in range(num_variations)] for first in seed]
 
 
-def _equal_length_batches(requests: list[dict[str, Any]], batch_size: int) -> list[list[int]]:
-    by_length: dict[int, list[int]] = {}
-    for index, request in enumerate(requests):
-        by_length.setdefault(len(request["input_values"]), []).append(index)
-    return [
-        indices[first : first + batch_size]
-        for indices in by_length.values()
-        for first in range(0, len(indices), batch_size)
-    ]
-
-
-def _collate(requests: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "input_values": torch.stack([request["input_values"] for request in requests]),
-        "seeds": [request["seed"] for request in requests],
-    }
-
-
-def _fit(audio: np.ndarray, num_samples: int) -> np.ndarray:
-    missing = max(0, num_samples - audio.shape[-1])
-    return np.pad(audio, [(0, 0)] * (audio.ndim - 1) + [(0, missing)])[..., :num_samples]
+def _codes_of(result: dict[str, Any] | None) -> dict[str, torch.Tensor]:
+    """The codes of an earlier result, each with an axis for the song."""
+    return {name: add_song_axis(name, result[name]) for name in CODE_NAMES if name in (result or {})}
 
 
 __all__ = ["VocalAccompanimentPipeline"]

@@ -47,8 +47,12 @@ def vocal_gain(
     """
     if target_lufs is None:
         return 1.0
-    loudness = integrated_loudness(vocals, sampling_rate)
-    return 1.0 if loudness < gate_lufs else 10 ** ((target_lufs - loudness) / 20)
+    return gain_of_loudness(integrated_loudness(vocals, sampling_rate), target_lufs, gate_lufs)
+
+
+def gain_of_loudness(loudness: float, target_lufs: float | None = -20.0, gate_lufs: float = VOCAL_GATE_LUFS) -> float:
+    """`vocal_gain` of a recording whose loudness in LUFS is known."""
+    return 1.0 if target_lufs is None or loudness < gate_lufs else 10 ** ((target_lufs - loudness) / 20)
 
 
 def level_vocals(

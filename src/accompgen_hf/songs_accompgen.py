@@ -1,0 +1,259 @@
+"""Whole songs through encoder, stages and codec: many at once in shared batches, or one as it arrives.
+
+Both ways run the same windows and decode the same pieces, so that with one window at a time they give the same bits.
+
+A stream is a chain of generators that pull from each other: audio <- codec <- fine <- coarse <- semantic <- encoder <-
+vocals. Each asks for no more than it needs for its next result, so the first audio waits for one window of each stage,
+and each holds what its next window needs, so memory does not grow with the song.
+
+Letters: K codebooks, T frames; every tensor of codes has a leading axis of one song.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from typing import Any
+
+import torch
+
+from .codec_accompgen import decode_stream
+from .configuration_accompgen import CODEC_FRAME_RATE
+from .modeling_accompgen_semantic_encoder import SAMPLES_PER_FRAME, list_semantic_blocks
+from .windows_accompgen import DEFAULT_WINDOW_BATCH_SIZE, WindowedSong, run_next_windows
+
+STAGES = ("semantic", "coarse", "fine")
+CODE_NAMES = ("vocal_semantic_ids", "instrumental_semantic_ids", "coarse_codes", "fine_codes")
+
+Codes = dict[str, torch.LongTensor]
+
+
+def stream_semantic_ids(
+    encoder: Any, pieces: Iterable[torch.Tensor], known: torch.LongTensor | None = None
+) -> Iterator[torch.LongTensor]:
+    """Turn audio that arrives in pieces into semantic ids, block by block of the encoder's recipe.
+
+    Args:
+        encoder (`AccompGenSemanticEncoder`): Its block recipe decides.
+        pieces (iterable of `torch.FloatTensor` of shape `(num_samples,)`): 16 kHz, multiples of 640 samples.
+        known (`torch.LongTensor` of shape `(1, T)`, *optional*): The first ids, from an earlier run.
+
+    Yields:
+        `torch.LongTensor` of shape `(1, T)`: what each block keeps.
+    """
+    held, first = torch.zeros(0), 0  # samples from `first` on
+    num_blocks, num_kept, ids = 0, 0, None
+
+    def cut(block: tuple[int, ...], start: int, end: int) -> torch.LongTensor:
+        nonlocal ids
+        if known is not None and end // SAMPLES_PER_FRAME <= known.shape[-1]:
+            return known[:, start // SAMPLES_PER_FRAME : end // SAMPLES_PER_FRAME].to(encoder.device)
+        if ids is None:
+            features = encoder.extract_block_features(held[block[0] - first : block[1] - first])
+            ids = encoder.quantize(features)[None]  # (1, T of the block)
+        return ids[:, (start - block[0]) // SAMPLES_PER_FRAME : (end - block[0]) // SAMPLES_PER_FRAME]
+
+    for piece in chain(pieces, [None]):
+        if piece is not None:
+            held = torch.cat([held, piece])
+        blocks = list_semantic_blocks(
+            first + len(held), encoder.block_samples, encoder.hop_samples, is_final=piece is None
+        )
+        for block in blocks[num_blocks:]:
+            ids = None
+            num_blocks, num_kept = num_blocks + 1, block.keep_end
+            yield cut(block, block.keep_start, block.keep_end)
+        if piece is None and blocks and blocks[-1].keep_end > num_kept:  # the last block keeps its outer part, too
+            yield cut(blocks[-1], num_kept, blocks[-1].keep_end)
+        # The newest block stays until the next one is there: it may turn out to be the last.
+        needed = max(0, num_blocks - 1) * encoder.hop_samples
+        held, first = held[needed - first :], needed
+
+
+def stream_stage(
+    model: Any,
+    pieces: Iterable[Codes],
+    seed: int,
+    known: torch.LongTensor | None = None,
+    window_batch_size: int = 1,
+    callback: Callable[[float], Any] | None = None,
+    settings: dict[str, Any] | None = None,
+) -> Iterator[Codes]:
+    """Run one stage over a song that arrives in pieces.
+
+    Args:
+        model (`AccompGenStageForCausalLM`): The stage.
+        pieces (iterable of `dict` of `str` to `torch.LongTensor`): Consecutive conditioning, and what else is to pass.
+        seed (`int`): Of the song.
+        known (`torch.LongTensor`, *optional*): The first target codes, from an earlier run.
+        window_batch_size (`int`): Windows without overlap wait until there are so many, and run together.
+        callback, settings: As in `run_next_windows`.
+
+    Yields:
+        `dict`: What came in, with the target, as soon as it is final.
+    """
+    song = WindowedSong(model.config, seed, known)
+    for piece in chain(pieces, [None]):
+        if piece is None:
+            song.finish()
+        else:
+            song.append(piece)
+        is_running = song.has_ready(window_batch_size)
+        while is_running:
+            is_running = run_next_windows(model, [song], window_batch_size, callback, settings)
+            is_running = is_running and song.has_ready(window_batch_size)
+            if final := song.take():
+                yield final
+
+
+def stream_song(
+    model: Any,
+    pieces: Iterable[torch.Tensor],
+    seed: int,
+    stage_settings: dict[str, dict[str, Any]],
+    known_codes: Codes | None = None,
+    window_batch_size: int = 1,
+    callback: Callable[[str, float], Any] | None = None,
+    on_codes: Callable[[str, torch.LongTensor], Any] | None = None,
+) -> Iterator[torch.FloatTensor]:
+    """Accompany one song that arrives in pieces.
+
+    Args:
+        model (`AccompGenForConditionalGeneration`): All parts.
+        pieces (iterable of `torch.FloatTensor` of shape `(num_samples,)`): As `stream_semantic_ids` takes them.
+        seed (`int`): Of the song.
+        stage_settings (`dict`): Settings of `generate` for each stage that runs, in order: without `"fine"` the
+            coarse codes alone are decoded.
+        known_codes (`dict` of `str` to `torch.LongTensor`, *optional*): The first codes of any name in `CODE_NAMES`,
+            from an earlier run with the same settings: they are not computed again.
+        window_batch_size (`int`): See `stream_stage`.
+        callback (`Callable`, *optional*): `callback(stage, seconds_just_finished)`.
+        on_codes (`Callable`, *optional*): `on_codes(name, codes)` with consecutive codes that have become final.
+
+    Yields:
+        `torch.FloatTensor` of shape `(num_samples,)` at the codec's rate, gapless.
+    """
+    known_codes = known_codes or {}
+
+    def note(name: str, pieces: Iterable[Codes]) -> Iterator[Codes]:
+        for piece in pieces:
+            if on_codes is not None:
+                on_codes(name, piece[name])
+            yield piece
+
+    name = CODE_NAMES[0]
+    ids = stream_semantic_ids(model.semantic_encoder, pieces, known_codes.get(name))
+    codes = note(name, ({CODE_NAMES[0]: piece} for piece in ids))
+    for stage, settings in stage_settings.items():
+        part = getattr(model, stage)
+        name = part.config.target_name
+        own_callback = _of_stage(callback, stage)
+        known = _to_device(known_codes.get(name), part.device)
+        codes = note(name, stream_stage(part, codes, seed, known, window_batch_size, own_callback, settings))
+    names = [getattr(model, stage).config.target_name for stage in stage_settings if stage != "semantic"]
+    grids = (torch.cat([piece[name] for name in names], dim=1) for piece in codes)  # (1, K, T)
+    for audio in _decode(model, _rechunk(grids, _decoded_frames(model))):
+        yield audio[0]
+
+
+def generate_songs(
+    model: Any,
+    input_values: list[torch.Tensor],
+    seeds: list[int],
+    stage_settings: dict[str, dict[str, Any]],
+    known_codes: list[Codes] | None = None,
+    window_batch_size: int | None = None,
+    callback: Callable[[str, float], Any] | None = None,
+) -> list[dict[str, torch.Tensor]]:
+    """Accompany songs of any lengths together: stage after stage, windows of all of them in shared batches.
+
+    Args:
+        input_values (`list` of `torch.FloatTensor` of shape `(num_samples,)`): One per song.
+        seeds (`list` of `int`): One per song.
+        window_batch_size (`int`, *optional*): Windows that run together at most; `None` is 16, or the number of songs.
+        model, stage_settings, known_codes, callback: As in `stream_song`; codes are known per song.
+
+    Returns:
+        `list` of `dict`: Per song `audio` `(1, num_samples)` and its codes.
+
+    Raises:
+        ValueError: If codes are known of more frames than a song has.
+    """
+    known_codes = known_codes or [{} for _ in seeds]
+    window_batch_size = window_batch_size or max(DEFAULT_WINDOW_BATCH_SIZE, len(seeds))
+    results: list[Codes] = []
+    for values, known in zip(input_values, known_codes, strict=True):
+        ids = stream_semantic_ids(model.semantic_encoder, [values.cpu()], known.get(CODE_NAMES[0]))
+        results.append({CODE_NAMES[0]: torch.cat(list(ids), dim=-1)})
+    for stage, settings in stage_settings.items():
+        part = getattr(model, stage)
+        name = part.config.target_name
+        songs = []
+        for result, known, seed in zip(results, known_codes, seeds, strict=True):
+            song = WindowedSong(part.config, seed, _to_device(known.get(name), part.device))
+            song.append(result)
+            song.finish()
+            songs.append(song)
+        while run_next_windows(part, songs, window_batch_size, _of_stage(callback, stage), settings):
+            pass
+        results = [song.take() for song in songs]
+    for rows in _equally_long(results, window_batch_size):
+        names = [getattr(model, stage).config.target_name for stage in stage_settings if stage != "semantic"]
+        grids = torch.cat([torch.cat([results[row][name] for name in names], dim=1) for row in rows])
+        audio = torch.cat(list(_decode(model, grids.split(_decoded_frames(model), dim=-1))), dim=-1)
+        for row, own_audio in zip(rows, audio.split(1), strict=True):
+            results[row]["audio"] = own_audio
+    return results
+
+
+def add_song_axis(name: str, codes: torch.LongTensor) -> torch.LongTensor:
+    """`(T,)` or `(K, T)` to `(1, T)` or `(1, K, T)`; what has the axis already stays."""
+    return codes if codes.ndim == (2 if name.endswith("semantic_ids") else 3) else codes[None]
+
+
+def _of_stage(callback: Callable[[str, float], Any] | None, stage: str) -> Callable[[float], Any] | None:
+    return None if callback is None else lambda seconds: callback(stage, seconds)
+
+
+def _to_device(codes: torch.LongTensor | None, device: torch.device) -> torch.LongTensor | None:
+    return None if codes is None else codes.to(device, torch.long)
+
+
+def _decoded_frames(model: Any) -> int:
+    """Frames that are decoded at once, streamed or not: those of a fine window, as soon as it is there."""
+    return round(model.fine.config.clip_duration_s * CODEC_FRAME_RATE)
+
+
+def _decode(model: Any, pieces: Iterable[torch.LongTensor]) -> Iterator[torch.FloatTensor]:
+    config = model.config
+    return decode_stream(model.codec, pieces, config.codec_block_duration_s, config.codec_context_duration_s)
+
+
+def _rechunk(pieces: Iterable[torch.LongTensor], num_frames: int) -> Iterator[torch.LongTensor]:
+    """Cut consecutive pieces of any length into pieces of `num_frames`, and the rest."""
+    held = None
+    for piece in pieces:
+        held = piece if held is None else torch.cat([held, piece], dim=-1)
+        while held.shape[-1] >= num_frames:
+            yield held[..., :num_frames]
+            held = held[..., num_frames:]
+    if held is not None and held.shape[-1]:
+        yield held
+
+
+def _equally_long(results: list[Codes], batch_size: int) -> Iterator[list[int]]:
+    by_length: dict[int, list[int]] = {}
+    for index, result in enumerate(results):
+        by_length.setdefault(result[CODE_NAMES[0]].shape[-1], []).append(index)
+    for alike in by_length.values():
+        for first in range(0, len(alike), batch_size):
+            yield alike[first : first + batch_size]
+
+
+__all__ = [
+    "CODE_NAMES",
+    "STAGES",
+    "add_song_axis",
+    "generate_songs",
+    "stream_semantic_ids",
+    "stream_song",
+    "stream_stage",
+]

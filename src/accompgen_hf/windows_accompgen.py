@@ -1,0 +1,267 @@
+"""The windows of one stage over songs that may still be arriving: which can run, what they need, in shared batches.
+
+Windows start a hop apart. Each continues the codes that the window before it has given for their overlap, and no code
+is changed once it stands. The last window moves left to end at the song's end; without overlap it is the remainder.
+A window therefore runs as soon as its own time range is known, or the song is known to end inside it. Songs hold no
+more than the next window can need, and all that count are steps of 40 ms, where a frame of each stream begins.
+
+Letters: B songs, K codebooks, T frames.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers.generation.streamers import BaseStreamer
+
+from .codebooks_accompgen import build_stage_inputs, ids_to_codes
+from .configuration_accompgen import CODEC_FRAME_RATE, GRID_RATE, SEMANTIC_FRAME_RATE
+from .logits_accompgen import draw_uniforms
+
+DEFAULT_WINDOW_BATCH_SIZE = 16
+
+
+def frames_per_step(name: str) -> int:
+    """Frames in 40 ms of the codes with this name."""
+    return (SEMANTIC_FRAME_RATE if name.endswith("semantic_ids") else CODEC_FRAME_RATE) // GRID_RATE
+
+
+@dataclass(eq=False)
+class Window:
+    """One window of one song, ready to run.
+
+    Attributes:
+        song (`WindowedSong`): Where its codes go.
+        start, end (`int`): In steps from the song's start; `end` never passes the song.
+        num_kept (`int`): Steps at its start that have their codes already.
+        conditioning (`dict` of `str` to `torch.LongTensor`): `(1, T)` or `(1, K, T)`, filled up with silence.
+        prefix (`torch.LongTensor`): The codes of its first `num_kept` steps.
+    """
+
+    song: "WindowedSong"
+    start: int
+    end: int
+    num_kept: int
+    conditioning: dict[str, torch.LongTensor]
+    prefix: torch.LongTensor
+
+
+class WindowedSong:
+    """One song's way through one stage: `append` what has arrived, run what `pop_windows` gives, `take` the result.
+
+    Args:
+        config (`AccompGenStageConfig`): Of the stage.
+        seed (`int`): Of the song.
+        known (`torch.LongTensor`, *optional*): The first target codes, `(1, T)` or `(1, K, T)`, from an earlier run
+            with the same settings. Windows that lie in them do not run again.
+    """
+
+    def __init__(self, config: Any, seed: int, known: torch.LongTensor | None = None):
+        self.config, self.seed, self.known = config, seed, known
+        self.window_steps = round(config.clip_duration_s * GRID_RATE)
+        self.overlap_steps = round(config.window_overlap_s * GRID_RATE)
+        self.hop_steps = self.window_steps - self.overlap_steps
+        self._held: dict[str, torch.LongTensor] = {}  # all codes from step `_first` on, the target's among them
+        self._first = 0
+        self._num_arrived = 0
+        self._is_finished = False
+        self._next_start = 0
+        self._planned_end = 0  # of the newest window
+        self._num_done = 0  # steps with all their codes
+        self._num_taken = 0
+
+    def append(self, codes: dict[str, torch.LongTensor]) -> None:
+        """Take the next piece: conditioning, and whatever else is to come out beside the target again."""
+        for name, piece in codes.items():
+            held = self._held.get(name)
+            self._held[name] = piece if held is None else torch.cat([held, piece], dim=-1)
+        self._num_arrived += piece.shape[-1] // frames_per_step(name)
+
+    def finish(self) -> None:
+        """Say that the song ends here.
+
+        Raises:
+            ValueError: If more codes are known than it has.
+        """
+        name = self.config.target_name
+        num_frames = self._num_arrived * frames_per_step(name)
+        if self.known is not None and self.known.shape[-1] > num_frames:
+            raise ValueError(
+                f"`known_codes` must belong to this recording, got {self.known.shape[-1]} frames of `{name}` for "
+                f"{num_frames}."
+            )
+        self._is_finished = True
+
+    def has_ready(self, num_windows: int) -> bool:
+        """Whether so many windows can run now; with overlap one is all that ever can, and after the end any number."""
+        last_start = self._next_start if self.overlap_steps else self._next_start + (num_windows - 1) * self.hop_steps
+        return self._is_finished or last_start + self.window_steps <= self._num_arrived
+
+    def pop_windows(self, limit: int) -> list[Window]:
+        """Up to `limit` windows that can run now; with overlap one, since the next continues it."""
+        windows = []
+        while len(windows) < limit and (planned := self._plan()) is not None:
+            start, end = planned
+            num_kept = max(0, self._planned_end - start)
+            window = Window(self, start, end, num_kept, {}, self._cut(self.config.target_name, start, num_kept))
+            self._next_start, self._planned_end = self._next_start + self.hop_steps, end
+            per_step = frames_per_step(self.config.target_name)
+            if self.known is not None and end * per_step <= self.known.shape[-1]:
+                self.keep(window, self.known[..., (start + num_kept) * per_step : end * per_step])
+                continue
+            window.conditioning = {name: self._cut_filled(name, start) for name in self.config.conditioning_names}
+            windows.append(window)
+            if self.overlap_steps:
+                break
+        return windows
+
+    def _plan(self) -> tuple[int, int] | None:
+        """Start and end of the next window, where what has arrived decides about them."""
+        if self._planned_end >= self._num_arrived:
+            return None
+        start, end = self._next_start, self._next_start + self.window_steps
+        if end > self._num_arrived:
+            if not self._is_finished:
+                return None
+            end = self._num_arrived
+            start = max(0, end - self.window_steps) if self.overlap_steps else start
+        return start, end
+
+    def keep(self, window: Window, codes: torch.LongTensor) -> None:
+        """Append a window's new codes, up to its end; windows of a song come back in their order."""
+        name = self.config.target_name
+        num_frames = (window.end - window.start - window.num_kept) * frames_per_step(name)
+        codes = codes[..., :num_frames]
+        held = self._held.get(name)
+        self._held[name] = codes if held is None else torch.cat([held, codes], dim=-1)
+        self._num_done = window.end
+
+    def take(self) -> dict[str, torch.LongTensor]:
+        """All codes, the target's included, that have become final since the last call; drops what is done with."""
+        final = {
+            name: self._cut(name, self._num_taken, self._num_done - self._num_taken)
+            for name in self._held
+            if self._num_done > self._num_taken
+        }
+        self._num_taken = self._num_done
+        # The last window moves left by less than a hop.
+        needed = self._next_start - (self.hop_steps if self.overlap_steps else 0)
+        needed = max(self._first, min(needed, self._num_taken))
+        for name, codes in self._held.items():
+            self._held[name] = codes[..., (needed - self._first) * frames_per_step(name) :]
+        self._first = needed
+        return final
+
+    def _cut(self, name: str, start: int, num_steps: int) -> torch.LongTensor:
+        per_step = frames_per_step(name)
+        held = self._held.get(name)
+        if held is None:  # of the target nothing is there yet: an empty prefix, shaped like what will come
+            like = next(iter(self._held.values()))
+            return like.new_empty((1, 0) if name.endswith("semantic_ids") else (1, self._num_codebooks(name), 0))
+        return held[..., (start - self._first) * per_step : (start - self._first + num_steps) * per_step]
+
+    def _cut_filled(self, name: str, start: int) -> torch.LongTensor:
+        """A whole window of conditioning; past the song's end stand the codes of silence."""
+        cut = self._cut(name, start, self.window_steps)
+        num_missing = self.window_steps * frames_per_step(name) - cut.shape[-1]
+        if not num_missing:
+            return cut
+        silence = (self.config.silence_codes or {}).get(name, [0] * self._num_codebooks(name))
+        silence = torch.tensor(silence, device=cut.device).view(-1, 1).expand(-1, num_missing)  # (K, T)
+        silence = silence if cut.ndim == 3 else silence[0]
+        return torch.cat([cut, silence.expand(*cut.shape[:-1], num_missing)], dim=-1)
+
+    def _num_codebooks(self, name: str) -> int:
+        return next(segment.num_codebooks for segment in self.config.segments if segment.name == name)
+
+
+def run_next_windows(
+    model: Any,
+    songs: list[WindowedSong],
+    window_batch_size: int = DEFAULT_WINDOW_BATCH_SIZE,
+    callback: Callable[[float], Any] | None = None,
+    settings: dict[str, Any] | None = None,
+) -> bool:
+    """Run up to `window_batch_size` of each song's windows that are ready, in shared batches.
+
+    Args:
+        model (`AccompGenStageForCausalLM`): The stage.
+        songs (`list` of `WindowedSong`): Songs, or variations of one, of any lengths.
+        window_batch_size (`int`): Windows that run together at most, whichever songs they belong to.
+        callback (`Callable`, *optional*): Called with the seconds of music just finished, over all songs.
+        settings (`dict`, *optional*): To the stage's `generate`.
+
+    Returns:
+        Whether there were any.
+
+    Raises:
+        ValueError: If `window_batch_size` is below one.
+    """
+    if window_batch_size < 1:
+        raise ValueError(f"`window_batch_size` must be at least 1, got {window_batch_size}.")
+    windows = [window for song in songs for window in song.pop_windows(window_batch_size)]
+    for batch in _share_batches(windows, window_batch_size):
+        new_codes = _generate_windows(model, batch, callback, settings or {})
+        for window, codes in zip(batch, new_codes, strict=True):
+            window.song.keep(window, codes)
+    return bool(windows)
+
+
+def _share_batches(windows: list[Window], window_batch_size: int) -> Iterator[list[Window]]:
+    """Rows of a batch have prompts of one length: windows that continue equally much run together."""
+    by_prefix: dict[int, list[Window]] = {}
+    for window in windows:
+        by_prefix.setdefault(window.num_kept, []).append(window)
+    for alike in by_prefix.values():
+        for first in range(0, len(alike), window_batch_size):
+            yield alike[first : first + window_batch_size]
+
+
+def _generate_windows(
+    model: Any, windows: list[Window], callback: Callable[[float], Any] | None, settings: dict[str, Any]
+) -> list[torch.LongTensor]:
+    """New codes of every window, `(1, T)` or `(1, K, T)`; those of shorter windows run on into silence."""
+    config, target = model.config, model.config.target_segment
+    rows = {name: torch.cat([window.conditioning[name] for window in windows]) for name in config.conditioning_names}
+    inputs = build_stage_inputs(config, rows, torch.cat([window.prefix for window in windows]))
+    slots_per_step = frames_per_step(target.name) * target.num_codebooks
+    num_kept = windows[0].num_kept * slots_per_step
+    num_slots = max(window.end - window.start for window in windows) * slots_per_step
+    starts_s = [window.start / GRID_RATE for window in windows]
+    seeds = [window.song.seed for window in windows]
+    uniforms = draw_uniforms(seeds, target.name, starts_s, num_slots, inputs["input_ids"].device)
+    streamer = None
+    if callback is not None:
+        new_s = sum(window.end - window.start - window.num_kept for window in windows) / GRID_RATE
+        streamer = _ProgressStreamer(callback, new_s / (num_slots - num_kept))
+    sequences = model.generate(
+        input_ids=inputs["input_ids"],
+        segment_ids=inputs["segment_ids"],
+        segment_positions=inputs["segment_positions"],
+        uniforms=uniforms[:, num_kept:],
+        max_new_tokens=num_slots - num_kept,
+        streamer=streamer,
+        **settings,
+    )
+    return list(ids_to_codes(target, sequences[:, inputs["input_ids"].shape[1] :]).split(1))
+
+
+class _ProgressStreamer(BaseStreamer):
+    """Report the seconds of music that a stage has finished; an exception raised by the callback stops it."""
+
+    def __init__(self, callback: Callable[[float], Any], seconds_per_token: float):
+        self.callback = callback
+        self.seconds_per_token = seconds_per_token
+        self.num_puts = -1  # the first put is the prompt
+
+    def put(self, value: torch.Tensor) -> None:
+        self.num_puts += 1
+        if self.num_puts:
+            self.callback(self.seconds_per_token)
+
+    def end(self) -> None:
+        pass
+
+
+__all__ = ["DEFAULT_WINDOW_BATCH_SIZE", "Window", "WindowedSong", "frames_per_step", "run_next_windows"]
