@@ -17,8 +17,8 @@ SIZES = {
     "codebook_size": CODEBOOK_SIZE,
 }
 CLASSES = {
-    SingSongConfig: (SingSongForConditionalGeneration, {"clip_duration_s": 0.4, "window_overlap_s": 0.2}),
-    SingSongFineConfig: (SingSongFineForConditionalGeneration, {"clip_duration_s": 0.2, "window_overlap_s": 0.0}),
+    SingSongConfig: (SingSongForConditionalGeneration, {"clip_duration_s": 0.2, "window_overlap_s": 0.08}),
+    SingSongFineConfig: (SingSongFineForConditionalGeneration, {"clip_duration_s": 0.12, "window_overlap_s": 0.0}),
 }
 
 

@@ -81,8 +81,13 @@ class SingSongStageConfig(CheckedConfigMixin, T5Config):
         self.scale_decoder_outputs = False
         self.tie_word_embeddings = True
 
-    def validate_windows(self):
-        """Refuse windows off the 40-ms grid (called by `@strict`)."""
+    def validate_stage(self):
+        """Refuse depths that cannot generate, and windows off the 40-ms grid (called by `@strict`)."""
+        if self.num_decoder_layers != self.num_layers:
+            # The cache of Transformers' `generate` counts the encoder's layers.
+            raise ValueError(
+                f"`num_decoder_layers` must equal `num_layers` {self.num_layers}, got {self.num_decoder_layers}."
+            )
         for name in ("clip_duration_s", "window_overlap_s"):
             if abs(getattr(self, name) * GRID_RATE - round(getattr(self, name) * GRID_RATE)) > 1e-6:
                 raise ValueError(f"`{name}` must be a multiple of 0.04 s, got {getattr(self, name)}.")
