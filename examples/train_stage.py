@@ -10,11 +10,27 @@ import logging
 import os
 import sys
 import traceback
+from pathlib import Path
+from typing import Any
 
 import torch
 
-from accompgen_hf.training.arguments import parse_stage_arguments
+from accompgen_hf.training.arguments import StageTrainingArguments, parse_stage_arguments
 from accompgen_hf.training.loop import train_stage
+from accompgen_hf.training.publishing import publish_stage, reserve_repository
+
+CARD = Path(__file__).resolve().parents[1] / "model_cards" / "stage.md"
+
+
+def train(arguments: StageTrainingArguments) -> dict[str, Any]:
+    """Train, and upload the result if that was asked for."""
+    repository = arguments.push_to_hub if os.environ.get("RANK", "0") == "0" else None
+    if repository is not None:
+        reserve_repository(repository)
+    summary = train_stage(arguments)
+    if repository is not None and summary["is_finished"]:
+        print(publish_stage(arguments.output_dir, repository, CARD.read_text("utf-8")))
+    return summary
 
 
 def main() -> None:
@@ -22,7 +38,7 @@ def main() -> None:
     if "OMP_NUM_THREADS" in os.environ:
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     try:
-        summary = train_stage(parse_stage_arguments())
+        summary = train(parse_stage_arguments())
     except Exception:
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             raise

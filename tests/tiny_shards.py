@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from accompgen_hf.data.shards import Manifest, TokenRow, shard_name, write_rows
+from accompgen_hf.training.arguments import StageTrainingArguments
 
 MODEL = {
     "hidden_size": 32,
@@ -19,6 +20,24 @@ MODEL = {
     "condition_dropout": 0.1,
     "relative_position_axis": "time",
 }
+
+
+def make_arguments(shards: Path, output_dir: Path, **fields) -> StageTrainingArguments:
+    """A short run of the semantic stage; `fields` change it."""
+    values = {
+        "stage": "semantic",
+        "model": MODEL,
+        "max_steps": 6,
+        "global_batch_size": 4,
+        "learning_rate": 3e-3,
+        "warmup_steps": 2,
+        "log_every": 1,
+        "validate_every": 100,
+        "validation_clips": 4,
+        "save_every": 100,
+        **fields,
+    }
+    return StageTrainingArguments(data=str(shards), output_dir=str(output_dir), **values)
 
 
 def write_shards(folder: Path, num_rows: int = 40, is_listening: bool = True) -> Path:
@@ -37,5 +56,7 @@ def write_shards(folder: Path, num_rows: int = 40, is_listening: bool = True) ->
     sha256 = write_rows(folder / shard_name(0), rows)
     settings = {"num_clusters": 12, "codebook_size": 8}
     shards = [{"file": shard_name(0), "sha256": sha256, "num_rows": num_rows}]
-    Manifest("f" * 64, settings, shards, {}, num_rows, [], 0.8 * num_rows).save(folder)
+    Manifest("f" * 64, settings, shards, {}, num_rows, [], 0.8 * num_rows, {"CC0-1.0": 0.8 * num_rows / 3600}).save(
+        folder
+    )
     return folder

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.commands.launch import launch_command_parser
 
 from accompgen_hf.training.arguments import StageTrainingArguments, parse_stage_arguments
 from accompgen_hf.training.stages import STAGE_MODELS, count_positions
@@ -44,6 +46,9 @@ def test_unknown_missing_and_impossible_fields_are_refused(config_path, capsys):
         "`micro_batch_size` must be at least 1, got 0": {"micro_batch_size": 0},
         "`learning_rate` must be above 0": {"learning_rate": 0.0},
         "`ema_decay` must be between 0 and 1, got 1": {"ema_decay": 1},
+        "`peak_tflops` must be above 0, got 0": {"peak_tflops": 0},
+        "`sample_every` must be at least 1": {"sample_every": 0},
+        r"`report_to` must be among .* got \['paper'\]": {"report_to": ["wandb", "paper"]},
         "`model` may only change": {"init_from": "x", "model": {"hidden_size": 8}},
     }
     for message, change in refused.items():
@@ -89,3 +94,15 @@ def test_processes_and_micro_batches_make_the_global_batch():
     arguments.num_processes = 8
     with pytest.raises(ValueError, match=r"`num_processes` is 8, but this run has 1"):
         arguments.divide_batch(1)
+
+
+@pytest.mark.parametrize("name", ["one_gpu", "ddp_multi_node", "fsdp2"])
+def test_accelerate_reads_the_shipped_launcher_files(name):
+    config = load_config_from_file(str(CONFIGS / "accelerate" / f"{name}.yaml"))
+    assert config.mixed_precision == "no"  # the stage's file decides
+    expected = {"one_gpu": ("NO", 1), "ddp_multi_node": ("MULTI_GPU", 16), "fsdp2": ("FSDP", 8)}
+    assert (config.distributed_type.value, config.num_processes) == expected[name]
+    if name == "fsdp2":
+        options = {action.dest for action in launch_command_parser()._actions}
+        assert config.fsdp_config["fsdp_version"] == 2
+        assert set(config.fsdp_config) <= options

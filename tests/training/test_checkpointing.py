@@ -49,7 +49,7 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(accelerator, tmp_path, ca
 
 def test_a_save_that_dies_anywhere_leaves_the_old_checkpoint(accelerator, tmp_path, monkeypatch):
     save_checkpoint(accelerator, tmp_path, 1, {}, keep_checkpoints=1)
-    for name in ("_hash_file", "_sync"):
+    for name in ("hash_file", "_sync"):
         with monkeypatch.context() as patch:
             patch.setattr(checkpointing, name, lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):

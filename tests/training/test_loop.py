@@ -1,43 +1,32 @@
 """The loop: curves that no splitting moves, resume to the bit, and a stage that learns from its conditioning."""
 
+import contextlib
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from accelerate import DistributedType
+from accelerate.optimizer import AcceleratedOptimizer
+from accelerate.state import AcceleratorState
 from transformers import AutoModelForCausalLM
 
 import accompgen_hf  # noqa: F401  (registers the stages with AutoModelForCausalLM)
 from accompgen_hf.data.shards import Manifest, shard_name
-from accompgen_hf.training.arguments import StageTrainingArguments
 from accompgen_hf.training.loop import StageTrainer, train_stage
 from accompgen_hf.training.metrics import read_metrics
-from tiny_shards import MODEL, write_shards
+from accompgen_hf.training.processes import prepare_sharded
+from tiny_shards import MODEL, make_arguments, write_shards
 
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory) -> Path:
     return write_shards(tmp_path_factory.mktemp("data") / "shards")
-
-
-def make_arguments(shards: Path, output_dir: Path, **fields) -> StageTrainingArguments:
-    values = {
-        "stage": "semantic",
-        "model": MODEL,
-        "max_steps": 6,
-        "global_batch_size": 4,
-        "learning_rate": 3e-3,
-        "warmup_steps": 2,
-        "log_every": 1,
-        "validate_every": 100,
-        "validation_clips": 4,
-        "save_every": 100,
-        **fields,
-    }
-    return StageTrainingArguments(data=str(shards), output_dir=str(output_dir), **values)
 
 
 def read_weights(output_dir: Path) -> dict[str, torch.Tensor]:
@@ -215,11 +204,88 @@ def test_a_run_does_not_go_on_under_other_arguments(shards, tmp_path):
         train_stage(make_arguments(shards, tmp_path, learning_rate=0.1))
 
 
+@pytest.fixture
+def other_precision():
+    """Accelerate has one precision per process; a run of another one begins from nothing, and leaves nothing."""
+    AcceleratorState._reset_state()
+    yield
+    AcceleratorState._reset_state()
+
+
+def test_recomputed_activations_change_no_weight(shards, tmp_path):
+    train_stage(make_arguments(shards, tmp_path / "plain", max_steps=2))
+    train_stage(make_arguments(shards, tmp_path / "recomputed", max_steps=2, gradient_checkpointing=True))
+    assert_equal_weights(tmp_path / "recomputed", tmp_path / "plain")
+
+
+def test_bf16_follows_the_plain_curve_and_resumes_to_the_bit(shards, tmp_path, other_precision):
+    train_stage(make_arguments(shards, tmp_path / "plain"))
+    AcceleratorState._reset_state()
+    train_stage(make_arguments(shards, tmp_path / "half", mixed_precision="bf16", save_every=3))
+    np.testing.assert_allclose(read_losses(tmp_path / "half"), read_losses(tmp_path / "plain"), atol=0.02)
+    assert read_losses(tmp_path / "half") != read_losses(tmp_path / "plain")
+    for name in ("checkpoint-00000006", "final", "summary.json"):
+        path = tmp_path / "half" / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    first = read_losses(tmp_path / "half")
+    train_stage(make_arguments(shards, tmp_path / "half", mixed_precision="bf16"))
+    assert read_losses(tmp_path / "half") == first
+
+
+def use_fp16_scaler(trainer: StageTrainer) -> torch.amp.GradScaler:
+    """Give a run on the CPU what a GPU's fp16 run has, half-precision products apart: the scaler of gradients."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    trainer.arguments.mixed_precision = "fp16"
+    trainer.accelerator.state._mixed_precision = "fp16"
+    trainer.accelerator.native_amp, trainer.accelerator.scaler = True, scaler
+    trainer.optimizer = AcceleratedOptimizer(trainer.optimizer.optimizer, device_placement=False, scaler=scaler)
+    return scaler
+
+
+def test_the_scaler_of_fp16_changes_no_update_and_steps_down_after_an_overflow(
+    shards, tmp_path, monkeypatch, other_precision
+):
+    train_stage(make_arguments(shards, tmp_path / "plain"))
+    trainer = StageTrainer(make_arguments(shards, tmp_path / "scaled"))
+    scaler = use_fp16_scaler(trainer)
+    monkeypatch.setattr(trainer.accelerator, "autocast", contextlib.nullcontext)
+    trainer.run()
+    ours, theirs = read_weights(tmp_path / "scaled"), read_weights(tmp_path / "plain")
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-6) for name in ours)
+    trainer.step = 0
+    batches = iter(trainer._make_loader())
+    before = {name: weight.clone() for name, weight in trainer.stage.named_parameters()}
+    handle = trainer.stage.heads[0].weight.register_hook(lambda gradient: gradient * float("inf"))
+    trainer._take_step([next(batches)])
+    handle.remove()
+    assert all(torch.equal(before[name], weight) for name, weight in trainer.stage.named_parameters())
+    assert (trainer.state["num_skipped_steps"], scaler.get_scale()) == (1, 2.0**9)
+    trainer._take_step([next(batches)])
+    assert trainer.state["num_skipped_in_row"] == 0
+    assert any(not torch.equal(before[name], weight) for name, weight in trainer.stage.named_parameters())
+
+
+@pytest.mark.slow
+def test_a_compiled_model_follows_the_plain_curve(shards, tmp_path):
+    model = {**MODEL, "num_hidden_layers": 1}
+    train_stage(make_arguments(shards, tmp_path / "plain", model=model))
+    train_stage(make_arguments(shards, tmp_path / "compiled", model=model, torch_compile=True))
+    np.testing.assert_allclose(read_losses(tmp_path / "compiled"), read_losses(tmp_path / "plain"), atol=1e-4)
+    assert read_weights(tmp_path / "compiled").keys() == read_weights(tmp_path / "plain").keys()
+
+
 def test_impossible_runs_are_refused(shards, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"`num_processes` is 2, but this run has 1"):
         train_stage(make_arguments(shards, tmp_path, num_processes=2))
     with pytest.raises(ValueError, match=r"`model` must hold fields of AccompGenSemanticConfig, which has none named"):
         train_stage(make_arguments(shards, tmp_path, model={"width": 3}))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match=r"2 processes were launched, but this one works with 1"):
+        train_stage(make_arguments(shards, tmp_path))
+    monkeypatch.delenv("WORLD_SIZE")
+    sharding = SimpleNamespace(distributed_type=DistributedType.FSDP)
+    with pytest.raises(ValueError, match=r"`ema_decay` must be null with FSDP, got 0.9"):
+        prepare_sharded(None, sharding, make_arguments(shards, tmp_path, ema_decay=0.9))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match=r"`mixed_precision` 'fp16' needs a GPU"):
         train_stage(make_arguments(shards, tmp_path, mixed_precision="fp16"))

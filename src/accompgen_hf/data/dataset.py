@@ -13,7 +13,8 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from accompgen_hf.configuration_accompgen import GRID_RATE, AccompGenStageConfig
-from accompgen_hf.data.shards import Manifest, TokenRow, read_rows
+from accompgen_hf.data.shard_cache import map_rows
+from accompgen_hf.data.shards import Manifest, TokenRow
 from accompgen_hf.fingerprint_accompgen import check_token_fingerprints
 
 HIDDEN_BLOCK_STEPS = 10  # of 40 ms
@@ -74,12 +75,11 @@ class StageClipDataset(Dataset):
         self.rows: list[TokenRow] = []
         self.num_short_rows = 0
         for folder, manifest in zip(folders, self.manifests, strict=False):
-            for shard in manifest.shards:
-                for row in read_rows(folder / shard["file"], shard["sha256"]):
-                    if row.split == split and _grid_frames(row) >= self.clip_grid_frames:
-                        self.rows.append(row)
-                    else:
-                        self.num_short_rows += row.split == split
+            for row in map_rows(folder, manifest):
+                if row.split == split and _grid_frames(row) >= self.clip_grid_frames:
+                    self.rows.append(row)
+                else:
+                    self.num_short_rows += row.split == split
         if len(self.rows) < (2 if shuffle_pairs else 1):
             raise ValueError(
                 f"`data` has {len(self.rows)} rows in split {split!r} of at least {config.clip_duration_s} s "

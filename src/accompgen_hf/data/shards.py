@@ -9,6 +9,8 @@ name is whole.
 import hashlib
 import json
 import os
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,6 +101,11 @@ def read_rows(path: Path, sha256: str | None = None) -> list[TokenRow]:
     Raises:
         ValueError: If the file is missing, damaged or not of this format.
     """
+    return list_rows(read_table(path, sha256))
+
+
+def read_table(path: Path, sha256: str | None = None) -> pa.Table:
+    """Read a shard as one chunk of columns; arguments and errors as in [`read_rows`]."""
     try:
         content = Path(path).read_bytes()
     except OSError as error:
@@ -109,10 +116,16 @@ def read_rows(path: Path, sha256: str | None = None) -> list[TokenRow]:
             "Delete it with its file in .progress/ and prepare it again."
         )
     try:
-        table = pq.read_table(pa.BufferReader(content)).cast(SHARD_SCHEMA).combine_chunks()
+        return pq.read_table(pa.BufferReader(content)).cast(SHARD_SCHEMA).combine_chunks()
     except (pa.ArrowInvalid, OSError, ValueError) as error:
         raise ValueError(f"Shard {path} is damaged or no token shard ({error}). Prepare it again.") from error
-    lists = {name: table[name].combine_chunks() for name in SHARD_SCHEMA.names[5:]}
+
+
+def list_rows(table: pa.Table) -> list[TokenRow]:
+    """The rows of one chunk of columns; the arrays are views of them."""
+    # An only chunk is taken as it is: to combine would copy it.
+    columns = {name: table[name] for name in SHARD_SCHEMA.names[5:]}
+    lists = {name: c.chunk(0) if c.num_chunks == 1 else c.combine_chunks() for name, c in columns.items()}
     plain = {name: table[name].to_pylist() for name in SHARD_SCHEMA.names[:5]}
     rows = []
     for index in range(table.num_rows):
@@ -208,3 +221,11 @@ class Manifest:
                 "Prepare the data again."
             )
         return cls(**fields)
+
+
+def sum_hours_by_licence(manifests: Sequence[Manifest]) -> dict[str, float]:
+    """Hours per licence over several folders of shards."""
+    hours: Counter[str] = Counter()
+    for manifest in manifests:
+        hours.update(manifest.hours_by_licence)
+    return {licence: round(hours[licence], 4) for licence in sorted(hours)}

@@ -7,13 +7,21 @@ from typing import Any
 
 import yaml
 
-STAGES = ("semantic", "coarse", "fine")
+STAGES = ("semantic", "coarse", "fine", "singsong", "singsong_fine")
 TRAINING_FIELDS = (
     "condition_dropout",
     "history_dropout",
     "dropout",
 )  # of the stage's config; no weight depends on them
 MIXED_PRECISIONS = ("no", "fp16", "bf16")
+TRACKERS = ("tensorboard", "trackio", "wandb")
+# What changes neither the weights nor the numbers that are compared: a checkpoint goes on under other values of it.
+FREE_FIELDS = (
+    *("data", "output_dir", "micro_batch_size", "num_workers", "gradient_checkpointing", "torch_compile"),
+    *("log_every", "validate_every", "validation_clips", "validation_batch_size", "save_every", "keep_checkpoints"),
+    *("num_processes", "max_skipped_in_row", "codec", "sample_every", "sample_clips", "report_to", "peak_tflops"),
+    "push_to_hub",
+)
 
 
 @dataclass
@@ -21,7 +29,7 @@ class StageTrainingArguments:
     """One run of one stage.
 
     Attributes:
-        stage (`str`): `"semantic"`, `"coarse"` or `"fine"`.
+        stage (`str`): `"semantic"`, `"coarse"` or `"fine"`; of the baseline `"singsong"` or `"singsong_fine"`.
         data (`str` or `list` of `str`): Folders of token shards.
         output_dir (`str`): For checkpoints, metrics, curves and `final/`.
         model (`dict`): Fields of the stage's config.
@@ -51,6 +59,13 @@ class StageTrainingArguments:
         keep_checkpoints (`int`): How many of the newest stay.
         num_processes (`int`, *optional*): Processes the run must have; another number is refused.
         max_skipped_in_row (`int`): Steps in a row whose gradients are not finite, after which the run gives up.
+        codec (`str`, *optional*): EnCodec, or whole model, by which validation clips are heard in `samples/`.
+        sample_every (`int`): Steps between these; there are samples at the end in any case.
+        sample_clips (`int`): How many.
+        report_to (`str` or `list` of `str`, *optional*): `"tensorboard"`, `"trackio"`, `"wandb"`, besides
+            `metrics.jsonl`.
+        peak_tflops (`float`, *optional*): Of one device, for the share of it that is used (MFU); known for some GPUs.
+        push_to_hub (`str`, *optional*): Repository to which the script uploads the finished stage with its card.
     """
 
     stage: str
@@ -81,13 +96,20 @@ class StageTrainingArguments:
     keep_checkpoints: int = 3
     num_processes: int | None = None
     max_skipped_in_row: int = 50
+    codec: str | None = None
+    sample_every: int = 5000
+    sample_clips: int = 2
+    report_to: str | list[str] | None = None
+    peak_tflops: float | None = None
+    push_to_hub: str | None = None
 
     def __post_init__(self):
         for name, allowed in (("stage", STAGES), ("mixed_precision", MIXED_PRECISIONS)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"`{name}` must be one of {allowed}, got {getattr(self, name)!r}.")
         positive = ("max_steps", "global_batch_size", "log_every", "validate_every", "validation_batch_size")
-        for name in (*positive, "save_every", "keep_checkpoints", "max_skipped_in_row"):
+        positive += ("save_every", "keep_checkpoints", "max_skipped_in_row", "sample_every", "sample_clips")
+        for name in positive:
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
         if self.micro_batch_size is not None and self.micro_batch_size < 1:
@@ -99,6 +121,12 @@ class StageTrainingArguments:
             )
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"`ema_decay` must be between 0 and 1, got {self.ema_decay}.")
+        if self.peak_tflops is not None and not self.peak_tflops > 0:
+            raise ValueError(f"`peak_tflops` must be above 0, got {self.peak_tflops}.")
+        self.report_to = [self.report_to] if isinstance(self.report_to, str) else list(self.report_to or [])
+        unknown = sorted(set(self.report_to) - set(TRACKERS))
+        if unknown:
+            raise ValueError(f"`report_to` must be among {TRACKERS}, got {unknown}.")
         if self.init_from is not None and not set(self.model) <= set(TRAINING_FIELDS):
             raise ValueError(
                 f"`model` may only change {TRAINING_FIELDS} with `init_from`, whose config decides the rest; got "
@@ -135,7 +163,7 @@ class StageTrainingArguments:
         if self.num_processes is not None and self.num_processes != num_processes:
             raise ValueError(
                 f"`num_processes` is {self.num_processes}, but this run has {num_processes}. "
-                "`accelerate launch --cpu` starts one process whatever is asked: use torchrun with "
+                "`accelerate launch --cpu` starts one process whatever is asked: give it `--multi_gpu` and set "
                 "ACCELERATE_USE_CPU=true."
             )
         if self.global_batch_size % num_processes:
@@ -149,10 +177,7 @@ class StageTrainingArguments:
 
     def describe_run(self) -> dict[str, Any]:
         """The fields that decide what is learned: a checkpoint goes on only under the same ones."""
-        free = ("data", "output_dir", "micro_batch_size", "num_workers", "gradient_checkpointing", "torch_compile")
-        free += ("log_every", "validate_every", "validation_clips", "validation_batch_size", "save_every")
-        free += ("keep_checkpoints", "num_processes", "max_skipped_in_row")
-        return {name: value for name, value in asdict(self).items() if name not in free}
+        return {name: value for name, value in asdict(self).items() if name not in FREE_FIELDS}
 
 
 def parse_stage_arguments(argv: list[str] | None = None) -> StageTrainingArguments:

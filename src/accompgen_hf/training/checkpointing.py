@@ -5,7 +5,6 @@ it writes into a staging folder, which gets the checkpoint's name once every byt
 checksum: `state.json` has one per file, and a damaged checkpoint is named and passed over.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+
+from accompgen_hf.sharing_accompgen import hash_file
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ def save_checkpoint(
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         files = sorted(path for path in staging.rglob("*") if path.is_file())
-        hashes = {str(path.relative_to(staging)): _hash_file(path) for path in files}
+        hashes = {str(path.relative_to(staging)): hash_file(path) for path in files}
         (staging / STATE_NAME).write_text(json.dumps({**state, "step": step, "sha256": hashes}, indent=1))
         for path in [*files, staging / STATE_NAME]:
             _sync(path)
@@ -143,19 +144,11 @@ def _inspect(folder: Path) -> tuple[str | None, dict[str, Any]]:
     try:
         state = json.loads((folder / STATE_NAME).read_text())
         for name, sha256 in state["sha256"].items():
-            if _hash_file(folder / name) != sha256:
+            if hash_file(folder / name) != sha256:
                 return f"{folder.name}/{name} has another sha256 than when it was saved", {}
     except (OSError, ValueError, KeyError) as error:
         return f"{folder.name}: {type(error).__name__} {error}", {}
     return None, state
-
-
-def _hash_file(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 22):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _sync(path: Path) -> None:

@@ -15,19 +15,21 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from accompgen_hf.codebooks_accompgen import IGNORED_LABEL
-from accompgen_hf.data.collator import StageCollator
-from accompgen_hf.data.dataset import StageClipDataset, StepPositions
-from accompgen_hf.data.shards import write_json
+from accompgen_hf.data.dataset import StepPositions
+from accompgen_hf.data.shards import sum_hours_by_licence, write_json
 from accompgen_hf.modeling_accompgen_stages import AccompGenStageForCausalLM
 from accompgen_hf.training.arguments import StageTrainingArguments
 from accompgen_hf.training.checkpointing import SigtermFlag, check_same_run, find_checkpoint, save_checkpoint
-from accompgen_hf.training.metrics import MetricsLog, draw_curves
 from accompgen_hf.training.optimization import WeightAverage, learning_rate_at, make_optimizer
-from accompgen_hf.training.stages import count_positions, load_stage, save_stage
+from accompgen_hf.training.processes import check_processes, is_set_anywhere, prepare_sharded
+from accompgen_hf.training.reporting import RunReport, check_trackers
+from accompgen_hf.training.samples import AudioSampler
+from accompgen_hf.training.stages import load_stage, make_collator, open_datasets, save_stage
 from accompgen_hf.training.validation import validate_stage
 
 
@@ -35,12 +37,15 @@ def train_stage(arguments: StageTrainingArguments) -> dict[str, Any]:
     """Train a stage, going on from the newest whole checkpoint in `arguments.output_dir`.
 
     Leaves `final/` (loadable by `from_pretrained`, its config carrying the `token_fingerprint`), `metrics.jsonl`,
-    `curves.png` and `summary.json`. On SIGTERM the step is finished and saved, and the function returns.
+    `curves.png`, `summary.json`, and `samples/` if there is a `codec`. On SIGTERM the step is finished and saved, and
+    the function returns.
 
     Returns:
-        `dict` with `is_finished`, `step`, `num_skipped_steps`, the last `validation` and `tokens_per_s`.
+        `dict` with `is_finished`, `step`, `num_skipped_steps`, the last `validation`, `tokens_per_s`, `mfu` and
+        `hours_by_licence` of the data.
 
     Raises:
+        ImportError: If the package of a tracker in `report_to` is missing.
         ValueError: If data, model, checkpoint and arguments do not fit each other.
         RuntimeError: If gradients stay non-finite; the last checkpoint is good.
     """
@@ -54,31 +59,32 @@ class StageTrainer:
         self.arguments = arguments
         if arguments.mixed_precision == "fp16" and not torch.cuda.is_available():
             raise ValueError("`mixed_precision` 'fp16' needs a GPU, and there is none. Use 'no' or 'bf16'.")
-        self.accelerator = Accelerator(mixed_precision=arguments.mixed_precision)
+        check_trackers(arguments.report_to)
+        self.accelerator = Accelerator(
+            mixed_precision=arguments.mixed_precision,
+            log_with=arguments.report_to or None,
+            project_dir=arguments.output_dir,
+        )
+        check_processes(self.accelerator.num_processes)
         self.micro_batch_size, self.num_micro_batches = arguments.divide_batch(self.accelerator.num_processes)
         self.output_dir = Path(arguments.output_dir)
         self.output_dir.mkdir(parents=True, exist_ok=True)
 
         model = load_stage(arguments)
         config = model.config
-        self.dataset = StageClipDataset(
-            arguments.data,
-            config,
-            "train",
-            seed=arguments.seed,
-            condition_dropout=config.condition_dropout,
-            history_dropout=config.history_dropout,
-            shuffle_pairs=arguments.shuffle_pairs,
-        )
-        self.validation_dataset = None
-        if arguments.validation_clips:
-            self.validation_dataset = StageClipDataset(arguments.data, config, "validation", seed=arguments.seed)
+        with self.accelerator.main_process_first():  # of several, one makes the mapped file of the shards
+            self.dataset, self.validation_dataset = open_datasets(arguments, config)
+        self.sampler = None
+        if arguments.codec is not None:
+            dataset = self.validation_dataset or self.dataset
+            self.sampler = AudioSampler(arguments.codec, dataset, arguments.sample_clips, self.output_dir)
         config.token_fingerprint = self.dataset.token_fingerprint
         if arguments.gradient_checkpointing:
             model.gradient_checkpointing_enable()
         if arguments.torch_compile:
             model.compile()
         self.model, self.optimizer = self.accelerator.prepare(model, make_optimizer(model, arguments))
+        prepare_sharded(self.stage, self.accelerator, arguments)
         self.ema = None
         if arguments.ema_decay is not None:
             self.ema = WeightAverage(self.stage, arguments.ema_decay)
@@ -101,11 +107,10 @@ class StageTrainer:
         arguments, accelerator = self.arguments, self.accelerator
         self._resume()
         self.first_step = self.step
-        self.log = MetricsLog(self.output_dir, self.step) if accelerator.is_main_process else None
-        self._announce()
+        self.report = RunReport(accelerator, arguments, self.stage, self.step)
+        self.report.announce(len(self.dataset), self.micro_batch_size, self.num_micro_batches)
         self.model.train()
-        losses, num_tokens, started_at = [], 0, time.monotonic()
-        self.tokens_per_s = 0.0
+        losses, started_at = [], time.monotonic()
         progress = tqdm(
             total=arguments.max_steps,
             initial=self.step,
@@ -121,23 +126,26 @@ class StageTrainer:
                 loss, grad_norm = self._take_step(window)
                 self.step += 1
                 losses.append(loss)
-                num_tokens += accelerator.num_processes * sum(batch["input_ids"].numel() for batch in window)
                 progress.update()
                 is_last = self.step == arguments.max_steps
                 # 2. Say how it goes.
                 if self.step % arguments.log_every == 0 or is_last:
-                    self.tokens_per_s = num_tokens / (time.monotonic() - started_at)
+                    num_clips = len(losses) * arguments.global_batch_size
+                    self.report.measure(num_clips, time.monotonic() - started_at)
                     self._log_step(losses, grad_norm, progress)
-                    losses, num_tokens, started_at = [], 0, time.monotonic()
+                    losses, started_at = [], time.monotonic()
                 # 3. Validate, save, stop: work that the speed above does not count.
                 paused_at = time.monotonic()
                 if self.step % arguments.validate_every == 0 or is_last:
                     self._validate()
-                is_told_to_stop = self._agree(sigterm.is_set)
+                if self.step % arguments.sample_every == 0 or is_last:
+                    self._write_samples()
+                is_told_to_stop = is_set_anywhere(sigterm.is_set, accelerator)
                 if self.step % arguments.save_every == 0 or is_last or is_told_to_stop:
                     self._save()
                 started_at += time.monotonic() - paused_at
                 if is_told_to_stop and not is_last:
+                    self.report.close()
                     accelerator.print(f"SIGTERM: saved step {self.step} and stopping.")
                     return self._summarise(is_finished=False)
         return self._finish()
@@ -160,6 +168,7 @@ class StageTrainer:
                 accelerator.backward(loss * accelerator.num_processes)
             total += loss.detach()
         grad_norm = accelerator.clip_grad_norm_(self.model.parameters(), arguments.max_grad_norm)
+        grad_norm = grad_norm.full_tensor() if isinstance(grad_norm, DTensor) else grad_norm
         is_finite = bool(torch.isfinite(grad_norm))
         if is_finite or arguments.mixed_precision == "fp16":
             self.optimizer.step()  # With fp16 the scaler skips by itself, and lowers its scale by doing so.
@@ -203,7 +212,7 @@ class StageTrainer:
         return DataLoader(
             self.dataset,
             batch_sampler=positions,
-            collate_fn=StageCollator(self.stage.config),
+            collate_fn=make_collator(self.stage.config),
             num_workers=self.arguments.num_workers,
             generator=torch.Generator(),  # otherwise the global one is asked for a seed
         )
@@ -218,29 +227,16 @@ class StageTrainer:
         self.state, self.step = {name: state[name] for name in self.state}, state["step"]
         self.accelerator.print(f"Resumed from {folder}.")
 
-    def _announce(self) -> None:
-        arguments, config = self.arguments, self.stage.config
-        self.accelerator.print(
-            f"{arguments.stage}: {sum(p.numel() for p in self.stage.parameters()) / 1e6:.2f} M parameters, "
-            f"{len(self.dataset)} tracks, clips of {config.clip_duration_s} s ({count_positions(config)} positions); "
-            f"{self.accelerator.num_processes} processes x {self.num_micro_batches} micro-batches of at most "
-            f"{self.micro_batch_size} = global batch {arguments.global_batch_size}; {arguments.max_steps} steps on "
-            f"{self.accelerator.device}, mixed precision {arguments.mixed_precision}"
-        )
-
     def _log_step(self, losses: list[float], grad_norm: float, progress: tqdm) -> None:
         loss = sum(losses) / len(losses)
-        progress.set_postfix(loss=f"{loss:.3f}", tokens_per_s=f"{self.tokens_per_s:.0f}", refresh=False)
-        if self.log is not None:
-            self.log.write(
-                "train",
-                self.step,
-                loss=loss,
-                learning_rate=learning_rate_at(self.step - 1, self.arguments),
-                grad_norm=grad_norm,
-                num_skipped_steps=self.state["num_skipped_steps"],
-                tokens_per_s=round(self.tokens_per_s, 1),
-            )
+        progress.set_postfix(**self.report.show(loss), refresh=False)
+        self.report.write_training(
+            self.step,
+            loss=loss,
+            learning_rate=learning_rate_at(self.step - 1, self.arguments),
+            grad_norm=grad_norm,
+            num_skipped_steps=self.state["num_skipped_steps"],
+        )
 
     def _validate(self) -> None:
         if self.validation_dataset is None:
@@ -254,19 +250,15 @@ class StageTrainer:
                 arguments.validation_batch_size,
                 self.accelerator,
             )
-        if self.log is not None:
-            self.log.write("validation", self.step, **self.validation)
-            draw_curves(self.output_dir)
+        self.report.write_validation(self.step, self.validation)
+
+    def _write_samples(self) -> None:
+        if self.sampler is not None:
+            with self._averaged_weights():
+                self.sampler.write(self.stage, self.step, self.accelerator.is_main_process)
 
     def _save(self) -> None:
         save_checkpoint(self.accelerator, self.output_dir, self.step, self.state, self.arguments.keep_checkpoints)
-
-    def _agree(self, is_set: bool) -> bool:
-        """Whether any process was told to stop: all of them save the same step."""
-        if self.accelerator.num_processes == 1:
-            return is_set
-        flag = torch.tensor(int(is_set), device=self.accelerator.device)
-        return bool(self.accelerator.reduce(flag, reduction="sum").item())
 
     @contextlib.contextmanager
     def _averaged_weights(self) -> Iterator[None]:
@@ -280,15 +272,19 @@ class StageTrainer:
         """Save the result, unless an earlier call of the same run did."""
         summary_path = self.output_dir / "summary.json"
         if self.first_step == self.arguments.max_steps and summary_path.is_file():
-            return json.loads(summary_path.read_text("utf-8"))
-        if self.validation is None:
-            self._validate()
-        summary = {**self._summarise(is_finished=True), "arguments": asdict(self.arguments)}
-        if self.accelerator.is_main_process:
+            summary = json.loads(summary_path.read_text("utf-8"))
+        else:
+            if self.validation is None:  # killed between the last checkpoint and here
+                self._validate()
+            summary = {**self._summarise(is_finished=True), "arguments": asdict(self.arguments)}
             with self._averaged_weights():
-                save_stage(self.stage, self.output_dir / "final")
-            write_json(summary_path, summary)
+                weights = self.accelerator.get_state_dict(self.model)  # whole on the first process, however sharded
+                if self.accelerator.is_main_process:
+                    save_stage(self.stage, self.output_dir / "final", weights)
+            if self.accelerator.is_main_process:
+                write_json(summary_path, summary)
         self.accelerator.wait_for_everyone()
+        self.report.close()
         return summary
 
     def _summarise(self, is_finished: bool) -> dict[str, Any]:
@@ -297,6 +293,8 @@ class StageTrainer:
             "step": self.step,
             "num_skipped_steps": self.state["num_skipped_steps"],
             "token_fingerprint": self.state["token_fingerprint"],
-            "tokens_per_s": round(self.tokens_per_s, 1),
+            "hours_by_licence": sum_hours_by_licence(self.dataset.manifests),
+            "tokens_per_s": round(self.report.tokens_per_s, 1),
+            "mfu": self.report.mfu,
             "validation": self.validation,
         }

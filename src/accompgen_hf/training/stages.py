@@ -1,4 +1,4 @@
-"""The model of a run: a stage with fresh weights from its config's fields, or one to go on from."""
+"""The model of a run, with fresh weights from its config's fields or one to go on from, and the clips it reads."""
 
 import os
 import shutil
@@ -6,7 +6,12 @@ from pathlib import Path
 
 import torch
 
+from accompgen_hf.baselines.singsong import SingSongFineForConditionalGeneration, SingSongForConditionalGeneration
+from accompgen_hf.baselines.singsong_config import SingSongStageConfig
+from accompgen_hf.baselines.singsong_data import SingSongClipDataset, SingSongCollator
 from accompgen_hf.configuration_accompgen import AccompGenStageConfig
+from accompgen_hf.data.collator import StageCollator
+from accompgen_hf.data.dataset import StageClipDataset
 from accompgen_hf.modeling_accompgen_stages import (
     AccompGenCoarseForCausalLM,
     AccompGenFineForCausalLM,
@@ -19,6 +24,8 @@ STAGE_MODELS = {
     "semantic": AccompGenSemanticForCausalLM,
     "coarse": AccompGenCoarseForCausalLM,
     "fine": AccompGenFineForCausalLM,
+    "singsong": SingSongForConditionalGeneration,
+    "singsong_fine": SingSongFineForConditionalGeneration,
 }
 
 
@@ -47,17 +54,52 @@ def load_stage(arguments: StageTrainingArguments) -> AccompGenStageForCausalLM:
         return model_class(config)
 
 
-def save_stage(model: AccompGenStageForCausalLM, folder: Path) -> None:
-    """Save a stage as a folder that `from_pretrained` loads, replacing an older one at once."""
+def open_datasets(
+    arguments: StageTrainingArguments, config: AccompGenStageConfig
+) -> tuple[StageClipDataset, StageClipDataset | None]:
+    """Clips to train on and, unless there is no validation, held-out ones."""
+    open_split = dataset_class(config)
+    training = open_split(
+        arguments.data,
+        config,
+        "train",
+        seed=arguments.seed,
+        condition_dropout=config.condition_dropout,
+        history_dropout=config.history_dropout,
+        shuffle_pairs=arguments.shuffle_pairs,
+    )
+    if not arguments.validation_clips:
+        return training, None
+    return training, open_split(arguments.data, config, "validation", seed=arguments.seed)
+
+
+def save_stage(model: AccompGenStageForCausalLM, folder: Path, weights: dict[str, torch.Tensor] | None = None) -> None:
+    """Save a stage, or its config with other `weights`, as a folder that `from_pretrained` loads, all at once."""
     folder = Path(folder)
     staging = folder.with_name(f".{folder.name}")
     shutil.rmtree(staging, ignore_errors=True)
-    model.save_pretrained(staging)
+    model.save_pretrained(staging, state_dict=weights)
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(staging, folder)
+
+
+def dataset_class(config: AccompGenStageConfig | SingSongStageConfig) -> type[StageClipDataset]:
+    """What cuts a stage's clips out of shards."""
+    return SingSongClipDataset if isinstance(config, SingSongStageConfig) else StageClipDataset
+
+
+def make_collator(config: AccompGenStageConfig | SingSongStageConfig) -> StageCollator:
+    """What makes batches of a stage's clips."""
+    return SingSongCollator(config) if isinstance(config, SingSongStageConfig) else StageCollator(config)
 
 
 def count_positions(config: AccompGenStageConfig) -> int:
     """Positions of a training clip's sequence, BOS included."""
     frames = [config.clip_duration_s * segment.frame_rate * segment.num_codebooks for segment in config.segments]
     return 1 + round(sum(frames))
+
+
+def count_targets(config: AccompGenStageConfig) -> int:
+    """Target codes of a training clip."""
+    segment = config.target_segment
+    return round(config.clip_duration_s * segment.frame_rate * segment.num_codebooks)

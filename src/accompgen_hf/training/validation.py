@@ -7,9 +7,9 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from accompgen_hf.data.collator import StageCollator
 from accompgen_hf.data.dataset import StageClipDataset
 from accompgen_hf.modeling_accompgen_stages import AccompGenStageForCausalLM
+from accompgen_hf.training.stages import make_collator
 
 
 @torch.no_grad()
@@ -50,7 +50,10 @@ def validate_stage(
     process_index, num_processes = (0, 1)
     if accelerator is not None:
         process_index, num_processes = accelerator.process_index, accelerator.num_processes
-    own = list(range(process_index, len(samples), num_processes))
+    # As many forwards in every process, which sharded weights need: beyond the end it measures the last clip again.
+    own = range(process_index, -(-len(samples) // num_processes) * num_processes, num_processes)
+    own = [min(index, len(samples) - 1) for index in own]
+    num_own = len(range(process_index, len(samples), num_processes))
     was_training = model.training
     model.eval()
     measured = []
@@ -58,6 +61,7 @@ def validate_stage(
         indices = own[start : start + batch_size]
         measured += _measure([samples[index] for index in indices], [partners[index] for index in indices], model)
     model.train(was_training)
+    measured = measured[:num_own]
     if num_processes > 1:
         measured = gather_object(measured)
     return _summarise(measured)
@@ -77,7 +81,7 @@ def _find_partner(samples: list[dict], index: int) -> dict:
 
 def _measure(samples: list[dict], partners: list[dict], model: AccompGenStageForCausalLM) -> list[dict[str, Any]]:
     """Losses of each clip under its own and under wrong conditioning."""
-    collator = StageCollator(model.config)
+    collator = make_collator(model.config)
     names = model.config.conditioning_names
 
     def losses(conditioned: list[dict], is_dropped: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
