@@ -38,6 +38,7 @@ EXTRAS["dev"] = [
     *EXTRAS["eval"],
     *EXTRAS["media"],
     *EXTRAS["separate"],
+    *EXTRAS["web"],
     "hypothesis>=6.100",
     "pytest>=8.3",
     "pytest-timeout>=2.3",

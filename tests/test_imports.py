@@ -36,7 +36,18 @@ FLOORS = {
     3: ("streaming_accompgen", "pipeline_accompgen"),
     4: ("picture", "hub", "data", "evaluation"),
     5: ("baselines", "training"),
-    6: ("protocol", "results", "repository_commands", "loading", "cli"),
+    6: (
+        "protocol",
+        "results",
+        "repository_commands",
+        "loading",
+        "web_studio",
+        "web_texts",
+        "web_layout",
+        "web",
+        "web_command",
+        "cli",
+    ),
 }
 SEPARATE_FLOORS = (4,)  # on this one not even the left neighbour
 PLACES = {name: (floor, place) for floor, names in FLOORS.items() for place, name in enumerate(names)}

@@ -5,42 +5,19 @@ itself is wrong, and nothing was started. Results are named on stdout, everythin
 """
 
 import argparse
-import math
 import os
 import secrets
 import sys
-import time
-import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from accompgen_hf.loading import UsageError, choose_device, describe_model, load_pipeline
+from accompgen_hf.jobs import FOLDER_SEED, gather_outcomes, list_jobs, process_place, summary_table
+from accompgen_hf.loading import SHIPPED_VOCALS, UsageError, choose_device, load_pipeline
 from accompgen_hf.repository_commands import add_repository_commands
+from accompgen_hf.web_command import add_web_command
 
-SHIPPED_VOCALS = Path(__file__).parent / "assets" / "vocals" / "vocadito_10.wav"
 DEFAULT_OUTPUT = "accompgen_out"
-ESTIMATE_ABOVE_S = 30.0  # work that takes longer is announced
-# Below both no trial is worth its own time: the shipped default needs less than 30 s for this much.
-_FREE_OF_TRIAL_S = 12.0
-_FREE_OF_TRIAL_PARAMETERS = 60_000_000
-_TRIAL_DURATIONS_S = (0.1, 0.5)
-_OPTION_KEYS = (  # settings that go to the pipeline under their own names
-    "guidance_scale",
-    "temperature",
-    "top_k",
-    "top_p",
-    "preview",
-    "accompaniment_lufs_offset",
-    "semantic_kwargs",
-    "coarse_kwargs",
-    "fine_kwargs",
-)
-
-
-def say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,18 +41,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 1
 
 
-def report_failure(error: Exception, is_debug: bool, subject: str = "") -> None:
-    """Say what went wrong in one line, with the traceback only on request."""
-    if is_debug:
-        traceback.print_exception(type(error), error, error.__traceback__)
-    is_expected = isinstance(error, (ValueError, TypeError, OSError, ImportError))
-    words = str(error) if is_expected else f"{type(error).__name__}: {error}"
-    if isinstance(error, MemoryError) or "out of memory" in words.lower():
-        words += " (try `--preview`, a shorter recording or `--device cpu`)"
-    hint = "" if is_expected or is_debug else " (`--debug` shows where)"
-    say(f"accompgen: error: {subject}{words or type(error).__name__}{hint}")
-
-
 def build_parser() -> argparse.ArgumentParser:
     import importlib.metadata
 
@@ -87,12 +52,20 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"accompgen_hf {version}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     generate = commands.add_parser("generate", help="make accompaniments for recordings of singing")
-    generate.add_argument("vocals", nargs="*", metavar="VOCALS", help="wav, flac, mp3 or ogg; none with --settings")
+    generate.add_argument(
+        "vocals",
+        nargs="*",
+        metavar="VOCALS",
+        help="files (wav, flac, mp3, ogg) or folders of them; none with --settings",
+    )
     demo = commands.add_parser("demo", help="the same for the shipped nine seconds of singing, or for VOCALS")
     demo.add_argument("vocals", nargs="*", metavar="VOCALS", help="a recording of your own")
+    demo.set_defaults(stream=False, preview_first=False, batch_size=1)
+    _add_song_options(generate)
     for command in (generate, demo):
         _add_options(command)
         command.set_defaults(run=run)
+    add_web_command(commands)
     add_repository_commands(commands)
     return parser
 
@@ -123,6 +96,14 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--debug", action="store_true", help="show the full traceback of an error")
 
 
+def _add_song_options(parser: argparse.ArgumentParser) -> None:
+    ways = parser.add_mutually_exclusive_group()
+    add = ways.add_argument
+    add("--stream", action="store_true", help="let NAME.part.wav grow, to listen meanwhile; go on with one left over")
+    add("--preview-first", action="store_true", help="write NAME.preview.wav, then go on from its codes to the whole")
+    add("--batch-size", type=_number(int, 1), default=1, metavar="N", help="make N at a time: sooner on a GPU")
+
+
 def _number(kind: type, low: float, high: float = float("inf")) -> Callable[[str], Any]:
     def parse(text: str) -> Any:
         try:
@@ -139,79 +120,38 @@ def _number(kind: type, low: float, high: float = float("inf")) -> Callable[[str
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Carry out `generate` or `demo`: settings, model, then one recording after the other."""
+    """Carry out `generate` or `demo`: settings, jobs, model, then batch after batch."""
     recorded = _read_settings(arguments)
     settings = _merge_settings(arguments, recorded)
     sources = _find_sources(arguments, recorded)
+    rank, num_processes = process_place()
+    is_new = "seed" not in settings
+    if is_new:
+        # A rerun over a folder, and every process, must find the same results.
+        is_repeated = num_processes > 1 or any(map(os.path.isdir, sources))
+        # Short enough for a folder's name and a note to a friend.
+        settings["seed"] = FOLDER_SEED if is_repeated else secrets.randbelow(1_000_000)
+    try:
+        jobs = list_jobs(sources, settings["seed"], arguments.variations, excluded=arguments.output)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     device = choose_device(arguments.device)
+    if device == "cuda" and num_processes > 1:
+        device = f"cuda:{os.environ.get('LOCAL_RANK', rank)}"
     separator = open_separator(settings.get("separate"), device)
     pipe = load_pipeline(settings.get("model"), device)
     if getattr(pipe.model.config, "is_placeholder", False):
         say("placeholder model: its weights are barely trained; length, timing and files are real, the music is not")
-    if "seed" in settings:
-        say(f"seed {settings['seed']}")
-    else:
-        settings["seed"] = secrets.randbelow(1_000_000)  # short enough for a folder's name and a note to a friend
-        say(f"seed {settings['seed']} (new)")
+    say(f"seed {settings['seed']}{' (new)' if is_new else ''}")
 
-    num_failed = 0
-    is_announced = False
-    for index, source in enumerate(sources):
-        item = {**settings, "seed": settings["seed"] + index * arguments.variations}
-        try:
-            num_left = len(sources) - index
-            is_announced = _run_one(arguments, pipe, separator, source, item, recorded, num_left, is_announced)
-        except Exception as error:  # one broken recording does not stop the others
-            report_failure(error, arguments.debug, f"{source}: ")
-            num_failed += 1
-    if num_failed and len(sources) > 1:
-        say(f"accompgen: {num_failed} of {len(sources)} recordings failed")
+    work = Work(arguments, pipe, separator, settings, recorded)
+    outcomes = gather_outcomes(work.run(jobs[rank::num_processes]))
+    if len(outcomes) > 1 and rank == 0:
+        say(summary_table(outcomes))
+    num_failed = sum(outcome.status == "failed" for outcome in outcomes)
+    if num_failed and len(outcomes) > 1:
+        say(f"accompgen: {num_failed} of {len(outcomes)} recordings failed")
     return 1 if num_failed else 0
-
-
-def _run_one(
-    arguments: argparse.Namespace,
-    pipe: Any,
-    separator: Any,
-    source: str,
-    settings: dict[str, Any],
-    recorded: Mapping[str, Any],
-    num_left: int,
-    is_announced: bool,
-) -> bool:
-    """All variations of one recording; whether the estimate has been made by now."""
-    from accompgen_hf.audio_accompgen import load_audio
-    from accompgen_hf.results import write_result
-
-    vocals, sampling_rate = load_audio(source, allow_truncated=bool(settings.get("allow_truncated")))
-    duration_s = vocals.shape[-1] / sampling_rate
-    channels = f"{vocals.shape[0]} channel" + ("s" if vocals.shape[0] > 1 else "")
-    shown = source if source != str(SHIPPED_VOCALS) else f"{SHIPPED_VOCALS.name} (vocadito data set, CC BY 4.0)"
-    say(f"{shown}: {duration_s:.1f} s, {sampling_rate} Hz, {channels}")
-    if separator is not None:
-        vocals, _, sampling_rate = separator.separate(vocals, sampling_rate)
-    options = {key: settings[key] for key in _OPTION_KEYS if key in settings}
-    if not is_announced:
-        announce_work(pipe, vocals, sampling_rate, arguments.variations, num_left, options)
-    made_with = describe_model(pipe)
-    # One call per variation, not one batch: batch shape changes float sums, and then `--settings` with a variation's
-    # own seed would not give the same file.
-    for variation in range(arguments.variations):
-        item = {**settings, "vocals": os.path.abspath(source), "seed": settings["seed"] + variation}
-        start = time.monotonic()
-        result = pipe(
-            {"array": vocals, "sampling_rate": sampling_rate},
-            seed=item["seed"],
-            output_sampling_rate=item.get("sampling_rate", "input"),
-            show_progress=not arguments.quiet,
-            **options,
-        )
-        elapsed_s = time.monotonic() - start
-        folder = write_result(arguments.output, item, vocals, sampling_rate, result, made_with)
-        say(f"{elapsed_s:.1f} s of work, {elapsed_s / duration_s:.2f} s per second of music")
-        print(folder, flush=True)
-        _compare_with_record(folder, recorded)
-    return True
 
 
 def _read_settings(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -266,46 +206,6 @@ def open_separator(model: str | None, device: str) -> Any:
         return load_separator(model, device="auto" if device.startswith("cuda") else "cpu")
     except ValueError as error:
         raise UsageError(str(error)) from error
-
-
-def announce_work(
-    pipe: Any, vocals: Any, sampling_rate: int, num_variations: int, num_recordings: int, options: Mapping[str, Any]
-) -> None:
-    """Before more than 30 s of work: say how long it will take, as measured here, and what is faster."""
-    duration_s = vocals.shape[-1] / sampling_rate
-    work_s = duration_s * num_variations * num_recordings
-    num_parameters = sum(parameter.numel() for parameter in pipe.model.parameters())
-    is_short = work_s <= _FREE_OF_TRIAL_S and num_parameters <= _FREE_OF_TRIAL_PARAMETERS
-    if is_short or duration_s < 2 * _TRIAL_DURATIONS_S[1]:
-        return
-    seconds = num_variations * num_recordings * estimate_seconds(pipe, vocals, sampling_rate, options)
-    if seconds > ESTIMATE_ABOVE_S:
-        hint = "" if options.get("preview") else "; a first impression with `--preview` takes about half of it"
-        about = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
-        others = " for all of them, if they are as long as this one" if num_recordings > 1 else ""
-        say(f"this will take about {about}{others}{hint} (Ctrl-C stops)")
-
-
-def estimate_seconds(pipe: Any, vocals: Any, sampling_rate: int, options: Mapping[str, Any]) -> float:
-    """Time for this recording, from two short trials: the shorter also warms up, their difference is music."""
-    times_s = []
-    for duration_s in _TRIAL_DURATIONS_S:
-        excerpt = {"array": vocals[:, : math.ceil(duration_s * sampling_rate)], "sampling_rate": sampling_rate}
-        start = time.monotonic()
-        pipe(excerpt, seed=0, show_progress=False, **options)
-        times_s.append(time.monotonic() - start)
-    per_second = max(0.0, times_s[1] - times_s[0]) / (_TRIAL_DURATIONS_S[1] - _TRIAL_DURATIONS_S[0])
-    return times_s[0] + per_second * vocals.shape[-1] / sampling_rate
-
-
-def _compare_with_record(folder: Path, recorded: Mapping[str, Any]) -> None:
-    """With `--settings` of a written result: say whether the same audio came out."""
-    from accompgen_hf.results import AUDIO_FILES, file_hash
-
-    hashes = recorded.get("files", {})
-    if set(AUDIO_FILES) <= set(hashes):
-        is_same = all(file_hash(folder / name) == hashes[name] for name in AUDIO_FILES)
-        say("the audio is the recorded one, bit for bit" if is_same else "the audio differs from the recorded one")
 
 
 if __name__ == "__main__":

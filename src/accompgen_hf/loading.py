@@ -1,8 +1,10 @@
 """The pipeline as a program of ours opens it: which device, which model, how many threads."""
 
 import os
+from pathlib import Path
 from typing import Any
 
+SHIPPED_VOCALS = Path(__file__).parent / "assets" / "vocals" / "vocadito_10.wav"
 _ONE_THREAD_HIDDEN_SIZE = 256
 
 
