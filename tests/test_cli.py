@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 
-from accompgen_hf import cli, loading
+from accompgen_hf import cli, loading, work
 from accompgen_hf.picture import draw_picture
 from accompgen_hf.pipeline_accompgen import VocalAccompanimentPipeline
 from accompgen_hf.results import make_new_folder, read_settings, result_name
@@ -261,7 +261,7 @@ def test_a_placeholder_model_says_so(stub, here, capsys):
 
 def test_long_work_is_announced_with_its_time_and_the_preview(stub, here, capsys, monkeypatch):
     clock = iter(np.cumsum([0, 1.0, 0, 3.0, 0, 0]))  # 1 s for 0.1 s of music, 3 s for 0.5 s: 5 s per second, 0.5 + x
-    monkeypatch.setattr(cli, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
+    monkeypatch.setattr(work, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
     write_vocals(here / "take.wav", duration_s=20.0)
     assert cli.main(["generate", "take.wav", "--seed", "7"]) == 0
     assert "about 101 s; a first impression with `--preview`" in capsys.readouterr().err
@@ -378,3 +378,99 @@ def test_a_small_model_gets_one_thread_unless_told_otherwise(monkeypatch, hidden
         assert torch.get_num_threads() == expected
     finally:
         torch.set_num_threads(num_threads)
+
+
+# ---- folders, batches, streams -------------------------------------------------------------------------------------
+
+
+def test_a_folder_is_worked_off_and_a_rerun_does_what_is_missing(stub, here, capsys):
+    (here / "songs").mkdir()
+    for name in ("a.wav", "b.wav"):
+        write_vocals(here / "songs" / name)
+    (here / "songs" / "broken.wav").write_bytes(b"not audio at all")
+    assert cli.main(["generate", "songs", "-o", "songs/out"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out.split() == [str(Path("songs/out/a-seed0")), str(Path("songs/out/b-seed0"))]
+    assert "2 made, 0 there already, 1 failed" in captured.err
+    assert [call["seed"] for call in stub.calls] == [0, 0]
+    (here / "songs" / "broken.wav").unlink()
+    write_vocals(here / "songs" / "aa.wav")
+    assert cli.main(["generate", "songs", "-o", "songs/out"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.split() == [str(Path("songs/out/aa-seed0"))]
+    assert "1 made, 2 there already, 0 failed" in captured.err
+    assert cli.main(["generate", "songs", "-o", "songs/out", "--top-k", "5"]) == 0
+    assert "3 made, 0 there already, 0 failed" in capsys.readouterr().err
+
+
+def test_a_folder_without_audio_is_a_wrong_call(stub, here, capsys):
+    (here / "songs").mkdir()
+    assert cli.main(["generate", "songs"]) == 2
+    assert "'songs' holds no audio" in capsys.readouterr().err
+
+
+def test_processes_share_the_jobs(stub, here, monkeypatch):
+    names = [f"{name}.wav" for name in "abcde"]
+    for name in names:
+        write_vocals(here / name)
+    monkeypatch.setattr("accompgen_hf.jobs.gather_outcomes", lambda outcomes: outcomes)
+    for rank, expected in (("0", ["a-seed0", "c-seed2", "e-seed4"]), ("1", ["b-seed1", "d-seed3"])):
+        monkeypatch.setenv("RANK", rank)
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        assert cli.main(["generate", *names, "-o", rank]) == 0
+        assert sorted(path.name for path in Path(rank).iterdir()) == expected
+
+
+def test_recordings_and_variations_run_together_when_asked(stub, here, monkeypatch):
+    batches = []
+
+    def together(vocals, *, seed, **settings):
+        if not isinstance(vocals, list):
+            return StubPipeline.__call__(stub, vocals, seed=seed, **settings)
+        batches.append((len(vocals), seed, settings.pop("batch_size")))
+        if 9 in seed:
+            raise ValueError("the whole batch fails")
+        return [StubPipeline.__call__(stub, one, seed=own, **settings) for one, own in zip(vocals, seed, strict=True)]
+
+    monkeypatch.setattr(work.Work, "announce", lambda *_: None)
+    monkeypatch.setattr(cli, "load_pipeline", lambda *_: together)
+    together.model, together.device = stub.model, stub.device
+    for name in ("a.wav", "b.wav"):
+        write_vocals(here / name)
+    assert cli.main(["generate", "a.wav", "b.wav", "--seed", "7", "--variations", "2", "--batch-size", "3"]) == 0
+    assert batches == [(3, [7, 8, 9], 3)]
+    names = sorted(path.name for path in Path("accompgen_out").iterdir())
+    assert names == ["a-seed7", "a-seed8", "b-seed10", "b-seed9"]
+
+
+def test_a_preview_comes_first_and_its_codes_go_on(stub, here, capsys):
+    write_vocals(here / "take.wav")
+    assert cli.main(["generate", "take.wav", "--seed", "7", "--preview-first"]) == 0
+    first, second = stub.calls
+    assert (first["preview"], first["return_codes"]) == (True, True)
+    assert second["known_codes"]["seed"] == 7
+    assert sorted(path.name for path in Path("accompgen_out").iterdir()) == ["take-seed7", "take-seed7.preview.wav"]
+    assert "take-seed7.preview.wav: the preview" in capsys.readouterr().err
+
+
+def test_a_stream_grows_a_part_file_and_ends_as_a_result(here, capsys, monkeypatch):
+    pipe = VocalAccompanimentPipeline(model=tiny_model())
+    monkeypatch.setattr(cli, "load_pipeline", lambda model, device: pipe)
+    monkeypatch.setattr("accompgen_hf.results.draw_picture", lambda path, *_args, **_kwargs: path.touch())
+    write_vocals(here / "take.wav", duration_s=0.9)
+    call = ["generate", "take.wav", "--seed", "7", "--preview", "--guidance-scale", "1"]
+    assert cli.main([*call, "--stream"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.strip() == str(Path("accompgen_out/take-seed7"))
+    assert f"{Path('accompgen_out/take-seed7.part.wav')}: 0.4 of 0.9 s" in captured.err
+    assert [path.name for path in Path("accompgen_out").iterdir()] == ["take-seed7"]
+    assert cli.main([*call, "-o", "whole"]) == 0
+    streamed, whole = (Path(name, "take-seed7", "accompaniment.wav") for name in ("accompgen_out", "whole"))
+    assert streamed.read_bytes() == whole.read_bytes()
+    assert soundfile.info(Path("accompgen_out/take-seed7/mix.wav")).frames == round(0.9 * 22_050)
+
+
+def test_ways_to_go_on_exclude_each_other(here, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["generate", "take.wav", "--stream", "--preview-first"])
+    assert "not allowed with argument" in capsys.readouterr().err

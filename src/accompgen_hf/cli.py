@@ -12,8 +12,8 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from accompgen_hf.jobs import FOLDER_SEED, gather_outcomes, list_jobs, process_place, summary_table
 from accompgen_hf.loading import SHIPPED_VOCALS, UsageError, choose_device, load_pipeline
+from accompgen_hf.messages import report_failure, say
 from accompgen_hf.repository_commands import add_repository_commands
 from accompgen_hf.web_command import add_web_command
 
@@ -121,6 +121,9 @@ def _number(kind: type, low: float, high: float = float("inf")) -> Callable[[str
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out `generate` or `demo`: settings, jobs, model, then batch after batch."""
+    from accompgen_hf.jobs import FOLDER_SEED, gather_outcomes, list_jobs, process_place, summary_table
+    from accompgen_hf.work import Work
+
     recorded = _read_settings(arguments)
     settings = _merge_settings(arguments, recorded)
     sources = _find_sources(arguments, recorded)

@@ -66,6 +66,7 @@ def write_result(
     sampling_rate: int,
     result: Mapping[str, Any],
     made_with: Mapping[str, Any],
+    accompaniment_path: str | os.PathLike | None = None,
 ) -> Path:
     """Write one result into a new folder of `parent`.
 
@@ -75,6 +76,7 @@ def write_result(
         sampling_rate (`int`): Hz, of `vocals`.
         result: What the pipeline returned: `audio`, `mix`, `sampling_rate`.
         made_with: Model and device, added to the record.
+        accompaniment_path: A finished sound file beside the folder that becomes the accompaniment, instead of `audio`.
 
     Returns:
         The folder: `accompaniment.wav`, `mix.wav`, `picture.png` and, last of all, `settings.json`.
@@ -89,21 +91,25 @@ def write_result(
     # and has no settings.json.
     with tempfile.TemporaryDirectory(prefix=".accompgen-", dir=parent) as aside:
         aside = Path(aside)
+        written = {file_name: aside / file_name for file_name in (*AUDIO_FILES, "picture.png", "settings.json")}
+        if accompaniment_path is not None:
+            written[AUDIO_FILES[0]] = Path(accompaniment_path)
         for file_name, audio in zip(AUDIO_FILES, (result["audio"], result["mix"]), strict=True):
-            write_audio(aside / file_name, audio, result["sampling_rate"])
+            if written[file_name].parent == aside:
+                write_audio(written[file_name], audio, result["sampling_rate"])
         rates = (sampling_rate, result["sampling_rate"], result["sampling_rate"])
         draw_picture(aside / "picture.png", vocals, result["audio"], result["mix"], rates, title=name)
         record = {
             **settings,
             "made_with": {**made_with, **library_versions()},
-            "files": {file_name: file_hash(aside / file_name) for file_name in AUDIO_FILES},
+            "files": {file_name: file_hash(written[file_name]) for file_name in AUDIO_FILES},
         }
         text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         (aside / "settings.json").write_text(text, "utf-8")
         folder = make_new_folder(parent, name)
         try:
-            for file_name in (*AUDIO_FILES, "picture.png", "settings.json"):
-                os.replace(aside / file_name, folder / file_name)
+            for file_name, path in written.items():
+                os.replace(path, folder / file_name)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise

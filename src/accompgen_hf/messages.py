@@ -1,0 +1,20 @@
+"""What the commands say on stderr."""
+
+import sys
+import traceback
+
+
+def say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def report_failure(error: Exception, is_debug: bool, subject: str = "") -> None:
+    """Say what went wrong in one line, with the traceback only on request."""
+    if is_debug:
+        traceback.print_exception(type(error), error, error.__traceback__)
+    is_expected = isinstance(error, (ValueError, TypeError, OSError, ImportError))
+    words = str(error) if is_expected else f"{type(error).__name__}: {error}"
+    if isinstance(error, MemoryError) or "out of memory" in words.lower():
+        words += " (try `--preview`, a shorter recording or `--device cpu`)"
+    hint = "" if is_expected or is_debug else " (`--debug` shows where)"
+    say(f"accompgen: error: {subject}{words or type(error).__name__}{hint}")

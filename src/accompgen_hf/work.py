@@ -1,0 +1,239 @@
+"""The work of `accompgen generate`: jobs in, result folders out, and what is said meanwhile on stderr."""
+
+import argparse
+import math
+import os
+import time
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from accompgen_hf.audio_accompgen import load_audio, write_audio
+from accompgen_hf.jobs import Job, Outcome, find_result
+from accompgen_hf.loading import SHIPPED_VOCALS, describe_model
+from accompgen_hf.messages import report_failure, say
+from accompgen_hf.part_files import mix_part, render_fingerprint, render_to_part
+from accompgen_hf.results import AUDIO_FILES, file_hash, library_versions, result_name, write_result
+
+ESTIMATE_ABOVE_S = 30.0  # work that takes longer is announced
+# Below both no trial is worth its own time: the shipped default needs less than 30 s for this much.
+_FREE_OF_TRIAL_S = 12.0
+_FREE_OF_TRIAL_PARAMETERS = 60_000_000
+_TRIAL_DURATIONS_S = (0.1, 0.5)
+_OPTION_KEYS = (  # settings that go to the pipeline under their own names
+    "guidance_scale",
+    "temperature",
+    "top_k",
+    "top_p",
+    "preview",
+    "accompaniment_lufs_offset",
+    "semantic_kwargs",
+    "coarse_kwargs",
+    "fine_kwargs",
+)
+
+
+class Take(NamedTuple):
+    """A job with its settings and its vocals, `(channels, num_samples)`."""
+
+    job: Job
+    item: dict[str, Any]
+    vocals: Any
+    sampling_rate: int
+
+
+class Work:
+    """The jobs of one process."""
+
+    def __init__(
+        self,
+        arguments: argparse.Namespace,
+        pipe: Any,
+        separator: Any,
+        settings: dict[str, Any],
+        recorded: Mapping[str, Any],
+    ):
+        self.arguments, self.pipe, self.separator = arguments, pipe, separator
+        self.settings, self.recorded = settings, recorded
+        self.options = {key: settings[key] for key in _OPTION_KEYS if key in settings}
+        self.made_with = describe_model(pipe)
+        self.is_announced = False
+        self.newest: tuple[str, Any, int] | None = None  # source, vocals, rate: variations follow each other
+
+    def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """Do all jobs, `--batch-size` at a time; one that fails does not stop the others."""
+        outcomes: list[Outcome] = []
+        # One call per job unless asked otherwise: batch shape changes float sums, and then `--settings` with a
+        # result's own seed would not give the same file.
+        for first in range(0, len(jobs), self.arguments.batch_size):
+            takes = []
+            for job in jobs[first : first + self.arguments.batch_size]:
+                item = {**self.settings, "vocals": os.path.abspath(job.source), "seed": job.seed}
+                done = find_result(self.arguments.output, item) if job.is_of_folder else None
+                if done is not None:
+                    outcomes.append(Outcome(job.source, job.seed, "there already", 0.0, str(done)))
+                    continue
+                try:
+                    takes.append(Take(job, item, *self.load(job.source)))
+                except Exception as error:
+                    outcomes.append(self.fail(job, error))
+            if takes:
+                self.announce(takes[0], len(jobs) - first)
+                outcomes += self.make(takes)
+        return outcomes
+
+    def fail(self, job: Job, error: Exception) -> Outcome:
+        report_failure(error, self.arguments.debug, f"{job.source}: ")
+        return Outcome(job.source, job.seed, "failed", 0.0, " ".join(str(error).split()) or type(error).__name__)
+
+    def load(self, source: str) -> tuple[Any, int]:
+        if self.newest is None or self.newest[0] != source:
+            vocals, sampling_rate = load_audio(source, allow_truncated=bool(self.settings.get("allow_truncated")))
+            duration_s = vocals.shape[-1] / sampling_rate
+            channels = f"{vocals.shape[0]} channel" + ("s" if vocals.shape[0] > 1 else "")
+            shown = (
+                source if source != str(SHIPPED_VOCALS) else f"{SHIPPED_VOCALS.name} (vocadito data set, CC BY 4.0)"
+            )
+            say(f"{shown}: {duration_s:.1f} s, {sampling_rate} Hz, {channels}")
+            if self.separator is not None:
+                vocals, _, sampling_rate = self.separator.separate(vocals, sampling_rate)
+            self.newest = source, vocals, sampling_rate
+        return self.newest[1:]
+
+    def announce(self, take: Take, num_left: int) -> None:
+        if not self.is_announced:
+            announce_work(self.pipe, take.vocals, take.sampling_rate, num_left, self.options)
+            self.is_announced = True
+
+    def make(self, takes: list[Take]) -> list[Outcome]:
+        """Generate these together and write each."""
+        start = time.monotonic()
+        try:
+            results = self.generate(takes)
+        except Exception as error:
+            if len(takes) > 1:  # one of them may be the cause
+                return [outcome for take in takes for outcome in self.make([take])]
+            return [self.fail(takes[0].job, error)]
+        elapsed_s = (time.monotonic() - start) / len(takes)
+        outcomes = []
+        for (job, item, vocals, sampling_rate), result in zip(takes, results, strict=True):
+            try:
+                folder = write_result(
+                    self.arguments.output, item, vocals, sampling_rate, result, self.made_with, result.get("path")
+                )
+                if "journal" in result:
+                    result["journal"].remove()
+            except Exception as error:
+                outcomes.append(self.fail(job, error))
+                continue
+            per_second = elapsed_s / (vocals.shape[-1] / sampling_rate)
+            say(f"{elapsed_s:.1f} s of work, {per_second:.2f} s per second of music")
+            print(folder, flush=True)
+            _compare_with_record(folder, self.recorded)
+            outcomes.append(Outcome(job.source, job.seed, "made", elapsed_s, str(folder)))
+        return outcomes
+
+    def generate(self, takes: list[Take]) -> list[dict[str, Any]]:
+        """Results as the pipeline gives them; with `--stream` their accompaniments lie in files already."""
+        if self.arguments.stream:
+            return [self.stream(take) for take in takes]
+        sources = [{"array": take.vocals, "sampling_rate": take.sampling_rate} for take in takes]
+        seeds = [take.item["seed"] for take in takes]
+        settings = {
+            "output_sampling_rate": self.settings.get("sampling_rate", "input"),
+            "show_progress": not self.arguments.quiet,
+            **self.options,
+        }
+        if len(takes) > 1:
+            settings["batch_size"] = len(takes)
+        else:
+            [sources], [seeds] = sources, seeds
+        if self.arguments.preview_first:
+            previews = self.pipe(sources, seed=seeds, **{**settings, "preview": True, "return_codes": True})
+            for take, preview in zip(takes, previews if len(takes) > 1 else [previews], strict=True):
+                self.write_preview(take, preview)
+            settings["known_codes"] = previews
+        results = self.pipe(sources, seed=seeds, **settings)
+        return results if len(takes) > 1 else [results]
+
+    def write_preview(self, take: Take, preview: Mapping[str, Any]) -> None:
+        os.makedirs(self.arguments.output, exist_ok=True)
+        path = Path(self.arguments.output) / f"{result_name(take.item['vocals'], take.item['seed'])}.preview.wav"
+        write_audio(path, preview["mix"], preview["sampling_rate"])
+        say(f"{path}: the preview; the full render goes on from its codes")
+
+    def stream(self, take: Take) -> dict[str, Any]:
+        """Let a part file grow; a part that an earlier, killed run has left is gone on with."""
+        name = result_name(take.item["vocals"], take.item["seed"])
+        if take.job.is_of_folder:  # files of one name in several folders
+            name += f"-{zlib.crc32(take.item['vocals'].encode()):08x}"
+        os.makedirs(self.arguments.output, exist_ok=True)
+        path = Path(self.arguments.output) / f"{name}.part.wav"
+        options = {key: value for key, value in self.options.items() if key != "accompaniment_lufs_offset"}
+        made_with = {**self.made_with, **library_versions()}
+        fingerprint = render_fingerprint(self.pipe, take.item, made_with, take.vocals)
+        progress = None if self.arguments.quiet else _show_progress(path, take.vocals.shape[-1] / take.sampling_rate)
+        journal = render_to_part(
+            self.pipe,
+            take.vocals,
+            take.sampling_rate,
+            path,
+            fingerprint,
+            progress,
+            seed=take.item["seed"],
+            output_sampling_rate=self.settings.get("sampling_rate", "input"),
+            **options,
+        )
+        offset = self.options.get("accompaniment_lufs_offset", -3.0)
+        return {**mix_part(path, take.vocals, take.sampling_rate, offset), "path": path, "journal": journal}
+
+
+def _show_progress(path: Path, duration_s: float) -> Callable[[float], None]:
+    """Name the part file with its first audio, then tell every tenth of the song."""
+    said = -1
+
+    def progress(seconds: float) -> None:
+        nonlocal said
+        tenths = min(10, int(10 * seconds / duration_s))
+        if said < 0 or tenths > said:
+            say(f"{path}: {seconds:.1f} of {duration_s:.1f} s")
+            said = tenths
+
+    return progress
+
+
+def announce_work(pipe: Any, vocals: Any, sampling_rate: int, num_jobs: int, options: Mapping[str, Any]) -> None:
+    """Before more than 30 s of work: say how long it will take, as measured here, and what is faster."""
+    duration_s = vocals.shape[-1] / sampling_rate
+    work_s = duration_s * num_jobs
+    num_parameters = sum(parameter.numel() for parameter in pipe.model.parameters())
+    is_short = work_s <= _FREE_OF_TRIAL_S and num_parameters <= _FREE_OF_TRIAL_PARAMETERS
+    if is_short or duration_s < 2 * _TRIAL_DURATIONS_S[1]:
+        return
+    seconds = num_jobs * estimate_seconds(pipe, vocals, sampling_rate, options)
+    if seconds > ESTIMATE_ABOVE_S:
+        hint = "" if options.get("preview") else "; a first impression with `--preview` takes about half of it"
+        about = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+        others = " for all of them, if they are as long as this one" if num_jobs > 1 else ""
+        say(f"this will take about {about}{others}{hint} (Ctrl-C stops)")
+
+
+def estimate_seconds(pipe: Any, vocals: Any, sampling_rate: int, options: Mapping[str, Any]) -> float:
+    """Time for this recording, from two short trials: the shorter also warms up, their difference is music."""
+    times_s = []
+    for duration_s in _TRIAL_DURATIONS_S:
+        excerpt = {"array": vocals[:, : math.ceil(duration_s * sampling_rate)], "sampling_rate": sampling_rate}
+        start = time.monotonic()
+        pipe(excerpt, seed=0, show_progress=False, **options)
+        times_s.append(time.monotonic() - start)
+    per_second = max(0.0, times_s[1] - times_s[0]) / (_TRIAL_DURATIONS_S[1] - _TRIAL_DURATIONS_S[0])
+    return times_s[0] + per_second * vocals.shape[-1] / sampling_rate
+
+
+def _compare_with_record(folder: Path, recorded: Mapping[str, Any]) -> None:
+    """With `--settings` of a written result: say whether the same audio came out."""
+    hashes = recorded.get("files", {})
+    if set(AUDIO_FILES) <= set(hashes):
+        is_same = all(file_hash(folder / name) == hashes[name] for name in AUDIO_FILES)
+        say("the audio is the recorded one, bit for bit" if is_same else "the audio differs from the recorded one")

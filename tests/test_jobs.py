@@ -1,0 +1,99 @@
+"""Many recordings: stable seeds and order, what is done is found, and processes share the work."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from accompgen_hf.jobs import Job, Outcome, find_result, gather_outcomes, list_jobs, process_place, summary_table
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_items_of_a_list_have_seeds_of_their_own_and_files_of_a_folder_share_one(tmp_path):
+    touch(tmp_path / "songs" / "b.WAV", tmp_path / "songs" / "deep" / "a.flac", tmp_path / "songs" / "notes.txt")
+    touch(tmp_path / "songs" / ".hidden" / "c.wav", tmp_path / "songs" / "out" / "b-seed9" / "mix.wav")
+    songs = str(tmp_path / "songs")
+    jobs = list_jobs(["x.wav", songs, "y.wav"], 7, 2, excluded=tmp_path / "songs" / "out")
+    b, a = str(tmp_path / "songs" / "b.WAV"), str(tmp_path / "songs" / "deep" / "a.flac")
+    assert jobs == [
+        Job("x.wav", 7, False),
+        Job("x.wav", 8, False),
+        Job(b, 9, True),
+        Job(b, 10, True),
+        Job(a, 9, True),
+        Job(a, 10, True),
+        Job("y.wav", 11, False),
+        Job("y.wav", 12, False),
+    ]
+
+
+def test_a_folder_without_audio_is_refused(tmp_path):
+    touch(tmp_path / "notes.txt")
+    with pytest.raises(ValueError, match=r"holds no audio: give a folder with \.wav"):
+        list_jobs([str(tmp_path)], 0)
+
+
+def test_a_process_knows_its_place():
+    assert process_place({}) == (0, 1)
+    assert process_place({"RANK": "2", "WORLD_SIZE": "4"}) == (2, 4)
+
+
+def write_record(folder: Path, **settings) -> None:
+    touch(folder / "accompaniment.wav", folder / "mix.wav")
+    (folder / "settings.json").write_text(json.dumps({**settings, "made_with": {}}))
+
+
+def test_a_result_is_found_by_vocals_and_settings(tmp_path):
+    settings = {"vocals": "/a/take.wav", "seed": 7, "top_k": 5}
+    assert find_result(tmp_path, settings) is None
+    write_record(tmp_path / "take-seed7", **{**settings, "vocals": "/b/take.wav"})
+    (tmp_path / "take-seed7-2").mkdir()  # cut off while it was written
+    write_record(tmp_path / "take-seed7-3", **settings)
+    assert find_result(tmp_path, settings) == tmp_path / "take-seed7-3"
+    assert find_result(tmp_path, {**settings, "top_k": 6}) is None
+    assert find_result(tmp_path, {**settings, "preview": True}) is None
+    (tmp_path / "take-seed7-3" / "mix.wav").unlink()
+    assert find_result(tmp_path, settings) is None
+
+
+def test_the_table_has_a_line_per_job_and_sums():
+    outcomes = [
+        Outcome("a/one.wav", 7, "made", 12.34, "out/one-seed7"),
+        Outcome("a/three.wav", 7, "failed", 0.0, "not audio"),
+    ]
+    assert summary_table(outcomes).splitlines() == [
+        "vocals     seed  status  work    result or reason",
+        "one.wav    7     made    12.3 s  out/one-seed7",
+        "three.wav  7     failed          not audio",
+        "1 made, 0 there already, 1 failed",
+    ]
+    assert gather_outcomes(outcomes) == outcomes
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_folder(tmp_path):
+    """OMP_NUM_THREADS=1 pytest -m slow tests/test_jobs.py"""
+    rng = np.random.default_rng(0)
+    (tmp_path / "songs").mkdir()
+    for name in ("a", "b", "c"):
+        soundfile.write(tmp_path / "songs" / f"{name}.wav", 0.1 * rng.standard_normal(3200), 16_000)
+    (tmp_path / "songs" / "broken.wav").write_bytes(b"not audio at all")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]
+    call = [*launch, "accompgen_hf.cli", "generate", "songs", "-o", "out", "--device", "cpu", "--quiet"]
+    runs = [
+        subprocess.run(call, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+        for _ in range(2)
+    ]
+    assert [path.name for path in sorted((tmp_path / "out").iterdir())] == ["a-seed0", "b-seed0", "c-seed0"]
+    assert runs[0].stderr.count("3 made, 0 there already, 1 failed") == 1
+    assert runs[1].stderr.count("0 made, 3 there already, 1 failed") == 1

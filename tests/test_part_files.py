@@ -1,0 +1,185 @@
+"""A render on disk: codes survive every cut, the part file always plays, and its bytes are those of one long run."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from accompgen_hf import VocalAccompanimentPipeline
+from accompgen_hf.part_files import CodeJournal, GrowingWav, mix_part, render_fingerprint, render_to_part
+from tiny import tiny_model
+
+RATE = 16_000
+
+
+def piece(num_frames: int, seed: int = 0) -> torch.Tensor:
+    return torch.randint(1024, (1, 4, num_frames), generator=torch.Generator().manual_seed(seed))
+
+
+def test_a_journal_gives_back_what_was_written(tmp_path):
+    first, second, ids = piece(6), piece(3, 1), torch.arange(5)[None]
+    journal = CodeJournal(tmp_path / "codes", "f")
+    assert journal.known_codes == {}
+    journal.append("coarse_codes", first)
+    journal.append("vocal_semantic_ids", ids)
+    journal.append("coarse_codes", second)
+    journal.close()
+    journal = CodeJournal(tmp_path / "codes", "f")
+    assert torch.equal(journal.known_codes["coarse_codes"], torch.cat([first, second], -1))
+    assert torch.equal(journal.known_codes["vocal_semantic_ids"], ids)
+    # A run that goes on hears the known codes again, cut elsewhere.
+    journal.append("coarse_codes", torch.cat([first, second, piece(2, 2)], -1))
+    journal.append("coarse_codes", piece(1, 3))
+    journal.close()
+    again = CodeJournal(tmp_path / "codes", "f")
+    expected = torch.cat([first, second, piece(2, 2), piece(1, 3)], -1)
+    assert torch.equal(again.known_codes["coarse_codes"], expected)
+    again.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_journal_of_other_settings_starts_anew(tmp_path):
+    journal = CodeJournal(tmp_path / "codes", "f")
+    journal.append("coarse_codes", piece(6))
+    journal.close()
+    other = CodeJournal(tmp_path / "codes", "g")
+    assert other.known_codes == {}
+    other.close()
+    back = CodeJournal(tmp_path / "codes", "f")
+    assert back.known_codes == {}
+    back.close()
+
+
+def test_wherever_a_journal_was_cut_its_whole_lines_count(tmp_path):
+    path = tmp_path / "codes"
+    journal = CodeJournal(path, "f")
+    for seed in range(3):
+        journal.append("coarse_codes", piece(2, seed))
+    journal.close()
+    content = path.read_bytes()
+    ends = [index + 1 for index, byte in enumerate(content) if byte == ord("\n")]
+    whole = torch.cat([piece(2, seed) for seed in range(3)], -1)
+    for length in range(0, len(content) + 1, 7):
+        path.write_bytes(content[:length])
+        journal = CodeJournal(path, "f")
+        journal.close()
+        num_lines = max(0, sum(end <= length for end in ends) - 1)
+        known = journal.known_codes.get("coarse_codes", whole[..., :0])
+        assert torch.equal(known, whole[..., : 2 * num_lines])
+    path.write_bytes(content.replace(b'"shape": [1, 4, 2]', b'"shape": [1, 2, 4]', 1))  # damaged, not cut
+    journal = CodeJournal(path, "f")
+    journal.close()
+    assert journal.known_codes == {}
+
+
+def test_a_growing_file_plays_after_every_piece(tmp_path):
+    audio = np.random.default_rng(0).uniform(-0.9, 0.9, 3000).astype(np.float32)
+    wav = GrowingWav(tmp_path / "a.part.wav", 22_050, 3000)
+    for start in range(0, 3000, 1000):
+        wav.append(audio[start : start + 1000])
+        heard, rate = soundfile.read(tmp_path / "a.part.wav")
+        assert rate == 22_050
+        np.testing.assert_allclose(heard, audio[: start + 1000], atol=2e-7)
+    (tmp_path / "a.part.wav").unlink()
+    with pytest.raises(OSError, match=r"a\.part\.wav' could not be written"):
+        wav.append(audio)
+
+
+@pytest.fixture(scope="module")
+def pipe() -> VocalAccompanimentPipeline:
+    return VocalAccompanimentPipeline(model=tiny_model())
+
+
+@pytest.fixture(scope="module")
+def vocals() -> np.ndarray:
+    return 0.1 * np.random.default_rng(0).standard_normal((1, round(1.9 * RATE))).astype(np.float32)
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing of ours catches it."""
+
+
+def test_a_render_killed_at_five_random_moments_has_the_bytes_of_an_undisturbed_one(pipe, vocals, tmp_path):
+    options = {"seed": 3, "guidance_scale": 1.0, "output_sampling_rate": "input"}
+    render_to_part(pipe, vocals, RATE, tmp_path / "whole.part.wav", "f", **options).remove()
+    seconds, made = [], {"total": 0.0}
+    moments = iter(np.random.default_rng(1).uniform(0.1, 1.2, 5))
+
+    def run(limit_s: float) -> None:
+        done = 0.0
+
+        def count(stage: str, just_finished: float) -> None:
+            nonlocal done
+            done += just_finished
+            made["total"] += just_finished
+            if done > limit_s:
+                raise Killed
+
+        journal = render_to_part(pipe, vocals, RATE, tmp_path / "cut.part.wav", "f", callback=count, **options)
+        journal.remove()
+
+    for moment in moments:
+        with pytest.raises(Killed):
+            run(moment)
+        seconds.append(made["total"])
+    run(np.inf)
+    assert (tmp_path / "cut.part.wav").read_bytes() == (tmp_path / "whole.part.wav").read_bytes()
+    # Of what was cut off at most one window is made again: three stages of 1.9 s, and five windows of at most 1 s.
+    assert made["total"] <= 3 * 1.92 + 5 * 1.0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cut.part.wav", "whole.part.wav"]
+
+
+def test_a_finished_part_is_a_result(pipe, vocals, tmp_path):
+    path = tmp_path / "a.part.wav"
+    wav = GrowingWav(path, 24_000, 45_600)
+    wav.append(np.full(45_600, 0.1, np.float32))
+    result = mix_part(path, vocals, RATE)
+    assert result["sampling_rate"] == 24_000
+    assert result["audio"].shape == result["mix"].shape == (45_600,)
+
+
+def test_everything_that_decides_about_the_codes_is_in_the_fingerprint(pipe, vocals):
+    base = render_fingerprint(pipe, {"seed": 1}, {"torch": "2"}, vocals)
+    assert render_fingerprint(pipe, {"seed": 1}, {"torch": "2"}, vocals.copy()) == base
+    other = VocalAccompanimentPipeline(model=tiny_model(seed=1))
+    different = [
+        render_fingerprint(pipe, {"seed": 2}, {"torch": "2"}, vocals),
+        render_fingerprint(pipe, {"seed": 1}, {"torch": "3"}, vocals),
+        render_fingerprint(pipe, {"seed": 1}, {"torch": "2"}, vocals * 0.5),
+        render_fingerprint(other, {"seed": 1}, {"torch": "2"}, vocals),
+    ]
+    assert len({base, *different}) == 5
+
+
+@pytest.mark.slow
+def test_a_killed_command_goes_on_to_the_same_bytes(pipe, tmp_path):
+    """OMP_NUM_THREADS=1 pytest -m slow tests/test_part_files.py"""
+    pipe.save_pretrained(tmp_path / "model")
+    noise = 0.1 * np.random.default_rng(0).standard_normal(8 * RATE)
+    soundfile.write(tmp_path / "take.wav", noise, RATE)
+    call = [sys.executable, "-m", "accompgen_hf.cli", "generate", str(tmp_path / "take.wav"), "--seed", "7"]
+    call += ["--model", str(tmp_path / "model"), "--device", "cpu", "--stream", "--quiet", "-o"]
+    subprocess.run([*call, str(tmp_path / "whole")], check=True)
+    state = tmp_path / "cut" / "take-seed7.part.codes"
+    num_kills, size = 0, 0
+    for growth in np.random.default_rng(2).integers(200, 3000, 5):
+        process = subprocess.Popen([*call, str(tmp_path / "cut")])
+        while process.poll() is None and not (state.exists() and state.stat().st_size > size + growth):
+            time.sleep(0.02)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            num_kills += 1
+        process.wait()
+        size = state.stat().st_size if state.exists() else size
+    assert num_kills == 5
+    subprocess.run([*call, str(tmp_path / "cut")], check=True)
+    for name in ("accompaniment.wav", "mix.wav"):
+        files = [Path(tmp_path, run, "take-seed7", name).read_bytes() for run in ("whole", "cut")]
+        assert files[0] == files[1]
+    assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == ["take-seed7"]
