@@ -35,6 +35,8 @@ class StageTrainingArguments:
         model (`dict`): Fields of the stage's config.
         init_from (`str`, *optional*): Folder or Hub id whose weights and config the run starts from, with a new
             schedule (fine-tuning).
+        init_codes_from (`str`, *optional*): Folder or Hub id of the codec whose codebooks the embeddings and heads of
+            a new coarse or fine stage start from (ours; see `training/code_tables.py`).
         max_steps (`int`): Optimiser steps.
         global_batch_size (`int`): Clips per optimiser step over all processes.
         micro_batch_size (`int`, *optional*): Clips per forward; the step accumulates as many as it needs. All by
@@ -73,6 +75,7 @@ class StageTrainingArguments:
     output_dir: str
     model: dict[str, Any] = field(default_factory=dict)
     init_from: str | None = None
+    init_codes_from: str | None = None
     max_steps: int = 100_000
     global_batch_size: int = 180
     micro_batch_size: int | None = None
@@ -127,6 +130,11 @@ class StageTrainingArguments:
         unknown = sorted(set(self.report_to) - set(TRACKERS))
         if unknown:
             raise ValueError(f"`report_to` must be among {TRACKERS}, got {unknown}.")
+        if self.init_codes_from is not None and (self.init_from is not None or self.stage not in ("coarse", "fine")):
+            raise ValueError(
+                "`init_codes_from` starts the tables of a new coarse or fine stage; got "
+                f"`stage` {self.stage!r} and `init_from` {self.init_from!r}. Leave one of them out."
+            )
         if self.init_from is not None and not set(self.model) <= set(TRAINING_FIELDS):
             raise ValueError(
                 f"`model` may only change {TRAINING_FIELDS} with `init_from`, whose config decides the rest; got "

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import torch
+from transformers import EncodecModel
 
 from accompgen_hf.baselines.singsong import SingSongFineForConditionalGeneration, SingSongForConditionalGeneration
 from accompgen_hf.baselines.singsong_config import SingSongStageConfig
@@ -19,6 +20,7 @@ from accompgen_hf.modeling_accompgen_stages import (
     AccompGenStageForCausalLM,
 )
 from accompgen_hf.training.arguments import StageTrainingArguments
+from accompgen_hf.training.code_tables import start_tables_from_codec
 
 STAGE_MODELS = {
     "semantic": AccompGenSemanticForCausalLM,
@@ -33,7 +35,8 @@ def load_stage(arguments: StageTrainingArguments) -> AccompGenStageForCausalLM:
     """Build the stage that `arguments` describe, in float32.
 
     Raises:
-        ValueError: If `init_from` is another stage, or `model` names a field that the stage's config lacks.
+        ValueError: If `init_from` is another stage, `init_codes_from` does not fit, or `model` names a field that the
+            stage's config lacks.
     """
     model_class = STAGE_MODELS[arguments.stage]
     config_class = model_class.config_class
@@ -51,7 +54,10 @@ def load_stage(arguments: StageTrainingArguments) -> AccompGenStageForCausalLM:
     config = config_class(**arguments.model)
     with torch.random.fork_rng():
         torch.manual_seed(arguments.seed)
-        return model_class(config)
+        stage = model_class(config)
+    if arguments.init_codes_from is not None:
+        start_tables_from_codec(stage, EncodecModel.from_pretrained(arguments.init_codes_from), arguments.seed)
+    return stage
 
 
 def open_datasets(

@@ -1,0 +1,64 @@
+"""Start a stage's tables from the codec: the embedding and the head of a code are its codebook vector, turned.
+
+EnCodec's codebooks are residual: a frame is the sum of one vector per codebook. A stage that starts with random tables
+learns the place of every single code from the few times it is seen; with the codec's geometry it knows from the first
+step which codes sound alike, and the sum of a frame's embeddings is the frame (ours, not the paper's; measured in
+docs/default.md).
+"""
+
+import torch
+from transformers import EncodecModel
+
+from accompgen_hf.modeling_accompgen_stages import AccompGenStageForCausalLM
+
+EMBEDDING_RMS = 0.2  # of an embedding's elements over the first four codebooks; large beside a step of the optimiser
+HEAD_NORM = 0.5  # mean norm of a head's rows; the first logits are then about 0.5 nats apart
+FIRST_CODEBOOK = {"coarse_codes": 0, "fine_codes": 4}  # of the codec's, per segment
+
+
+@torch.no_grad()
+def start_tables_from_codec(stage: AccompGenStageForCausalLM, codec: EncodecModel, seed: int) -> None:
+    """Replace the random tables of a new stage, in place; tables of semantic ids stay as they are.
+
+    Args:
+        stage (`AccompGenStageForCausalLM`):
+            Coarse or fine.
+        codec (`EncodecModel`):
+            Whose codes the stage is to learn.
+        seed (`int`):
+            Of the rotation that turns codebook vectors into embeddings, the same for all tables.
+
+    Raises:
+        ValueError: If the stage has no code tables, or they do not fit the codec's codebooks.
+    """
+    config = stage.config
+    codebooks = torch.stack([layer.codebook.embed for layer in codec.quantizer.layers]).float()  # (K, codes, width)
+    segments = [segment for segment in config.segments if segment.name in FIRST_CODEBOOK]
+    if not segments:
+        raise ValueError(
+            f"`init_codes_from` is for the coarse and the fine stage; a {config.model_type} has no codes of the codec."
+        )
+    num_needed = max(FIRST_CODEBOOK[segment.name] + segment.num_codebooks for segment in segments)
+    if num_needed > len(codebooks) or any(segment.codebook_size != codebooks.shape[1] for segment in segments):
+        raise ValueError(
+            f"`init_codes_from` must be a codec of at least {num_needed} codebooks with {segments[0].codebook_size} "
+            f"codes, got {len(codebooks)} with {codebooks.shape[1]}. Take the codec that made the tokens."
+        )
+    turned = codebooks @ _rotation(codebooks.shape[2], config.hidden_size, seed)  # (K, codes, hidden_size)
+    scale = EMBEDDING_RMS / turned[:4].pow(2).mean().sqrt()
+    for segment in segments:
+        first = FIRST_CODEBOOK[segment.name]
+        rows = slice(segment.offset, segment.offset + segment.num_codebooks * segment.codebook_size)
+        vectors = turned[first : first + segment.num_codebooks] * scale
+        stage.model.embed_tokens.weight[rows] = vectors.flatten(0, 1)
+    first = FIRST_CODEBOOK[config.target_segment.name]
+    for head, vectors in zip(stage.heads, turned[first:], strict=False):
+        head.weight.copy_(vectors * (HEAD_NORM / vectors.norm(dim=1).mean()))
+
+
+def _rotation(width: int, hidden_size: int, seed: int) -> torch.Tensor:
+    """Matrix (width, hidden_size) that keeps angles as far as `hidden_size` allows."""
+    random = torch.randn(hidden_size, width, generator=torch.Generator().manual_seed(seed))
+    if hidden_size < width:
+        return torch.linalg.qr(random.T)[0]
+    return torch.linalg.qr(random)[0].T

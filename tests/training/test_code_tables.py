@@ -1,0 +1,109 @@
+"""Tables that start from the codec's codebooks keep their geometry."""
+
+import pytest
+import torch
+from tests.tiny import STAGE_SIZES, init_codebooks, tiny_codec_config, tiny_stage
+from transformers import EncodecModel
+
+from accompgen_hf import AccompGenCoarseConfig, AccompGenFineConfig, AccompGenSemanticConfig
+from accompgen_hf.training.arguments import StageTrainingArguments
+from accompgen_hf.training.code_tables import EMBEDDING_RMS, HEAD_NORM, start_tables_from_codec
+from accompgen_hf.training.stages import load_stage
+
+
+@pytest.fixture(scope="module")
+def codec():
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = EncodecModel(tiny_codec_config()).eval()
+    init_codebooks(model)
+    return model
+
+
+def codebook(codec, index):
+    return codec.quantizer.layers[index].codebook.embed
+
+
+@pytest.mark.parametrize(
+    ("config_class", "segment_index", "first"),
+    [(AccompGenCoarseConfig, -1, 0), (AccompGenFineConfig, 0, 0), (AccompGenFineConfig, -1, 4)],
+)
+def test_distances_of_embeddings_are_those_of_codebook_vectors(codec, config_class, segment_index, first):
+    stage = tiny_stage(config_class)
+    start_tables_from_codec(stage, codec, seed=0)
+    segment = stage.config.segments[segment_index]
+    size = segment.codebook_size
+    scales = []
+    for index in range(segment.num_codebooks):
+        rows = stage.model.embed_tokens.weight[segment.offset + index * size :][:size]
+        found, expected = (
+            torch.cdist(rows, rows),
+            torch.cdist(codebook(codec, first + index), codebook(codec, first + index)),
+        )
+        scales.append((found.sum() / expected.sum()).item())
+        torch.testing.assert_close(found / scales[0], expected, atol=1e-3, rtol=1e-3)
+    assert max(scales) / min(scales) < 1.001  # one scale for all codebooks: a frame's embeddings add up to the frame
+
+
+def test_heads_point_along_their_own_codebooks(codec):
+    stage = tiny_stage(AccompGenFineConfig)
+    start_tables_from_codec(stage, codec, seed=0)
+    for index, head in enumerate(stage.heads):
+        vectors = codebook(codec, 4 + index)
+        expected = torch.nn.functional.cosine_similarity(vectors[:, None], vectors[None], dim=-1)
+        found = torch.nn.functional.cosine_similarity(head.weight[:, None], head.weight[None], dim=-1)
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+        assert head.weight.norm(dim=1).mean().item() == pytest.approx(HEAD_NORM, rel=1e-4)
+
+
+def test_only_code_tables_change_and_the_scale_is_as_documented(codec):
+    stage = tiny_stage(AccompGenCoarseConfig)
+    before = {name: tensor.clone() for name, tensor in stage.state_dict().items()}
+    start_tables_from_codec(stage, codec, seed=0)
+    segment = stage.config.target_segment
+    for name, tensor in stage.state_dict().items():
+        if name == "model.embed_tokens.weight":
+            assert torch.equal(tensor[: segment.offset], before[name][: segment.offset])
+            assert tensor[segment.offset :].pow(2).mean().sqrt().item() == pytest.approx(EMBEDDING_RMS, rel=1e-3)
+        elif not name.startswith("heads."):
+            assert torch.equal(tensor, before[name]), name
+
+
+def test_the_seed_decides_the_rotation(codec):
+    weights = []
+    for seed in (0, 0, 1):
+        stage = tiny_stage(AccompGenCoarseConfig)
+        start_tables_from_codec(stage, codec, seed)
+        weights.append(stage.heads[0].weight.detach().clone())
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_a_run_starts_from_the_codec_that_it_is_told(codec, tmp_path):
+    codec.save_pretrained(tmp_path)
+    config = tiny_stage(AccompGenCoarseConfig).config
+    model = {name: getattr(config, name) for name in (*STAGE_SIZES, "clip_duration_s", "window_overlap_s")}
+    told = {
+        "stage": "coarse",
+        "data": "d",
+        "output_dir": "o",
+        "model": model,
+        "init_codes_from": str(tmp_path),
+        "seed": 4,
+    }
+    stage = load_stage(StageTrainingArguments(**told))
+    expected = tiny_stage(AccompGenCoarseConfig)
+    start_tables_from_codec(expected, codec, seed=4)
+    assert all(
+        torch.equal(ours.weight, theirs.weight) for ours, theirs in zip(stage.heads, expected.heads, strict=True)
+    )
+
+
+def test_a_stage_without_codes_is_refused(codec):
+    with pytest.raises(ValueError, match="`init_codes_from` is for the coarse and the fine stage"):
+        start_tables_from_codec(tiny_stage(AccompGenSemanticConfig), codec, seed=0)
+
+
+def test_a_codec_of_other_codebooks_is_refused(codec):
+    with pytest.raises(ValueError, match="`init_codes_from` must be a codec of at least 4 codebooks with 32 codes"):
+        start_tables_from_codec(tiny_stage(AccompGenCoarseConfig, codebook_size=32), codec, seed=0)
