@@ -1,65 +1,32 @@
-"""What an accompaniment plays: its pitch classes, and the key they fit best (profiles of Temperley 2001)."""
+"""What an accompaniment plays and how well it fits, in one place: pitch classes, key, chords, beats and all scores."""
 
-import numpy as np
+from accompgen_hf.evaluation.beats import Beats, score_beats, track_beats
+from accompgen_hf.evaluation.chords import PITCH_CLASSES, ChordSpan, detect_chords, score_chords
+from accompgen_hf.evaluation.keys import (
+    KEY_PROFILES,
+    Key,
+    best_tonic,
+    chroma,
+    detect_key,
+    key_correlations,
+    score_key,
+)
+from accompgen_hf.evaluation.score import score_accompaniment
 
-PITCH_CLASSES = 12
-LOWEST_HZ, HIGHEST_HZ = 55.0, 1000.0  # above, partials say more of the instrument than of the chord
-WINDOW_S = 0.68  # resolves a semitone from about 50 Hz up
-HOP_S = 0.085
-# How often the pitch classes of a major and a minor key sound (Kostka-Payne corpus), tonic first. On our songs they
-# find the key of the true accompaniment more often than Krumhansl's ratings, which confuse keys a fifth apart.
-KEY_PROFILES = {
-    "major": (0.748, 0.060, 0.488, 0.082, 0.670, 0.460, 0.096, 0.715, 0.104, 0.366, 0.057, 0.400),
-    "minor": (0.712, 0.084, 0.474, 0.618, 0.049, 0.460, 0.105, 0.747, 0.404, 0.067, 0.133, 0.330),
-}
-
-
-def chroma(audio: np.ndarray, sampling_rate: int) -> np.ndarray:
-    """Energy of the twelve pitch classes, C first, over time.
-
-    Args:
-        audio (`np.ndarray` of shape `(num_samples,)`): Mono waveform.
-        sampling_rate (`int`): Hz.
-
-    Returns:
-        `np.ndarray` of shape `(12, num_frames)`, 12 frames per second; a frame sums to one, or to zero in silence.
-
-    Raises:
-        ValueError: If `audio` is not mono.
-    """
-    audio = np.asarray(audio, dtype=np.float64)
-    if audio.ndim != 1:
-        raise ValueError(f"`audio` must be mono, (num_samples,), got {audio.shape}.")
-    window_samples, hop_samples = round(WINDOW_S * sampling_rate), round(HOP_S * sampling_rate)
-    audio = np.pad(audio, (0, max(0, window_samples - len(audio))))
-    frames = np.lib.stride_tricks.sliding_window_view(audio, window_samples)[::hop_samples]
-    spectrum = np.abs(np.fft.rfft(frames * np.hanning(window_samples), axis=1))  # (num_frames, bins)
-    frequencies = np.fft.rfftfreq(window_samples, 1 / sampling_rate)
-    is_used = (frequencies >= LOWEST_HZ) & (frequencies <= HIGHEST_HZ)
-    semitones = 69 + 12 * np.log2(frequencies[is_used] / 440.0)
-    distance = (semitones[:, None] - np.arange(PITCH_CLASSES) + 6) % 12 - 6  # (bins, 12), in semitones
-    energies = spectrum[:, is_used] @ np.exp(-0.5 * (distance / 0.25) ** 2)  # (num_frames, 12)
-    energies -= energies.min(axis=1, keepdims=True)
-    totals = energies.sum(axis=1, keepdims=True)
-    return np.divide(energies, totals, out=np.zeros_like(energies), where=totals > 1e-9).T
-
-
-def key_correlations(pitch_class_energy: np.ndarray, mode: str) -> np.ndarray:
-    """Correlation of a pitch-class distribution `(12,)` with the keys of one mode on C, C sharp, ..., B: `(12,)`.
-
-    Raises:
-        ValueError: If `mode` is unknown.
-    """
-    if mode not in KEY_PROFILES:
-        raise ValueError(f"`mode` must be one of {sorted(KEY_PROFILES)}, got {mode!r}.")
-    profile = np.array(KEY_PROFILES[mode])
-    keys = np.stack([np.roll(profile, tonic) for tonic in range(PITCH_CLASSES)])
-    keys = (keys - keys.mean(1, keepdims=True)) / keys.std(1, keepdims=True)
-    energy = pitch_class_energy - pitch_class_energy.mean()
-    scale = np.sqrt((energy**2).mean()) * PITCH_CLASSES
-    return keys @ energy / scale if scale > 0 else np.zeros(PITCH_CLASSES)
-
-
-def best_tonic(audio: np.ndarray, sampling_rate: int, mode: str) -> int:
-    """Tonic (C is 0) of the key of `mode` that the audio's pitch classes fit best."""
-    return int(key_correlations(chroma(audio, sampling_rate).mean(axis=1), mode).argmax())
+__all__ = [
+    "KEY_PROFILES",
+    "PITCH_CLASSES",
+    "Beats",
+    "ChordSpan",
+    "Key",
+    "best_tonic",
+    "chroma",
+    "detect_chords",
+    "detect_key",
+    "key_correlations",
+    "score_accompaniment",
+    "score_beats",
+    "score_chords",
+    "score_key",
+    "track_beats",
+]

@@ -1,8 +1,8 @@
 """VGGish (Hershey et al. 2017) and its log-mel front-end, for the Fréchet audio distance of Kilgour et al. 2019.
 
-The module's state has the names of the common PyTorch port (`features.0.weight`, ..., `embeddings.4.bias`), so that its
-file loads as it is. As FAD wants it, there is neither a final activation nor the PCA and quantization of AudioSet's
-released features.
+The module's state has the names of the common PyTorch port (`features.0.weight`, ..., `embeddings.4.bias`), so that
+its file loads as it is. As FAD wants it, there is neither a final activation nor the PCA and quantization of the
+released AudioSet features.
 
 Letters: N windows of 0.96 s, F frames of 10 ms, M mel bands.
 """
