@@ -2,6 +2,7 @@
 #   make demo                    the shipped singing, or VOCALS=my.wav; ARGS="--seed 7" passes options on
 #   make test                    the default tests; ARGS="-m slow" passes options on
 #   make tiny                    train the shipped default from nothing, resumable
+#   make tiny-singsong           train its baseline on the same tokens, resumable
 #   make lint                    style and format
 # Options: PYTHON=/path/to/python3  VENV=folder  TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
 
@@ -11,7 +12,7 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 BOOTSTRAP := $(PYTHON) .ci/bootstrap.py --venv $(VENV)
 export TORCH_INDEX_URL
 
-.PHONY: demo test tiny lint
+.PHONY: demo test tiny tiny-singsong lint
 
 demo:
 	@$(BOOTSTRAP) demo
@@ -24,6 +25,10 @@ test:
 tiny:
 	@$(BOOTSTRAP) test
 	@$(BIN)/python examples/make_tiny.py $(ARGS)
+
+tiny-singsong:
+	@$(BOOTSTRAP) test
+	@$(BIN)/python examples/make_tiny_singsong.py $(ARGS)
 
 lint:
 	@$(BOOTSTRAP) test

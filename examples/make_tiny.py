@@ -20,40 +20,24 @@ EXAMPLES = Path(__file__).resolve().parent
 STAGES = ("semantic", "coarse", "fine")
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def make_parser(description: str) -> argparse.ArgumentParser:
+    """The options of what is common with make_tiny_singsong.py: everything up to the tokens."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work_dir", type=Path, default=Path("runs/tiny"))
     parser.add_argument("--num_songs", type=int, default=1000, help="10-s songs to train the stages on")
-    parser.add_argument("--stage_steps", type=int, nargs=3, metavar=("SEMANTIC", "COARSE", "FINE"), default=None)
     parser.add_argument("--codec", type=Path, help="a codec that is trained already")
     parser.add_argument("--semantic_encoder", type=Path, help="an encoder with centroids that is trained already")
     parser.add_argument("--num_processes", type=int, default=max(1, (os.cpu_count() or 2) // 2), help="for the tokens")
-    parser.add_argument("--install", action="store_true", help="replace the default inside the package")
-    return parser.parse_args()
+    return parser
 
 
 def main() -> None:
-    options = parse_arguments()
-    work = options.work_dir
-    work.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    codec = options.codec or work / "codec" / "final"
-    encoder = options.semantic_encoder or work / "semantic_encoder" / "final"
-    songs, tokens, repository = work / "songs", work / "tokens", work / "accompgen-tiny"
-
-    # 1. The codec, and the encoder with its centroids.
-    if options.codec is None:
-        run(work, "codec", codec, "train_codec.py", "--output_dir", codec.parent, "--songs_dir", songs)
-    if options.semantic_encoder is None:
-        run(work, "semantic_encoder", encoder, "train_semantic_encoder.py", "--output_dir", encoder.parent)
-    # 2. Songs -> tokens.
-    arguments = ("--num_songs", options.num_songs, "--semantic_encoder", encoder, "--codec", codec)
-    arguments += ("--output_dir", tokens, "--songs_dir", songs)
-    shares = [
-        command("prepare_dataset.py", *arguments, "--shard", f"{index}/{options.num_processes}")
-        for index in range(options.num_processes)
-    ]
-    run_together(work, "tokens", tokens / "manifest.json", shares)
+    parser = make_parser(__doc__)
+    parser.add_argument("--stage_steps", type=int, nargs=3, metavar=("SEMANTIC", "COARSE", "FINE"), default=None)
+    parser.add_argument("--install", action="store_true", help="replace the default inside the package")
+    options = parser.parse_args()
+    work, repository = options.work_dir, options.work_dir / "accompgen-tiny"
+    codec, encoder, tokens = make_tokens(options)
     # 3. The three stages.
     for index, stage in enumerate(STAGES):
         steps = [] if options.stage_steps is None else ["--max_steps", options.stage_steps[index]]
@@ -69,6 +53,30 @@ def main() -> None:
     run(work, "report", report / "report.json", "report_tiny.py", *arguments)
     if options.install:
         subprocess.run(command("assemble_tiny.py", "--install", repository, "--report", report), check=True)
+
+
+def make_tokens(options: argparse.Namespace) -> tuple[Path, Path, Path]:
+    """Train codec and encoder, and turn songs into tokens, unless they are there; return the three folders."""
+    work = options.work_dir
+    work.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    codec = options.codec or work / "codec" / "final"
+    encoder = options.semantic_encoder or work / "semantic_encoder" / "final"
+    songs, tokens = work / "songs", work / "tokens"
+    # 1. The codec, and the encoder with its centroids.
+    if options.codec is None:
+        run(work, "codec", codec, "train_codec.py", "--output_dir", codec.parent, "--songs_dir", songs)
+    if options.semantic_encoder is None:
+        run(work, "semantic_encoder", encoder, "train_semantic_encoder.py", "--output_dir", encoder.parent)
+    # 2. Songs -> tokens.
+    arguments = ("--num_songs", options.num_songs, "--semantic_encoder", encoder, "--codec", codec)
+    arguments += ("--output_dir", tokens, "--songs_dir", songs)
+    shares = [
+        command("prepare_dataset.py", *arguments, "--shard", f"{index}/{options.num_processes}")
+        for index in range(options.num_processes)
+    ]
+    run_together(work, "tokens", tokens / "manifest.json", shares)
+    return codec, encoder, tokens
 
 
 def command(script: str, *arguments: object) -> list[str]:

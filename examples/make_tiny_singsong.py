@@ -1,0 +1,54 @@
+"""Train SingSong-tiny, the baseline of our shipped default: the same tokens, as many parameters and training steps.
+
+    python examples/make_tiny_singsong.py --work_dir runs/tiny
+
+With the work folder of make_tiny.py it uses that run's codec, encoder and tokens; without, it makes them first. Every
+step is a command of its own and goes on where it was killed. The result lies in WORK_DIR/singsong-tiny:
+
+    python examples/evaluate.py --singsong WORK_DIR/singsong-tiny ...
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+from accompgen_hf.baselines.singsong_accompaniment import SingSongForAccompaniment
+from make_tiny import EXAMPLES, make_parser, make_tokens, run
+
+STAGES = ("singsong", "singsong_fine")
+
+
+def main() -> None:
+    parser = make_parser(__doc__)
+    parser.add_argument("--stage_steps", type=int, nargs=2, metavar=("SINGSONG", "FINE"), default=None)
+    options = parser.parse_args()
+    work = options.work_dir
+    codec, encoder, tokens = make_tokens(options)
+    for index, stage in enumerate(STAGES):
+        steps = [] if options.stage_steps is None else ["--max_steps", options.stage_steps[index]]
+        config = EXAMPLES / "configs" / "singsong" / "tiny" / f"{stage}.yaml"
+        arguments = ("--config", config, "--data", tokens, "--output_dir", work / stage, *steps)
+        run(work, stage, work / stage / "final", "train_stage.py", *arguments)
+    assemble(work, encoder, codec, work / "singsong-tiny")
+
+
+def assemble(work: Path, encoder: Path, codec: Path, folder: Path) -> None:
+    """Put the parts into one folder, all at once, and say what the models measured on held-out clips."""
+    if not (folder / "config.json").exists():
+        parts = {stage: work / stage / "final" for stage in STAGES}
+        model = SingSongForAccompaniment.from_sub_models(**parts, semantic_encoder=encoder, codec=codec)
+        staging = folder.with_name(f".{folder.name}")
+        shutil.rmtree(staging, ignore_errors=True)
+        model.save_pretrained(staging)
+        shutil.rmtree(folder, ignore_errors=True)
+        staging.rename(folder)
+    for stage in STAGES:
+        summary = json.loads((work / stage / "summary.json").read_text("utf-8"))
+        validation = summary["validation"]
+        gain, interval = validation["conditioning_gain"], validation["conditioning_gain_interval"]
+        print(f"{stage}: step {summary['step']}, loss {validation['loss']:.4f}, gain {gain:.4f} +- {interval:.4f}")
+    print(folder)
+
+
+if __name__ == "__main__":
+    main()
