@@ -24,7 +24,7 @@ def quoted(column: int) -> list[str]:
 @pytest.mark.parametrize("name", quoted(2))
 def test_a_named_function_exists(name: str):
     parts = name.split(".")
-    depth = 2 if parts[0] in ("data", "training") else 1
+    depth = 2 if parts[0] in ("data", "evaluation", "baselines", "training", "protocol") else 1
     module = importlib.import_module(".".join(["accompgen_hf", *parts[:depth]]))
     functools.reduce(getattr, parts[depth:], module)
 

@@ -1,0 +1,82 @@
+"""Score accompaniment systems, ours and anybody's, on held-out songs: one table with its intervals and its making.
+
+    python examples/evaluate.py --num_songs 32 --output_dir runs/evaluation
+    python examples/evaluate.py --export_inputs TO_SING_TO --output_dir runs/evaluation
+    python examples/evaluate.py --system mine=MY_WAVS --output_dir runs/evaluation
+    python examples/evaluate.py --dataset musdb18 --data MUSDB18 --num_songs 50 --windows_per_song 3 \\
+        --embedders vggish=VGGISH.pth harmony-rhythm --separate vocals.onnx --output_dir runs/musdb18
+
+The output folder gets results.json, table.md, results.png and a model card's `model_index_<system>.yaml`. Outputs and
+scores are kept there per window: kill it and start it again. docs/evaluation.md says what the numbers mean.
+"""
+
+import argparse
+from pathlib import Path
+
+from accompgen_hf.data.source_options import open_separator
+from accompgen_hf.protocol.command import (
+    add_protocol_options,
+    build_embedders,
+    build_systems,
+    build_windows,
+    export_inputs,
+    read_fingerprint,
+)
+from accompgen_hf.protocol.listening import write_listening_test
+from accompgen_hf.protocol.report import insert_results
+from accompgen_hf.protocol.run import run_protocol
+from accompgen_hf.protocol.seen_songs import check_seen_songs
+from accompgen_hf.protocol.separated import describe_separation, write_separated
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output_dir", required=True, help="keeps everything between runs")
+    add_protocol_options(parser)
+    return parser.parse_args()
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    test_set, reference, corpus = build_windows(options)
+    seen_songs = check_seen_songs(test_set.song_ids, options.training_data, options.allow_seen)
+    separator = open_separator(options)
+    separation = None if options.isolated_only else describe_separation(separator, options.dataset)
+    if separation is not None:
+        write_separated(test_set, separator, separation)
+    if options.export_inputs is not None:
+        print(export_inputs(test_set, options.export_inputs, separation is not None))
+        return
+    embedders = build_embedders(options.embedders)
+    systems = build_systems(options, corpus)
+    run_protocol(
+        systems,
+        test_set,
+        reference,
+        embedders,
+        options.output_dir,
+        dataset=options.dataset,
+        target=options.target,
+        seed=options.seed,
+        num_resamples=options.num_resamples,
+        separation=separation,
+        seen_songs=seen_songs,
+        fingerprint=read_fingerprint(options.model),
+    )
+    if options.page is not None:
+        output_dir = Path(options.output_dir)
+        insert_results(options.page, (output_dir / "table.md").read_text("utf-8"), output_dir / "results.png")
+    if options.listening_test is not None:
+        outputs = {system.name: Path(options.output_dir) / "systems" / system.name / "isolated" for system in systems}
+        print(write_listening_test(test_set, outputs, options.listening_test, options.seed))
+    print(f"{options.output_dir}/table.md")
+
+
+def main() -> None:
+    try:
+        evaluate(parse_arguments())
+    except (ValueError, ImportError, OSError) as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+if __name__ == "__main__":
+    main()

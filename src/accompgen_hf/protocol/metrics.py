@@ -1,0 +1,149 @@
+"""The numbers of a table from everything collected: FAD, APA, musical scores, with intervals and normalised scores."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from accompgen_hf.evaluation.frechet import (
+    GaussianStatistics,
+    frechet_distance,
+    frechet_distance_infinity,
+    project_on_reference,
+)
+from accompgen_hf.evaluation.prompt_adherence import AdherenceGate, accompaniment_prompt_adherence
+from accompgen_hf.protocol.bootstrap import (
+    Estimate,
+    difference,
+    estimate_mean,
+    estimate_statistic,
+    normalised_score,
+)
+from accompgen_hf.protocol.collection import Collected, Songs
+
+MIN_WINDOWS_INFINITY = 30
+BASE, ORACLE = "random", "oracle"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a number is printed and read.
+
+    Attributes:
+        label (`str`): In the table's head.
+        higher_is_better (`bool`, *optional*): `None` where neither is better.
+        digits (`int`): After the point.
+    """
+
+    label: str
+    higher_is_better: bool | None = True
+    digits: int = 2
+
+
+Estimates = dict[str, Estimate]
+
+
+def fad_estimates(
+    systems: Mapping[str, Collected], reference: Mapping[str, Songs], draws: np.ndarray, seed: int
+) -> tuple[dict[str, Estimates], dict[str, dict[str, Any]]]:
+    """FADi, FADs, their difference and FAD-infinity of every system, for every embedder of the target.
+
+    All systems are projected alike, on the reference's axes.
+
+    Returns:
+        Estimates by system and metric, and by embedder how many windows and dimensions there were.
+    """
+    estimates: dict[str, Estimates] = {name: {} for name in systems}
+    details = {}
+    for key in (key for key in reference if key.startswith("target.")):
+        embedder = key.removeprefix("target.")
+        places = [(name, condition) for name, system in systems.items() for condition in system.embeddings]
+        parts = [systems[name].embeddings[condition][key] for name, condition in places]
+        real, projected, detail = project_on_reference(
+            np.concatenate(reference[key]), [np.concatenate(part) for part in parts]
+        )
+        statistics = GaussianStatistics(real)
+        details[embedder] = {**detail, "num_reference_windows": len(real)}
+        for (name, condition), songs, windows in zip(places, parts, projected, strict=True):
+            by_song = np.split(windows, np.cumsum([len(song) for song in songs])[:-1])
+            estimate = estimate_statistic(by_song, partial(_distance, statistics), draws, lowest=0.0)
+            estimates[name][f"fad_{condition}.{embedder}"] = estimate
+            if condition == "isolated" and len(windows) >= MIN_WINDOWS_INFINITY:
+                value, _ = frechet_distance_infinity(statistics, windows, seed)
+                estimates[name][f"fad_infinity.{embedder}"] = Estimate(value, None, len(windows))
+        for name in systems:
+            pair = [estimates[name].get(f"fad_{condition}.{embedder}") for condition in ("isolated", "separated")]
+            delta = difference(*pair)
+            if delta is not None:
+                estimates[name][f"fad_delta.{embedder}"] = delta
+    return estimates, details
+
+
+def _distance(statistics: GaussianStatistics, windows: np.ndarray) -> float:
+    return frechet_distance(statistics, GaussianStatistics(windows))
+
+
+def adherence_estimates(
+    systems: Mapping[str, Collected],
+    real: Mapping[str, Songs],
+    deranged: Mapping[str, Songs],
+    fresh: Mapping[str, Songs],
+    shuffled: Mapping[str, Songs],
+    draws: np.ndarray,
+) -> tuple[dict[str, Estimates], dict[str, dict[str, Any]]]:
+    """APA of every system, and for every embedder its gate.
+
+    Args:
+        systems: What was collected of each.
+        real, deranged: Pairs of the reference, X and X'.
+        fresh, shuffled: Real and exchanged pairs of the test set: the gate's.
+        draws (`np.ndarray` of shape `(R, S)`): Of songs of the test set.
+    """
+    estimates: dict[str, Estimates] = {name: {} for name in systems}
+    gates = {}
+    for key in (key for key in real if key.startswith("pair.")):
+        embedder = key.removeprefix("pair.")
+        adherence = partial(_adherence, np.concatenate(real[key]), np.concatenate(deranged[key]))
+        windows, exchanged = np.concatenate(fresh[key]), np.concatenate(shuffled[key])
+        gate = AdherenceGate(adherence(windows), adherence(exchanged), min(len(windows), len(exchanged)))
+        gates[embedder] = gate.to_dict()
+        for name, system in systems.items():
+            songs = system.embeddings["isolated"][key]
+            estimates[name][f"apa.{embedder}"] = estimate_statistic(songs, adherence, draws, lowest=0.0)
+    return estimates, gates
+
+
+def _adherence(real: np.ndarray, deranged: np.ndarray, windows: np.ndarray) -> float:
+    return accompaniment_prompt_adherence(real, deranged, windows).apa
+
+
+def score_estimates(systems: Mapping[str, Collected], draws: np.ndarray) -> dict[str, Estimates]:
+    """Means of the musical scores of every system."""
+    estimates: dict[str, Estimates] = {name: {} for name in systems}
+    for name, system in systems.items():
+        keys = dict.fromkeys(key for song in system.scores for window in song for key in window)
+        for key in keys:
+            estimate = estimate_mean([[window.get(key) for window in song] for song in system.scores], draws)
+            if estimate is not None:
+                estimates[name][key] = estimate
+    return estimates
+
+
+def normalise(estimates: Mapping[str, Estimates], metrics: Mapping[str, Metric]) -> dict[str, dict[str, float | str]]:
+    """Every system's scores between random (0) and oracle (1), for metrics that have a better side."""
+    if BASE not in estimates or ORACLE not in estimates:
+        return {name: {} for name in estimates}
+    normalised: dict[str, dict[str, float | str]] = {}
+    for name, own in estimates.items():
+        normalised[name] = {}
+        for key, estimate in own.items():
+            metric = metrics.get(key)
+            if metric is None or metric.higher_is_better is None:
+                continue
+            base, oracle = estimates[BASE].get(key), estimates[ORACLE].get(key)
+            score = normalised_score(estimate, base, oracle, metric.higher_is_better)
+            if score is not None:
+                normalised[name][key] = score
+    return normalised
