@@ -5,12 +5,14 @@ import os
 import struct
 import sys
 import threading
+import time
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import HealthCheck, given, settings, strategies
 
 import accompgen_hf
 from accompgen_hf import decoding_accompgen
@@ -19,6 +21,7 @@ from accompgen_hf.decoding_accompgen import check_sampling_rate, import_optional
 
 VOCALS = Path(accompgen_hf.__file__).parent / "assets" / "vocals" / "vocadito_10.wav"
 RATE = 16_000
+SETTINGS = settings(derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 
 def sine(duration_s: float = 1.0, sampling_rate: int = RATE, num_channels: int = 1) -> np.ndarray:
@@ -339,39 +342,63 @@ def test_a_missing_or_broken_library_says_how_to_install_it(monkeypatch):
         import_optional("no_such_module", "Testing", "it")
 
 
-def mutate(content: bytes, random: np.random.Generator) -> bytes:
+@strategies.composite
+def mutations(draw, content: bytes) -> bytes:
     """A file as a broken disk, a broken program or an attacker would leave it; the header is hit most."""
     damaged = bytearray(content)
-    for _ in range(random.integers(1, 8)):
-        place = int(random.integers(0, min(len(damaged), 200) if random.random() < 0.7 else len(damaged)))
-        action = random.integers(0, 4)
-        if action == 0:
-            damaged[place] = random.integers(0, 256)
-        elif action == 1:
-            damaged[place : place + 4] = random.choice(
-                [b"\xff" * 4, b"\0" * 4, b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f"]
-            )
-        elif action == 2:
-            del damaged[place : place + int(random.integers(1, 500))]
+    for _ in range(draw(strategies.integers(1, 7))):
+        last = min(len(damaged), 200) if draw(strategies.integers(0, 9)) < 7 else len(damaged)
+        place = draw(strategies.integers(0, last - 1))
+        action = draw(strategies.sampled_from(["byte", "number", "delete", "insert"]))
+        if action == "byte":
+            damaged[place] = draw(strategies.integers(0, 255))
+        elif action == "number":
+            number = draw(strategies.sampled_from([b"\xff" * 4, b"\0" * 4, b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f"]))
+            damaged[place : place + 4] = number
+        elif action == "delete":
+            del damaged[place : place + draw(strategies.integers(1, 500))]
         else:
-            damaged[place:place] = random.bytes(int(random.integers(1, 100)))
+            damaged[place:place] = draw(strategies.binary(min_size=1, max_size=100))
         if len(damaged) < 10:
             break
     return bytes(damaged)
 
 
+def read_damaged(damaged: bytes) -> tuple[bool, float]:
+    """Whether it is read, and in how many seconds; any other error than `ValueError`, or a crash, fails the test."""
+    start = time.perf_counter()
+    try:
+        audio, rate = load_audio(damaged, allow_truncated=True, max_duration_s=60)
+    except ValueError:
+        return False, time.perf_counter() - start
+    seconds = time.perf_counter() - start
+    assert np.isfinite(audio).all()
+    assert audio.ndim == 2
+    assert 4_000 <= rate <= 768_000
+    return True, seconds
+
+
 @pytest.mark.filterwarnings("error", "ignore:.*(is cut off|no end mark)")
 @pytest.mark.parametrize("file_format", ["WAV", "FLAC", "OGG", "MP3", "AIFF", "W64"])
 @pytest.mark.parametrize("num_files", [40, pytest.param(1000, marks=pytest.mark.slow)])
-def test_damaged_files_give_sound_audio_or_one_value_error(file_format, num_files):
+def test_damaged_files_give_sound_audio_or_one_value_error_within_two_seconds(file_format, num_files):
     content = encode(sine(0.5), file_format=file_format)
-    random = np.random.default_rng(0)
-    for _ in range(num_files):
-        damaged = mutate(content, random)
-        try:
-            audio, rate = load_audio(damaged, allow_truncated=True, max_duration_s=60)
-        except ValueError:  # any other error, a crash or a hang fails the test
-            continue
-        assert np.isfinite(audio).all()
-        assert audio.ndim == 2
-        assert 4_000 <= rate <= 768_000
+    results = []
+
+    @settings(
+        max_examples=num_files, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    )
+    @given(mutations(content))
+    def read(damaged):
+        is_read, seconds = read_damaged(damaged)
+        if seconds > 2:  # on a busy machine the second try tells
+            is_read, seconds = read_damaged(damaged)
+        assert seconds <= 2
+        results.append((is_read, seconds))
+
+    read()
+    assert len(results) >= 0.9 * num_files
+    num_read, slowest = sum(is_read for is_read, _ in results), max(seconds for _, seconds in results)
+    print(
+        f"{file_format}: {len(results)} files, {num_read} read, the others refused; the slowest took {slowest:.3f} s"
+    )

@@ -1,6 +1,8 @@
 """The served page and its handlers: caps, addresses, errors without tracebacks, files deleted; no browser."""
 
 import os
+import re
+import runpy
 import sys
 import tempfile
 import urllib.error
@@ -13,10 +15,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from accompgen_hf import VocalAccompanimentPipeline, cli, web, web_command, web_texts
+import accompgen_hf
+from accompgen_hf import VocalAccompanimentPipeline, cli, loading, web, web_command, web_texts
 from tiny import tiny_model
 
 gradio = pytest.importorskip("gradio", reason="the page needs gradio: pip install accompgen-hf[web]")
+ROOT = Path(__file__).resolve().parents[1]
+SPACE = ROOT / "examples" / "space"
 ANNA = SimpleNamespace(session_hash="anna")
 
 
@@ -229,3 +234,34 @@ def test_the_command_serves_until_it_is_interrupted(monkeypatch, capsys, pipe):
     assert capsys.readouterr().out == "http://127.0.0.1:7860/\n"
     expected = {"host": "127.0.0.1", "port": None, "max_bytes": 5 * 2**20, "max_duration_s": 30.0, "closed": True}
     assert seen == expected
+
+
+def test_the_space_serves_the_same_page_where_the_space_wants_it(monkeypatch, pipe):
+
+    seen = {}
+
+    class Page:
+        def __init__(self, pipe, **options):
+            seen.update(options, pipe=pipe)
+
+        def __enter__(self):
+            raise KeyboardInterrupt
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr(loading, "load_pipeline", lambda model, device: (model, device))
+    monkeypatch.setattr(loading, "choose_device", lambda name: "cpu")
+    monkeypatch.setattr(web, "open_page", Page)
+    monkeypatch.setenv("ACCOMPGEN_MODEL", "me/my-band")
+    with pytest.raises(KeyboardInterrupt):
+        runpy.run_path(str(SPACE / "app.py"), run_name="__main__")
+    assert seen == {"host": None, "pipe": ("me/my-band", "cpu")}
+
+
+def test_the_space_names_the_wheel_and_the_gradio_of_this_version():
+
+    requirements = (SPACE / "requirements.txt").read_text("utf-8")
+    assert f"./accompgen_hf-{accompgen_hf.__version__}-py3-none-any.whl[web," in requirements
+    pin = re.search(r"^gradio==(\S+)$", (ROOT / "constraints.txt").read_text("utf-8"), re.M)[1]
+    assert f"sdk_version: {pin}\n" in (SPACE / "README.md").read_text("utf-8")
