@@ -34,6 +34,7 @@ from accompgen_hf.protocol.windows import (
 
 DATASETS = ("songs", "musdb18", "folder")
 BUILT_IN = ("random", "retrieval", "oracle", "ours")
+DEFAULT_EMBEDDERS = ("logmel", "harmony-rhythm")
 EXCERPT_SLACK_S = 2.0  # a corpus excerpt is longer than a window, so that it can begin on a beat
 
 
@@ -59,8 +60,9 @@ def add_protocol_options(parser: argparse.ArgumentParser) -> None:
     add("--corpus_size", type=int, default=500, help="procedural songs of the corpus")
     add("--device", default="cpu")
     add = parser.add_argument_group("measuring").add_argument
-    add("--embedders", nargs="+", default=["logmel", "harmony-rhythm"], metavar="NAME[=WEIGHTS]",
-        help=f"of {', '.join(EMBEDDERS)}; weights are a file, folder or Hub id")  # fmt: skip
+    embedders = [name for name in DEFAULT_EMBEDDERS if name in EMBEDDERS]
+    described = f"of {', '.join(EMBEDDERS)}; weights are a file, folder or Hub id (default: {' '.join(embedders)})"
+    add("--embedders", nargs="+", default=embedders, metavar="NAME[=WEIGHTS]", help=described)
     add("--target", choices=TARGETS, default="mix", help="what FAD hears")
     add("--isolated_only", action="store_true", help="leave FADs and Δ out")
     add("--num_resamples", type=int, default=300, help="for the intervals")
