@@ -1,6 +1,7 @@
 """The stream of the task: exact lengths, chunks of any size, level, rates, previews that go on, and every refusal."""
 
 import resource
+import time
 
 import numpy as np
 import pytest
@@ -52,7 +53,8 @@ def whole(pipe) -> dict:
 
 @pytest.mark.parametrize("output_sampling_rate", [None, "input"])
 def test_a_stream_is_the_call_bit_for_bit_and_gapless(pipe, whole, output_sampling_rate):
-    expected = pipe(as_dict(make_vocals()), known_codes=whole, output_sampling_rate=output_sampling_rate, **SETTINGS)
+    settings = {"output_sampling_rate": output_sampling_rate, "window_batch_size": 1, **SETTINGS}
+    expected = pipe(as_dict(make_vocals()), known_codes=whole, **settings)
     stream = pipe.stream(as_dict(make_vocals()), seed=3, output_sampling_rate=output_sampling_rate, **SETTINGS)
     end_s = 0.0
     pieces = []
@@ -172,3 +174,19 @@ def test_an_hour_of_vocals_is_exactly_as_long_and_needs_no_more_memory():
     growth_mib = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     assert stream.num_samples == round((3600 * RATE + 11) * 24_000 / RATE)
     assert growth_mib <= 300
+
+
+@pytest.mark.slow
+def test_ten_times_the_song_costs_at_most_eleven_times_as_much():
+    """OMP_NUM_THREADS=1 pytest -m slow tests/test_streaming_accompgen.py -k eleven"""
+    pipe = VocalAccompanimentPipeline(model=quick_model())
+
+    def cost_of(num_seconds: int) -> float:
+        vocals = (make_vocals(1.0)[:RATE] for _ in range(num_seconds))
+        start = time.process_time()
+        for _ in pipe.stream(vocals, seed=1, sampling_rate=RATE, window_batch_size=16, **SETTINGS):
+            pass
+        return time.process_time() - start
+
+    cost_of(20)  # warms up
+    assert cost_of(600) <= 11 * cost_of(60)

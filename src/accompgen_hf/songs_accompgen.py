@@ -1,6 +1,6 @@
 """Whole songs through encoder, stages and codec: many at once in shared batches, or one as it arrives.
 
-Both ways run the same windows and decode the same pieces, so that with one window at a time they give the same bits.
+Both ways run the same windows and decode the same pieces: with one window at a time they give the same bits.
 
 A stream is a chain of generators that pull from each other: audio <- codec <- fine <- coarse <- semantic <- encoder <-
 vocals. Each asks for no more than it needs for its next result, so the first audio waits for one window of each stage,
@@ -150,7 +150,7 @@ def stream_song(
         codes = note(name, stream_stage(part, codes, seed, known, window_batch_size, own_callback, settings))
     names = [getattr(model, stage).config.target_name for stage in stage_settings if stage != "semantic"]
     grids = (torch.cat([piece[name] for name in names], dim=1) for piece in codes)  # (1, K, T)
-    for audio in _decode(model, _rechunk(grids, _decoded_frames(model))):
+    for audio in _decode(model, _rechunk(grids, _decoded_frames(model, window_batch_size))):
         yield audio[0]
 
 
@@ -198,7 +198,7 @@ def generate_songs(
     for rows in _equally_long(results, window_batch_size):
         names = [getattr(model, stage).config.target_name for stage in stage_settings if stage != "semantic"]
         grids = torch.cat([torch.cat([results[row][name] for name in names], dim=1) for row in rows])
-        audio = torch.cat(list(_decode(model, grids.split(_decoded_frames(model), dim=-1))), dim=-1)
+        audio = torch.cat(list(_decode(model, grids.split(_decoded_frames(model, window_batch_size), dim=-1))), dim=-1)
         for row, own_audio in zip(rows, audio.split(1), strict=True):
             results[row]["audio"] = own_audio
     return results
@@ -217,9 +217,9 @@ def _to_device(codes: torch.LongTensor | None, device: torch.device) -> torch.Lo
     return None if codes is None else codes.to(device, torch.long)
 
 
-def _decoded_frames(model: Any) -> int:
-    """Frames that are decoded at once, streamed or not: those of a fine window, as soon as it is there."""
-    return round(model.fine.config.clip_duration_s * CODEC_FRAME_RATE)
+def _decoded_frames(model: Any, window_batch_size: int) -> int:
+    """Frames that are decoded at once, streamed or not: those of the fine windows that run together."""
+    return round(model.fine.config.clip_duration_s * CODEC_FRAME_RATE) * window_batch_size
 
 
 def _decode(model: Any, pieces: Iterable[torch.LongTensor]) -> Iterator[torch.FloatTensor]:
