@@ -28,6 +28,7 @@ def test_the_command_line_overrides_single_fields_of_the_file(config_path):
     assert arguments.model == {"hidden_size": 32, "num_hidden_layers": 2}
     assert (arguments.betas, arguments.ema_decay, arguments.weight_decay) == ([0.8, 0.9], None, 1e-3)
     assert arguments.shuffle_pairs is True
+    assert parse_stage_arguments([*argv, "--mixed_precision", "no"]).mixed_precision == "no"
 
 
 def test_init_from_replaces_the_files_model(config_path):

@@ -107,6 +107,8 @@ class StageTrainingArguments:
     push_to_hub: str | None = None
 
     def __post_init__(self):
+        if self.mixed_precision is False:  # what YAML makes of a bare `no`
+            self.mixed_precision = "no"
         for name, allowed in (("stage", STAGES), ("mixed_precision", MIXED_PRECISIONS)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"`{name}` must be one of {allowed}, got {getattr(self, name)!r}.")
