@@ -13,6 +13,8 @@ import shutil
 from pathlib import Path
 
 from accompgen_hf.baselines.singsong_accompaniment import SingSongForAccompaniment
+from accompgen_hf.training.arguments import StageTrainingArguments
+from accompgen_hf.training.stages import STAGE_MODELS, count_positions
 from make_tiny import EXAMPLES, make_parser, make_tokens, run
 
 STAGES = ("singsong", "singsong_fine")
@@ -24,12 +26,33 @@ def main() -> None:
     options = parser.parse_args()
     work = options.work_dir
     codec, encoder, tokens = make_tokens(options)
-    for index, stage in enumerate(STAGES):
-        steps = [] if options.stage_steps is None else ["--max_steps", options.stage_steps[index]]
+    for stage, steps in zip(STAGES, options.stage_steps or match_steps(), strict=True):
         config = EXAMPLES / "configs" / "singsong" / "tiny" / f"{stage}.yaml"
-        arguments = ("--config", config, "--data", tokens, "--output_dir", work / stage, *steps)
+        arguments = ("--config", config, "--data", tokens, "--output_dir", work / stage, "--max_steps", steps)
+        arguments += ("--init_codes_from", codec)
         run(work, stage, work / stage / "final", "train_stage.py", *arguments)
     assemble(work, encoder, codec, work / "singsong-tiny")
+
+
+def match_steps() -> tuple[int, int]:
+    """Steps in which S-SA, and its fine model, see as many positions as our stages whose work they do."""
+    steps = []
+    for stage, stages in zip(STAGES, (("semantic", "coarse"), ("fine",)), strict=True):
+        per_step = _positions("singsong", stage) / _read("singsong", stage).max_steps
+        steps.append(round(sum(_positions("", ours) for ours in stages) / per_step))
+    return steps[0], steps[1]
+
+
+def _positions(family: str, stage: str) -> int:
+    """Positions of all training steps of a small config."""
+    arguments = _read(family, stage)
+    config = STAGE_MODELS[stage].config_class(**arguments.model)
+    return arguments.max_steps * arguments.global_batch_size * count_positions(config)
+
+
+def _read(family: str, stage: str) -> StageTrainingArguments:
+    path = EXAMPLES / "configs" / family / "tiny" / f"{stage}.yaml"
+    return StageTrainingArguments.from_yaml(path, data="", output_dir="")
 
 
 def assemble(work: Path, encoder: Path, codec: Path, folder: Path) -> None:

@@ -22,7 +22,7 @@ def start_tables_from_codec(stage: AccompGenStageForCausalLM, codec: EncodecMode
 
     Args:
         stage (`AccompGenStageForCausalLM`):
-            Coarse or fine.
+            Coarse or fine, or one of SingSong's.
         codec (`EncodecModel`):
             Whose codes the stage is to learn.
         seed (`int`):
@@ -50,10 +50,19 @@ def start_tables_from_codec(stage: AccompGenStageForCausalLM, codec: EncodecMode
         first = FIRST_CODEBOOK[segment.name]
         rows = slice(segment.offset, segment.offset + segment.num_codebooks * segment.codebook_size)
         vectors = turned[first : first + segment.num_codebooks] * scale
-        stage.model.embed_tokens.weight[rows] = vectors.flatten(0, 1)
+        stage.get_input_embeddings().weight[rows] = vectors.flatten(0, 1)
     first = FIRST_CODEBOOK[config.target_segment.name]
-    for head, vectors in zip(stage.heads, turned[first:], strict=False):
-        head.weight.copy_(vectors * (HEAD_NORM / vectors.norm(dim=1).mean()))
+    for head, vectors in zip(_heads(stage), turned[first:], strict=False):
+        head.copy_(vectors * (HEAD_NORM / vectors.norm(dim=1).mean()))
+
+
+def _heads(stage: AccompGenStageForCausalLM) -> list[torch.Tensor]:
+    """Weights of the last stream's heads, one per codebook; SingSong has all of them in one matrix."""
+    if hasattr(stage, "heads"):
+        return [head.weight for head in stage.heads]
+    segment = stage.config.target_segment
+    rows = slice(segment.offset, segment.offset + segment.num_ids)
+    return list(stage.lm_head.weight[rows].split(segment.codebook_size))
 
 
 def _rotation(width: int, hidden_size: int, seed: int) -> torch.Tensor:
