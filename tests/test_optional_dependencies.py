@@ -1,0 +1,191 @@
+"""Without the optional libraries, or with broken ones, the package imports and says at the use what is missing.
+
+Also here: what the import costs over that of transformers, and a process that may not use the network.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from accompgen_hf import VocalAccompanimentPipeline
+from tiny import tiny_model
+
+ROOT = Path(__file__).resolve().parents[1]
+REQUIRED = {"torch", "transformers", "safetensors", "huggingface_hub", "tokenizers", "numpy", "tqdm"}
+
+
+OF_TRANSFORMERS = {"accelerate", "scipy", "sklearn", "soundfile", "soxr"}
+
+
+def optional_modules() -> list[str]:
+    """Import names of everything that the core or an extra of setup.py names and that Transformers does not need."""
+    names = re.findall(r'"([A-Za-z][\w-]*)>=[\d.]+"', (ROOT / "setup.py").read_text("utf-8"))
+    aliases = {"scikit-learn": "sklearn", "PyYAML": "yaml", "pytest-timeout": "pytest_timeout"}
+    modules = {aliases.get(name, name.replace("-", "_")) for name in names}
+    # Transformers itself reads YAML; the others are tools of the tests.
+    return sorted(modules - REQUIRED - {"yaml", "pytest", "pytest_timeout", "hypothesis", "ruff", "setuptools"})
+
+
+def run_python(code: str, *arguments: str, **variables: str) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), **variables}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_the_list_of_optional_libraries_is_the_one_of_setup():
+    expected = {
+        "accelerate",
+        "av",
+        "datasets",
+        "demucs",
+        "evaluate",
+        "gradio",
+        "matplotlib",
+        "mir_eval",
+        "onnxruntime",
+    }
+    expected |= {"pyloudnorm", "scipy", "sklearn", "soundfile", "soxr", "encodec"}
+    assert set(optional_modules()) >= expected - {"demucs"}
+
+
+WITHOUT = """
+import json, sys
+from importlib.machinery import ModuleSpec, PathFinder
+
+hidden, kind = set(json.loads(sys.argv[1])), sys.argv[2]
+find_spec = PathFinder.find_spec
+
+class Broken:
+    def create_module(self, spec):
+        return None
+
+    def exec_module(self, module):
+        raise OSError("undefined symbol: _ZN2at")
+
+def find(name, path=None, target=None):
+    if name.split(".")[0] not in hidden:
+        return find_spec(name, path, target)
+    return None if kind == "missing" else ModuleSpec(name, Broken())
+
+PathFinder.find_spec = staticmethod(find)
+import accompgen_hf
+from accompgen_hf import cli
+from transformers import AutoConfig, pipeline
+assert AutoConfig.from_pretrained(accompgen_hf.DEFAULT_MODEL).model_type == "accompgen"
+said = {}
+from accompgen_hf.audio_accompgen import load_audio, resample
+from accompgen_hf.picture import draw_picture
+from accompgen_hf.web import open_page
+import numpy as np
+silence = np.zeros(8000, dtype=np.float32)
+def page():
+    with open_page(pipe=None):
+        pass
+for use, call in {
+    "file": lambda: load_audio(b"RIFF" + bytes(100)),
+    "resample": lambda: resample(silence, 8000, 16000),
+    "picture": lambda: draw_picture("p.png", silence, silence, silence, 16000),
+    "page": page,
+}.items():
+    try:
+        call()
+    except (ImportError, ValueError) as error:  # with soundfile there, these bytes are no audio
+        said[use] = str(error)
+print(json.dumps(said))
+"""
+
+
+@pytest.mark.parametrize("kind", ["missing", "broken"])
+def test_the_package_imports_without_them_and_each_use_names_the_cure(kind, tmp_path):
+    # Transformers imports some of these itself where it finds them: broken, they would break it and not us.
+    hidden = set(optional_modules()) - (OF_TRANSFORMERS if kind == "broken" else set())
+    output = run_python(WITHOUT, json.dumps(sorted(hidden)), kind, HF_HUB_OFFLINE="1")
+    said = json.loads(output.splitlines()[-1])
+    if kind == "missing":
+        assert "soundfile" in said["file"]
+        assert "pip install soxr" in said["resample"]
+    assert "pip install matplotlib" in said["picture"]
+    assert "pip install accompgen-hf[web]" in said["page"]
+
+
+OFFLINE = """
+import json, os, sys
+import socket
+
+def refuse(*_args, **_kwargs):
+    raise AssertionError("the network was asked for")
+
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+import numpy as np
+import accompgen_hf
+from transformers import pipeline
+
+vocals = np.sin(np.arange(8000) * 0.1).astype(np.float32)
+hashes = {}
+for source in json.loads(sys.argv[1]):
+    pipe = pipeline("vocal-accompaniment", model=source, device="cpu")
+    hashes[source] = pipe(vocals, sampling_rate=16_000, seed=1, show_progress=False)["audio"].tobytes().hex()
+    try:
+        pipeline("vocal-accompaniment", model="someone/else", device="cpu")
+    except OSError as error:
+        hashes["unknown"] = str(error)
+print(json.dumps(hashes))
+"""
+
+
+def test_offline_a_folder_and_a_cached_repository_load_and_generate(tmp_path):
+    pipe = VocalAccompanimentPipeline(model=tiny_model(), device="cpu")
+    folder = tmp_path / "folder"
+    pipe.save_pretrained(folder)
+    # The cache as huggingface_hub lays it out after a download.
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    cached = tmp_path / "home" / "hub" / "models--someone--band"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text(commit)
+    pipe.save_pretrained(cached / "snapshots" / commit)
+    sources = [str(folder), "someone/band"]
+    output = run_python(
+        OFFLINE,
+        json.dumps(sources),
+        HF_HUB_OFFLINE="1",
+        HF_HOME=str(tmp_path / "home"),
+        HF_ENDPOINT="http://127.0.0.1:9",
+    )
+    told = json.loads(output.splitlines()[-1])
+    vocals = np.sin(np.arange(8000) * 0.1).astype(np.float32)
+    expected = pipe(vocals, sampling_rate=16_000, seed=1, show_progress=False)["audio"].tobytes().hex()
+    assert [told[source] for source in sources] == [expected, expected]
+    assert "find them in the cached files" in told["unknown"]
+
+
+IMPORT_TIME = """
+import time
+import transformers.pipelines
+start = time.perf_counter()
+import accompgen_hf
+print(time.perf_counter() - start)
+"""
+
+
+@pytest.mark.slow
+def test_the_import_adds_at_most_three_tenths_of_a_second_to_that_of_transformers():
+    seconds = [float(run_python(IMPORT_TIME)) for _ in range(7)]
+    print(f"import accompgen_hf: {min(seconds):.3f} s over transformers.pipelines, the least of {len(seconds)} runs")
+    assert min(seconds) <= 0.3
+
+
+def test_the_import_brings_no_optional_library_and_no_command():
+    before = "import sys; import transformers.pipelines; before = set(sys.modules)"
+    brought = set(run_python(f"{before}; import accompgen_hf; print(*(set(sys.modules) - before))").split())
+    assert not {name for name in brought if name.split(".")[0] in optional_modules()}
+    assert "accompgen_hf.cli" not in brought
+    assert "accompgen_hf.picture" not in brought
