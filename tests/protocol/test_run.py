@@ -83,7 +83,11 @@ def musdb_options(output_dir: Path, data: Path, model: Path, *more: object) -> a
 
 
 @pytest.mark.parametrize(
-    ("form", "built_in"), [("stem", ("random", "retrieval", "oracle")), ("hq", ("random", "oracle"))]
+    ("form", "built_in"),
+    [
+        ("stem", ("random", "retrieval", "oracle")),
+        pytest.param("hq", ("random", "oracle"), marks=pytest.mark.slow),  # test_windows.py reads HQ by default
+    ],
 )
 def test_musdb18_runs_with_every_kind_of_system(form, built_in, musdb, model_folder, tmp_path):
     evaluate = load_script().evaluate
