@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from accompgen_hf.evaluation.embeddings import Embedder, check_pair
+from accompgen_hf.evaluation.embedder import Embedder, check_pair
 from accompgen_hf.evaluation.frechet import (
     MIN_WINDOWS,
     WINDOWS_PER_DIMENSION,

@@ -8,7 +8,7 @@ import numpy as np
 from accompgen_hf.audio_accompgen import integrated_loudness
 from accompgen_hf.evaluation.beats import score_beats, track_beats
 from accompgen_hf.evaluation.chords import detect_chords, score_chords
-from accompgen_hf.evaluation.embeddings import check_mono, check_pair
+from accompgen_hf.evaluation.embedder import check_mono, check_pair
 from accompgen_hf.evaluation.keys import Key, chroma, detect_key, score_key
 
 ACTIVITY_WINDOW_S = 0.1
