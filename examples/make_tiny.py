@@ -24,7 +24,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     """The options of what is common with make_tiny_singsong.py: everything up to the tokens."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work_dir", type=Path, default=Path("runs/tiny"))
-    parser.add_argument("--num_songs", type=int, default=1000, help="10-s songs to train the stages on")
+    parser.add_argument("--num_songs", type=int, default=3000, help="10-s songs to train the stages on")
     parser.add_argument("--codec", type=Path, help="a codec that is trained already")
     parser.add_argument("--semantic_encoder", type=Path, help="an encoder with centroids that is trained already")
     parser.add_argument("--num_processes", type=int, default=max(1, (os.cpu_count() or 2) // 2), help="for the tokens")
@@ -42,7 +42,8 @@ def main() -> None:
     for index, stage in enumerate(STAGES):
         steps = [] if options.stage_steps is None else ["--max_steps", options.stage_steps[index]]
         config = EXAMPLES / "configs" / "tiny" / f"{stage}.yaml"
-        arguments = ("--config", config, "--data", tokens, "--output_dir", work / stage, *steps)
+        start = [] if stage == "semantic" else ["--init_codes_from", codec]
+        arguments = ("--config", config, "--data", tokens, "--output_dir", work / stage, *start, *steps)
         run(work, stage, work / stage / "final", "train_stage.py", *arguments)
     # 4. One folder, and what it measures.
     parts = [part for stage in STAGES for part in (f"--{stage}", work / stage / "final")]
