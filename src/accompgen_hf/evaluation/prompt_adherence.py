@@ -92,8 +92,9 @@ def accompaniment_prompt_adherence(
     real_to_deranged = frechet_distance(real_statistics, deranged_statistics)
     nearness = to_deranged - to_real
     scale = max(real_to_deranged, abs(nearness))
+    rounding = 1e-9 * float(np.trace(real_statistics.covariance))
     return PromptAdherence(
-        apa=0.5 + nearness / (2 * scale) if scale > 0 else 0.0,
+        apa=0.5 + nearness / (2 * scale) if scale > rounding else 0.0,
         to_real=to_real,
         to_deranged=to_deranged,
         real_to_deranged=real_to_deranged,
