@@ -15,7 +15,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from accompgen_hf.audio_accompgen import write_audio
-from accompgen_hf.data.shards import write_json
+from accompgen_hf.data.files import write_json
 from accompgen_hf.data.source_options import (
     SOURCES,
     add_separator_options,

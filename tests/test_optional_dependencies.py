@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from accompgen_hf import VocalAccompanimentPipeline
 from tiny import tiny_model
@@ -57,7 +58,7 @@ def test_the_list_of_optional_libraries_is_the_one_of_setup():
     assert set(optional_modules()) >= expected - {"demucs"}
 
 
-WITHOUT = """
+HIDE = """
 import json, sys
 from importlib.machinery import ModuleSpec, PathFinder
 
@@ -77,6 +78,11 @@ def find(name, path=None, target=None):
     return None if kind == "missing" else ModuleSpec(name, Broken())
 
 PathFinder.find_spec = staticmethod(find)
+"""
+
+WITHOUT = (
+    HIDE
+    + """
 import accompgen_hf
 from accompgen_hf import cli
 from transformers import AutoConfig, pipeline
@@ -102,6 +108,7 @@ for use, call in {
         said[use] = str(error)
 print(json.dumps(said))
 """
+)
 
 
 @pytest.mark.parametrize("kind", ["missing", "broken"])
@@ -115,6 +122,19 @@ def test_the_package_imports_without_them_and_each_use_names_the_cure(kind, tmp_
         assert "pip install soxr" in said["resample"]
     assert "pip install matplotlib" in said["picture"]
     assert "pip install accompgen-hf[web]" in said["page"]
+
+
+def test_the_commands_run_with_what_a_plain_installation_brings(tmp_path):
+    code = HIDE + "from accompgen_hf import cli\nsys.exit(cli.main(sys.argv[3:]))"
+    # What the extras alone bring, and what datasets brings along; scipy comes with pyloudnorm.
+    hidden = set(optional_modules()) - {"matplotlib", "pyloudnorm", "scipy", "soundfile", "soxr"}
+    hidden |= {"pyarrow", "pandas"}
+    VocalAccompanimentPipeline(model=tiny_model(), device="cpu").save_pretrained(tmp_path / "model")
+    soundfile.write(tmp_path / "take.wav", 0.1 * np.sin(np.arange(8000) * 0.1), 16_000)
+    arguments = ["generate", str(tmp_path / "take.wav"), "--model", str(tmp_path / "model"), "--seed", "1"]
+    run_python(code, json.dumps(sorted(hidden)), "missing", *arguments, "--output", str(tmp_path / "out"))
+    written = {path.name for path in (tmp_path / "out" / "take-seed1").iterdir()}
+    assert written == {"accompaniment.wav", "mix.wav", "picture.png", "settings.json"}
 
 
 OFFLINE = """

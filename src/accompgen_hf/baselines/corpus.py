@@ -11,7 +11,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from accompgen_hf.audio_accompgen import integrated_loudness, resample
-from accompgen_hf.data.shards import write_json
+from accompgen_hf.data.files import write_json
 from accompgen_hf.data.sources import Track
 from accompgen_hf.evaluation.beats import track_beats
 from accompgen_hf.evaluation.musical import PITCH_CLASSES, chroma

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from accompgen_hf.data.files import temporary_path
 from accompgen_hf.data.filtering import HISTOGRAMS, NUM_BINS, ClipFilter, describe_counts
-from accompgen_hf.data.shards import temporary_path
 from accompgen_hf.decoding_accompgen import import_optional
 
 _TITLES = {

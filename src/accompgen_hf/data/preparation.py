@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
+from accompgen_hf.data.files import write_bytes, write_json
 from accompgen_hf.data.filter_picture import draw_histograms
 from accompgen_hf.data.filtering import (
     GRID_RATE,
@@ -29,16 +30,7 @@ from accompgen_hf.data.filtering import (
     describe_counts,
     filter_pair,
 )
-from accompgen_hf.data.shards import (
-    Manifest,
-    TokenRow,
-    assign_split,
-    read_rows,
-    shard_name,
-    write_bytes,
-    write_json,
-    write_rows,
-)
+from accompgen_hf.data.shards import Manifest, TokenRow, assign_split, read_rows, shard_name, write_rows
 from accompgen_hf.data.song_source import song_tracks as song_tracks
 from accompgen_hf.data.sources import Track as Track
 from accompgen_hf.data.tokenization import TokenExtractor, measure_activity

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from accompgen_hf.data.shards import Manifest, TokenRow, list_rows, read_rows, read_table, temporary_path, write_bytes
+from accompgen_hf.data.files import temporary_path, write_bytes
+from accompgen_hf.data.shards import Manifest, TokenRow, list_rows, read_rows, read_table
 from accompgen_hf.sharing_accompgen import hash_file
 
 CACHE_NAME = ".arrow"

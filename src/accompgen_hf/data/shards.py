@@ -8,7 +8,6 @@ name is whole.
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,6 +17,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from accompgen_hf.data.files import write_bytes, write_json
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
@@ -146,28 +147,6 @@ def assign_split(group: str, validation_share: float) -> str:
     """Put a whole group (track, artist or album) on one side, by the hash of its name alone."""
     digest = hashlib.sha256(f"split {group}".encode()).digest()
     return "validation" if int.from_bytes(digest[:8], "big") / 2**64 < validation_share else "train"
-
-
-def temporary_path(path: Path) -> Path:
-    """Where a file is written before it gets its name; what a killed process leaves there is no part of the result."""
-    aside = path.parent / ".progress"
-    return (aside if aside.is_dir() else path.parent) / f".{path.name}.{os.getpid()}.tmp"
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that it is either whole or absent, also after a power cut."""
-    path = Path(path)
-    temporary = temporary_path(path)
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically, with sorted keys."""
-    write_bytes(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
 
 
 @dataclass

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from accompgen_hf.data.shards import write_bytes
+from accompgen_hf.data.files import write_bytes
 from accompgen_hf.data.songs import HELD_OUT_SEED, generate_song
 from accompgen_hf.data.sources import Recording, Stems, Track, mix_loader
 

@@ -14,7 +14,7 @@ import accompgen_hf
 from accompgen_hf.baselines.corpus import Corpus
 from accompgen_hf.baselines.system import FolderSystem, OursSystem, System
 from accompgen_hf.data.corpora import musdb18_recordings, musdb18hq_recordings
-from accompgen_hf.data.shards import write_bytes
+from accompgen_hf.data.files import write_bytes
 from accompgen_hf.data.source_options import add_separator_options
 from accompgen_hf.data.sources import Recording, Track, pair_recordings
 from accompgen_hf.evaluation.embeddings import EMBEDDERS, Embedder, load_embedder

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from accompgen_hf.audio_accompgen import write_audio
 from accompgen_hf.baselines.system import FolderSystem, System, Window
-from accompgen_hf.data.shards import write_json
+from accompgen_hf.data.files import write_json
 from accompgen_hf.protocol.windows import SEPARATED, VOCALS, WindowFolder
 
 CONDITIONS = {"isolated": VOCALS, "separated": SEPARATED}  # which vocals a system hears

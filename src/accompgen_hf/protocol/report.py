@@ -8,7 +8,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from accompgen_hf.data.shards import write_bytes
+from accompgen_hf.data.files import write_bytes
 from accompgen_hf.decoding_accompgen import import_optional
 from accompgen_hf.protocol.metrics import Metric
 

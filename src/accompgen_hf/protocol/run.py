@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from accompgen_hf.baselines.system import System, TruthSystem
-from accompgen_hf.data.shards import write_bytes, write_json
+from accompgen_hf.data.files import write_bytes, write_json
 from accompgen_hf.evaluation.embeddings import Embedder
 from accompgen_hf.protocol.bootstrap import draw_songs
 from accompgen_hf.protocol.collection import collect_real_pairs, collect_system

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from accompgen_hf.audio_accompgen import mix
-from accompgen_hf.data.shards import write_bytes, write_json
+from accompgen_hf.data.files import write_bytes, write_json
 from accompgen_hf.data.songs import SongAnnotation
 from accompgen_hf.evaluation.embeddings import Embedder
 from accompgen_hf.evaluation.score import score_accompaniment

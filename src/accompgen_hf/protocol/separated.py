@@ -10,8 +10,8 @@ from tqdm.auto import tqdm
 
 from accompgen_hf.audio_accompgen import fold_to_mono, resample, write_audio
 from accompgen_hf.baselines.system import fit_length
+from accompgen_hf.data.files import write_json
 from accompgen_hf.data.separation import Separator
-from accompgen_hf.data.shards import write_json
 from accompgen_hf.protocol.windows import INSTRUMENTAL, SEPARATED, VOCALS, WindowFolder
 
 BLEED_DB = -20.0

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from accompgen_hf.audio_accompgen import load_audio, resample, write_audio
 from accompgen_hf.baselines.system import Window
-from accompgen_hf.data.shards import write_json
+from accompgen_hf.data.files import write_json
 from accompgen_hf.data.songs import HELD_OUT_SEED, SongAnnotation, compose_song, generate_song
 from accompgen_hf.data.sources import Recording, Track, make_tracks
 from accompgen_hf.data.tokenization import measure_activity

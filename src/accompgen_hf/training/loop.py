@@ -21,7 +21,8 @@ from tqdm.auto import tqdm
 
 from accompgen_hf.codebooks_accompgen import IGNORED_LABEL
 from accompgen_hf.data.dataset import StepPositions
-from accompgen_hf.data.shards import sum_hours_by_licence, write_json
+from accompgen_hf.data.files import write_json
+from accompgen_hf.data.shards import sum_hours_by_licence
 from accompgen_hf.modeling_accompgen_stages import AccompGenStageForCausalLM
 from accompgen_hf.training.arguments import StageTrainingArguments
 from accompgen_hf.training.checkpointing import SigtermFlag, check_same_run, find_checkpoint, save_checkpoint
