@@ -28,7 +28,9 @@ from .logits_accompgen import (
     AccompGenKeyedChoiceLogitsProcessor,
     draw_uniforms,
     inverse_cdf_choice,
+    order_processors,
     resolve_seeds,
+    without_guidance,
 )
 from .windows_accompgen import DEFAULT_WINDOW_BATCH_SIZE, WindowedSong, frames_per_step, run_next_windows
 
@@ -211,23 +213,18 @@ class AccompGenGenerationMixin(GenerationMixin):
         model_kwargs: dict[str, Any] | None = None,
         **kwargs,
     ) -> LogitsProcessorList:
-        # transformers would add its own guidance, which runs the model once more per token.
-        without_guidance = copy.copy(generation_config)
-        without_guidance.guidance_scale = None
         stock = super()._get_logits_processor(
-            without_guidance, input_ids_seq_length, *args, model_kwargs=model_kwargs, **kwargs
+            without_guidance(generation_config), input_ids_seq_length, *args, model_kwargs=model_kwargs, **kwargs
         )
-        processors = LogitsProcessorList()
-        if model_kwargs.get("guided_rows") == BOTH:
-            processors.append(AccompGenGuidanceLogitsProcessor(generation_config.guidance_scale))
-        first_slot = model_kwargs["segment_positions"][:, -1]
-        processors.append(
-            AccompGenCodebookLogitsProcessor(self.config.target_segment, first_slot, input_ids_seq_length)
+        return order_processors(
+            stock,
+            generation_config,
+            self.config.target_segment,
+            model_kwargs["segment_positions"][:, -1],
+            input_ids_seq_length,
+            model_kwargs.get("uniforms"),
+            is_guided=model_kwargs.get("guided_rows") == BOTH,
         )
-        processors.extend(stock)
-        if generation_config.do_sample:
-            processors.append(AccompGenKeyedChoiceLogitsProcessor(model_kwargs["uniforms"], input_ids_seq_length))
-        return processors
 
     def _sample(
         self,

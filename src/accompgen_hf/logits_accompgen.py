@@ -5,12 +5,14 @@ Order: guidance on finite logits, codebook mask, temperature, top-k, top-p, choi
 Letters: B batch, V vocabulary.
 """
 
+import copy
 import hashlib
 import secrets
 from numbers import Integral
 
 import torch
-from transformers.generation.logits_process import LogitsProcessor
+from transformers import GenerationConfig
+from transformers.generation.logits_process import LogitsProcessor, LogitsProcessorList
 
 from .configuration_accompgen import GRID_RATE
 
@@ -68,6 +70,41 @@ class AccompGenKeyedChoiceLogitsProcessor(LogitsProcessor):
         return torch.full_like(scores, -torch.inf).scatter(1, chosen[:, None], 0.0)
 
 
+def without_guidance(generation_config: GenerationConfig) -> GenerationConfig:
+    """The settings from which transformers makes its processors: its own guidance would run the model once more."""
+    generation_config = copy.copy(generation_config)
+    generation_config.guidance_scale = None
+    return generation_config
+
+
+def order_processors(
+    stock: LogitsProcessorList,
+    generation_config: GenerationConfig,
+    segment,
+    first_slot: torch.LongTensor,
+    prompt_length: int,
+    uniforms: torch.FloatTensor | None,
+    is_guided: bool,
+) -> LogitsProcessorList:
+    """Put guidance and codebook mask before transformers' own processors, and the keyed choice behind them.
+
+    Args:
+        stock (`LogitsProcessorList`): Made from [`without_guidance`]'s settings.
+        generation_config (`GenerationConfig`): Of the call.
+        segment, first_slot, prompt_length: See [`AccompGenCodebookLogitsProcessor`].
+        uniforms (`torch.FloatTensor` of shape `(batch_size, num_new_tokens)`, *optional*): For the choice.
+        is_guided (`bool`): Whether the rows hold both branches.
+    """
+    processors = LogitsProcessorList()
+    if is_guided:
+        processors.append(AccompGenGuidanceLogitsProcessor(generation_config.guidance_scale))
+    processors.append(AccompGenCodebookLogitsProcessor(segment, first_slot, prompt_length))
+    processors.extend(stock)
+    if generation_config.do_sample:
+        processors.append(AccompGenKeyedChoiceLogitsProcessor(uniforms, prompt_length))
+    return processors
+
+
 def inverse_cdf_choice(scores: torch.FloatTensor, uniforms: torch.FloatTensor) -> torch.LongTensor:
     """First id whose cumulative probability exceeds its row's uniform number; `(B, V)` and `(B,)` to `(B,)`."""
     cumulative = scores.float().softmax(-1).cumsum(-1)  # (B, V)
@@ -122,5 +159,7 @@ __all__ = [
     "AccompGenKeyedChoiceLogitsProcessor",
     "draw_uniforms",
     "inverse_cdf_choice",
+    "order_processors",
     "resolve_seeds",
+    "without_guidance",
 ]

@@ -21,13 +21,7 @@ from accompgen_hf.baselines.singsong_data import encode_conditioning
 from accompgen_hf.codebooks_accompgen import codes_to_ids, ids_to_codes, list_windows
 from accompgen_hf.configuration_accompgen import GRID_RATE, Segment
 from accompgen_hf.generation_accompgen import DEFAULT_WINDOW_BATCH_SIZE
-from accompgen_hf.logits_accompgen import (
-    AccompGenCodebookLogitsProcessor,
-    AccompGenGuidanceLogitsProcessor,
-    AccompGenKeyedChoiceLogitsProcessor,
-    draw_uniforms,
-    resolve_seeds,
-)
+from accompgen_hf.logits_accompgen import draw_uniforms, order_processors, resolve_seeds, without_guidance
 
 REFUSED_SETTINGS = ("num_beams", "num_return_sequences", "assistant_model", "prompt_lookup_num_tokens")
 
@@ -195,21 +189,19 @@ class SingSongGenerationMixin(GenerationMixin):
         model_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> LogitsProcessorList:
-        # transformers would add its own guidance, which runs the model once more per token.
-        without_guidance = copy.copy(generation_config)
-        without_guidance.guidance_scale = None
         stock = super()._get_logits_processor(
-            without_guidance, input_ids_seq_length, *args, model_kwargs=model_kwargs, **kwargs
+            without_guidance(generation_config), input_ids_seq_length, *args, model_kwargs=model_kwargs, **kwargs
         )
-        processors = LogitsProcessorList()
-        if model_kwargs.get("guided_states") is not None:
-            processors.append(AccompGenGuidanceLogitsProcessor(generation_config.guidance_scale))
-        first_slot = torch.tensor([model_kwargs["first_slot"]], device=model_kwargs["uniforms"].device)
-        processors.append(AccompGenCodebookLogitsProcessor(model_kwargs["segment"], first_slot, input_ids_seq_length))
-        processors.extend(stock)
-        if generation_config.do_sample:
-            processors.append(AccompGenKeyedChoiceLogitsProcessor(model_kwargs["uniforms"], input_ids_seq_length))
-        return processors
+        uniforms = model_kwargs["uniforms"]
+        return order_processors(
+            stock,
+            generation_config,
+            model_kwargs["segment"],
+            torch.tensor([model_kwargs["first_slot"]], device=uniforms.device),
+            input_ids_seq_length,
+            uniforms,
+            is_guided=model_kwargs.get("guided_states") is not None,
+        )
 
     def _sample(self, input_ids: torch.LongTensor, *args: Any, generation_config: GenerationConfig, **kwargs: Any):
         # The last processor has chosen already; taking the maximum leaves global random state alone.
