@@ -245,7 +245,7 @@ class AccompGenSemanticEncoderConfig(CheckedConfigMixin, PreTrainedConfig):
     token_fingerprint: str | None = None
 
     def __post_init__(self, **kwargs: Any):
-        self.hubert_config = _as_config(self.hubert_config, HubertConfig)
+        self.hubert_config = as_config(self.hubert_config, HubertConfig)
         super().__post_init__(**kwargs)
 
 
@@ -290,7 +290,7 @@ class AccompGenConfig(CheckedConfigMixin, PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any):
         for name, config_class in self.sub_configs.items():
-            setattr(self, name, _as_config(getattr(self, name), config_class))
+            setattr(self, name, as_config(getattr(self, name), config_class))
         super().__post_init__(**kwargs)
 
     def validate_parts(self):
@@ -320,7 +320,8 @@ class AccompGenConfig(CheckedConfigMixin, PreTrainedConfig):
                 )
 
 
-def _as_config(value: dict | PreTrainedConfig | None, config_class: type) -> PreTrainedConfig:
+def as_config(value: dict | PreTrainedConfig | None, config_class: type) -> PreTrainedConfig:
+    """A part's config from what a file holds of it; `None` is the class's default."""
     if value is None:
         return config_class()
     if isinstance(value, dict):

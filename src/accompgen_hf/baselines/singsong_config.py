@@ -19,6 +19,7 @@ from accompgen_hf.configuration_accompgen import (
     SEMANTIC_FRAME_RATE,
     AccompGenSemanticEncoderConfig,
     Segment,
+    as_config,
 )
 
 
@@ -179,8 +180,5 @@ class SingSongAccompanimentConfig(CheckedConfigMixin, PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any):
         for name, config_class in self.sub_configs.items():
-            value = getattr(self, name)
-            if value is None or isinstance(value, dict):
-                fields = {key: field for key, field in (value or {}).items() if key != "model_type"}
-                setattr(self, name, config_class(**fields))
+            setattr(self, name, as_config(getattr(self, name), config_class))
         super().__post_init__(**kwargs)
