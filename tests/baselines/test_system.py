@@ -6,7 +6,7 @@ import pytest
 from accompgen_hf import AccompGenProcessor, VocalAccompanimentPipeline
 from accompgen_hf.audio_accompgen import integrated_loudness, write_audio
 from accompgen_hf.baselines.oracle import OracleSystem
-from accompgen_hf.baselines.system import FolderSystem, OursSystem, TruthSystem, Window, fit_length, match_loudness
+from accompgen_hf.baselines.system import FolderSystem, OursSystem, TruthSystem, Window, fit_output, match_loudness
 from tiny import tiny_model
 
 RATE = 24_000
@@ -114,5 +114,5 @@ def test_loudness_is_set_three_units_under_the_vocals_and_peaks_stay_below_one()
 
 
 def test_a_length_that_differs_by_a_rounding_is_fitted():
-    assert fit_length(np.ones(RATE - 10), RATE, RATE, "x")[-10:].tolist() == [0.0] * 10
-    assert len(fit_length(np.ones(RATE + 10), RATE, RATE, "x")) == RATE
+    assert fit_output(np.ones(RATE - 10), RATE, RATE, "x")[-10:].tolist() == [0.0] * 10
+    assert len(fit_output(np.ones(RATE + 10), RATE, RATE, "x")) == RATE

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer, MusicgenMelodyForConditionalGeneration
 from transformers.audio_utils import chroma_filter_bank
 
 from accompgen_hf.audio_accompgen import resample
-from accompgen_hf.baselines.system import Window, fit_length, hash_model_folder
+from accompgen_hf.baselines.system import Window, fit_output, hash_model_folder
 
 CHROMA_FFT_SIZE, CHROMA_HOP_SIZE = 16_384, 4096  # of its feature extractor
 MAX_DURATION_S = 30.0
@@ -94,7 +94,7 @@ class MusicGenMelodySystem:
             )
         audio = audio[0].mean(0).float().cpu().numpy()[: round(duration_s * codec.sampling_rate)]
         audio = resample(np.clip(audio, -1, 1), codec.sampling_rate, sampling_rate)
-        return fit_length(audio, len(vocals), sampling_rate, f"MusicGen's output for {window.window_id}")
+        return fit_output(audio, len(vocals), sampling_rate, f"MusicGen's output for {window.window_id}")
 
 
 def melody_features(audio: np.ndarray, sampling_rate: int, num_chroma: int = 12) -> np.ndarray:

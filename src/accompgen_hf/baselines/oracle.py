@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from accompgen_hf.audio_accompgen import resample
-from accompgen_hf.baselines.system import Window, fit_length, hash_model_folder
+from accompgen_hf.baselines.system import Window, fit_output, hash_model_folder
 from accompgen_hf.codec_accompgen import decode_in_blocks, encode_in_blocks
 from accompgen_hf.configuration_accompgen import AccompGenConfig
 from accompgen_hf.modeling_accompgen import AccompGenForConditionalGeneration
@@ -48,4 +48,4 @@ class OracleSystem:
         codes = encode_in_blocks(codec, waveform, config.bandwidth, **blocks)
         decoded = decode_in_blocks(codec, codes, **blocks)[0, : waveform.shape[1]].float().numpy()
         decoded = resample(np.clip(decoded, -1, 1), codec_rate, sampling_rate)
-        return fit_length(decoded, len(vocals), sampling_rate, f"the accompaniment of {window.window_id}")
+        return fit_output(decoded, len(vocals), sampling_rate, f"the accompaniment of {window.window_id}")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from accompgen_hf.baselines.corpus import Corpus, Excerpt, estimate_key, relative_key
-from accompgen_hf.baselines.system import Window, fit_length, match_loudness
+from accompgen_hf.baselines.system import Window, fit_output, match_loudness
 from accompgen_hf.evaluation.beats import track_beats
 
 MAX_TEMPO_DIFFERENCE_BPM = 4.0
@@ -93,5 +93,5 @@ def _cut(
     audio = corpus.load(excerpt, sampling_rate)
     start = min(round(start_s * sampling_rate), max(0, len(audio) - len(vocals)))
     audio = audio[start : start + len(vocals)]
-    audio = fit_length(audio, len(vocals), sampling_rate, f"the excerpt for {window.window_id}")
+    audio = fit_output(audio, len(vocals), sampling_rate, f"the excerpt for {window.window_id}")
     return match_loudness(audio, vocals, sampling_rate)

@@ -9,7 +9,7 @@ import torch
 
 from accompgen_hf.audio_accompgen import resample
 from accompgen_hf.baselines.singsong_accompaniment import SingSongForAccompaniment
-from accompgen_hf.baselines.system import Window, fit_length, hash_model_folder
+from accompgen_hf.baselines.system import Window, fit_output, hash_model_folder
 from accompgen_hf.processing_accompgen import AccompGenProcessor, output_num_samples
 
 
@@ -49,4 +49,4 @@ class SingSongSystem:
         codec_rate = config.codec_config.sampling_rate
         audio = audio[: output_num_samples(len(vocals), sampling_rate, codec_rate)].float().cpu().numpy()
         audio = np.clip(resample(audio, codec_rate, sampling_rate), -1, 1)
-        return fit_length(audio, len(vocals), sampling_rate, f"SingSong's output for {window.window_id}")
+        return fit_output(audio, len(vocals), sampling_rate, f"SingSong's output for {window.window_id}")

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from accompgen_hf.audio_accompgen import fold_to_mono, integrated_loudness, load_audio, resample
+from accompgen_hf.audio_accompgen import fit_length, fold_to_mono, integrated_loudness, load_audio, resample
 from accompgen_hf.fingerprint_accompgen import hash_json
 from accompgen_hf.sharing_accompgen import hash_file
 
@@ -109,7 +109,7 @@ class FolderSystem:
             audio, rate = load_audio(path)
         except ValueError as error:
             raise ValueError(f"`system` {self.name}: {path} is refused: {error}") from error
-        return fit_length(resample(fold_to_mono(audio), rate, sampling_rate), len(vocals), sampling_rate, path)
+        return fit_output(resample(fold_to_mono(audio), rate, sampling_rate), len(vocals), sampling_rate, path)
 
 
 class OursSystem:
@@ -162,7 +162,7 @@ def hash_model_folder(folder: str | os.PathLike) -> dict[str, str]:
     return {path.name: hash_file(path) for path in paths}
 
 
-def fit_length(audio: np.ndarray, num_samples: int, sampling_rate: int, what: object) -> np.ndarray:
+def fit_output(audio: np.ndarray, num_samples: int, sampling_rate: int, what: object) -> np.ndarray:
     """Cut or pad the last samples of an output; more than 0.1 s of difference is another window's output.
 
     Raises:
@@ -174,8 +174,7 @@ def fit_length(audio: np.ndarray, num_samples: int, sampling_rate: int, what: ob
             f"{what} lasts {len(audio) / sampling_rate:.2f} s, but its window {num_samples / sampling_rate:.2f} s: "
             f"at most {LENGTH_TOLERANCE_S} s may differ. Cut or pad it to the vocals' length."
         )
-    audio = np.asarray(audio, np.float32)[:num_samples]
-    return np.pad(audio, (0, num_samples - len(audio)))
+    return fit_length(np.asarray(audio, np.float32), num_samples)
 
 
 def match_loudness(audio: np.ndarray, vocals: np.ndarray, sampling_rate: int) -> np.ndarray:
@@ -198,4 +197,4 @@ class TruthSystem:
 
     def generate(self, vocals: np.ndarray, sampling_rate: int, seed: int, window: Window) -> np.ndarray:
         audio = window.load_instrumental(sampling_rate)
-        return fit_length(audio, len(vocals), sampling_rate, f"the accompaniment of {window.window_id}")
+        return fit_output(audio, len(vocals), sampling_rate, f"the accompaniment of {window.window_id}")

@@ -9,7 +9,7 @@ from scipy.signal import butter, sosfiltfilt
 from tqdm.auto import tqdm
 
 from accompgen_hf.audio_accompgen import fold_to_mono, resample, write_audio
-from accompgen_hf.baselines.system import fit_length
+from accompgen_hf.baselines.system import fit_output
 from accompgen_hf.data.files import write_json
 from accompgen_hf.data.separation import Separator
 from accompgen_hf.protocol.windows import INSTRUMENTAL, SEPARATED, VOCALS, WindowFolder
@@ -58,5 +58,5 @@ def write_separated(test_set: WindowFolder, separator: Separator | None, descrip
         else:
             stems = separator.separate((vocals + instrumental)[None], rate)
             separated = resample(fold_to_mono(stems[0]), stems[2], rate)
-            separated = fit_length(separated, len(vocals), rate, f"the separated {window.window_id}")
+            separated = fit_output(separated, len(vocals), rate, f"the separated {window.window_id}")
         write_audio(os.fspath(target), separated, rate)
