@@ -52,6 +52,8 @@ def test_adherence_is_one_for_real_pairs_and_none_for_exchanged_ones():
     systems = {"coherent": system(0.0, 7, key), "random": system(3.0, 8, key)}
     estimates, gates = adherence_estimates(systems, real, deranged, fresh, shuffled, DRAWS)
     assert gates["x"]["is_sensitive"]
+    assert gates["x"]["num_reference_windows"] == sum(len(song) for song in real[key])
+    assert gates["x"]["dimensions"] == real[key][0].shape[1]
     assert estimates["coherent"]["apa.x"].value > 0.95
     assert estimates["random"]["apa.x"].value < 0.05
     _, gates = adherence_estimates(systems, real, real, fresh, fresh, DRAWS)

@@ -93,7 +93,7 @@ def adherence_estimates(
     shuffled: Mapping[str, Songs],
     draws: np.ndarray,
 ) -> tuple[dict[str, Estimates], dict[str, dict[str, Any]]]:
-    """APA of every system, and for every embedder its gate.
+    """APA of every system, and for every embedder its gate, with the windows and dimensions that it compares.
 
     Args:
         systems: What was collected of each.
@@ -105,10 +105,16 @@ def adherence_estimates(
     gates = {}
     for key in (key for key in real if key.startswith("pair.")):
         embedder = key.removeprefix("pair.")
-        adherence = partial(_adherence, np.concatenate(real[key]), np.concatenate(deranged[key]))
+        reference = np.concatenate(real[key]), np.concatenate(deranged[key])
+        adherence = partial(_adherence, *reference)
         windows, exchanged = np.concatenate(fresh[key]), np.concatenate(shuffled[key])
-        gate = AdherenceGate(adherence(windows), adherence(exchanged), min(len(windows), len(exchanged)))
-        gates[embedder] = gate.to_dict()
+        of_real = accompaniment_prompt_adherence(*reference, windows)
+        gate = AdherenceGate(of_real.apa, adherence(exchanged), min(len(windows), len(exchanged)))
+        gates[embedder] = {
+            **gate.to_dict(),
+            "num_reference_windows": of_real.num_reference_windows,
+            "dimensions": of_real.dimensions,
+        }
         for name, system in systems.items():
             songs = system.embeddings["isolated"][key]
             estimates[name][f"apa.{embedder}"] = estimate_statistic(songs, adherence, draws, lowest=0.0)

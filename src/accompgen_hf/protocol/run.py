@@ -123,7 +123,8 @@ def run_protocol(
         "separation": None if separation is None else dict(separation),
         "seen_songs": dict(seen_songs or {"checked": "not checked", "seen": [], "allowed": False}),
         "embedders": {
-            name: _describe_embedder(embedders[name], fad_details.get(name), reference) for name in embedders
+            name: _describe_embedder(embedder, fad_details.get(name) or gates[name])
+            for name, embedder in embedders.items()
         },
         "adherence_gates": gates,
         "num_resamples": num_resamples,
@@ -152,21 +153,20 @@ def write_results(output_dir: Path, results: Mapping[str, Any], metrics: Mapping
             write_bytes(output_dir / f"model_index_{name}.yaml", text.encode())
 
 
-def _describe_embedder(embedder: Embedder, fad: Mapping[str, Any] | None, reference: WindowFolder) -> dict[str, Any]:
-    details = {
+def _describe_embedder(embedder: Embedder, details: Mapping[str, Any]) -> dict[str, Any]:
+    """What embeds, and what was left of it: from the details of its FAD, or of its APA's gate."""
+    description = {
         "name": embedder.name,
         "weights_hash": embedder.weights_hash,
         "sampling_rate": embedder.sampling_rate,
         "window_s": embedder.window_s,
         "dimensions": embedder.dimensions,
-        "dimensions_used": embedder.dimensions,
-        "num_reference_windows": len(reference.windows),
+        "dimensions_used": details["dimensions"],
+        "num_reference_windows": details["num_reference_windows"],
     }
-    if fad is not None:
-        details["dimensions_used"] = fad["dimensions"]
-        details["explained_variance"] = fad["explained_variance"]
-        details["num_reference_windows"] = fad["num_reference_windows"]
-    return details
+    if "explained_variance" in details:
+        description["explained_variance"] = details["explained_variance"]
+    return description
 
 
 def versions() -> dict[str, str]:
