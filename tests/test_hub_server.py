@@ -5,12 +5,9 @@ import os
 import subprocess
 import sys
 
-import pytest
-
 from accompgen_hf import VocalAccompanimentPipeline
 from accompgen_hf.hub import save_repository
 from accompgen_hf.sharing_accompgen import hash_file
-from hub_server import HubServer
 from tiny import tiny_model
 
 JOURNEY = """
@@ -47,14 +44,6 @@ except OSError as error:
     tell("unknown offline", str(error)[:200])
 print(json.dumps(told))
 """
-
-
-@pytest.fixture
-def server():
-    server = HubServer()
-    yield server
-    server.shutdown()
-    server.server_close()
 
 
 def test_a_model_goes_to_the_hub_and_comes_back(server, tmp_path):

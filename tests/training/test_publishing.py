@@ -6,13 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import yaml
 from huggingface_hub import ModelCard
 
 from accompgen_hf.sharing_accompgen import verify_manifest
 from accompgen_hf.training.publishing import describe_hours, describe_training
-from hub_server import HubServer
 from tiny_shards import MODEL, write_shards
 
 ROOT = Path(__file__).parents[2]
@@ -40,14 +38,6 @@ def test_a_card_tells_hours_per_licence_and_what_was_measured():
 def test_a_card_says_when_a_stage_does_not_listen():
     validation = {**VALIDATION, "conditioning_gain": 0.01}
     assert "**It does not listen**" in describe_training({"arguments": ARGUMENTS, "validation": validation})["limits"]
-
-
-@pytest.fixture
-def server():
-    server = HubServer()
-    yield server
-    server.shutdown()
-    server.server_close()
 
 
 def test_the_script_uploads_the_finished_stage_with_its_card(server, tmp_path):
