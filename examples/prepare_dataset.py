@@ -10,7 +10,6 @@ or start all of them with `accelerate launch` or torchrun. docs/data_preparation
 """
 
 import argparse
-import json
 import logging
 from pathlib import Path
 
@@ -109,8 +108,7 @@ def choose_filter(arguments: argparse.Namespace) -> ClipFilter | None:
 
 def is_separated(arguments: argparse.Namespace) -> bool:
     """Whether a separator makes the stems now, or examples/separate_songs.py made them with one."""
-    record = Path(arguments.data) / "separator.json"
-    is_made_before = arguments.source == "pairs" and record.is_file() and json.loads(record.read_text("utf-8")) != {}
+    is_made_before = arguments.source == "pairs" and (Path(arguments.data) / "separator.json").is_file()
     return arguments.separate is not None or is_made_before
 
 

@@ -4,7 +4,8 @@
 
 PAIRS gets vocals/, instrumental/ (24-bit FLAC) and tracks.csv (licence, artist, album, split). What is there already
 stays: kill it and start it again, share the work by `--shard i/n`, or add another source to the same folder. MUSDB18's
-own stems and procedural songs (`--source songs --num_songs 20`) are written without `--separate`.
+own stems and procedural songs (`--source songs --num_songs 20`) are written without `--separate`. separator.json says
+what a separator made; a second one is refused.
 """
 
 import argparse
@@ -27,14 +28,14 @@ from accompgen_hf.data.source_options import (
 from accompgen_hf.data.sources import pair_paths, separate_recording, write_track_table
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", required=True, help="folder of the pairs")
     parser.add_argument("--source", required=True, choices=tuple(SOURCES))
     add_source_options(parser)
     add_separator_options(parser)
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where the network runs")
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def claim_folder(path: Path, description: dict) -> None:
@@ -46,8 +47,8 @@ def claim_folder(path: Path, description: dict) -> None:
     write_json(path, description)
 
 
-def main() -> None:
-    arguments = parse_arguments()
+def main(argv: list[str] | None = None) -> None:
+    arguments = parse_arguments(argv)
     index, count = find_share(arguments)
     try:
         separator = open_separator(arguments, device=arguments.device)
@@ -58,7 +59,8 @@ def main() -> None:
         raise SystemExit(f"error: {error}") from error
     output_dir = Path(arguments.output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
-    claim_folder(output_dir / "separator.json", {} if separator is None else separator.describe())
+    if separator is not None:
+        claim_folder(output_dir / "separator.json", separator.describe())
     write_track_table(output_dir, recordings)
     failures = []
     for recording in tqdm(recordings[index::count], desc="Separating", unit="song"):
