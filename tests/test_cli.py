@@ -1,5 +1,6 @@
 """The command line and its result folders, around a stub in the pipeline's place: its contract, not its music."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -290,10 +291,40 @@ def test_a_whole_song_is_separated_first_and_the_settings_say_so(stub, here, tmp
     np.testing.assert_array_equal(stub.calls[1]["vocals"]["array"], vocals["array"])
 
 
-def test_a_separator_that_cannot_be_opened_stops_before_the_work(stub, here, capsys):
+@pytest.mark.parametrize(
+    ("options", "vocals_share"),
+    [
+        (["--separate-preset", "UVR_MDXNET_Main"], 0.5 * 1.043),
+        (["--separate-n-fft", "7680", "--separate-stem", "vocals", "--separate-gain", "0.5"], 0.25),
+        (["--separate-preset", "UVR-MDX-NET-Voc_FT", "--separate-stem", "instrumental"], 1 - 0.5 * 1.021),
+    ],
+)
+def test_a_network_of_any_name_separates_by_preset_or_options(stub, here, options, vocals_share):
+    write_mixing_network(here / "mine.onnx", 0.5 * np.eye(4), np.ones(3073), dim_t=16)
+    write_vocals(here / "song.wav", sampling_rate=44_100)
+    assert cli.main(["generate", "song.wav", "--separate", "mine.onnx", *options, "--seed", "7"]) == 0
+    mix, _ = soundfile.read(here / "song.wav")
+    vocals = stub.calls[0]["vocals"]["array"]
+    np.testing.assert_allclose(vocals[1, 4096:-4096], vocals_share * mix[4096:-4096], atol=1e-4)
+    assert cli.main(["generate", "--settings", "accompgen_out/song-seed7/settings.json"]) == 0
+    np.testing.assert_array_equal(stub.calls[1]["vocals"]["array"], vocals)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--separate", "missing.onnx"], "'missing.onnx' does not exist"),
+        (["--separate", "mine.onnx"], "Give both, or the `preset` of the network that it is"),
+        (["--separate", "mine.onnx", "--separate-preset", "Kim"], "`preset` must be one of vocals, "),
+        (["--separate", "mine.onnx", "--separate-preset", "vocals"], "`n_fft` must be even and at least 6144|6144"),
+        (["--separate-gain", "2"], "`separate_gain` needs `separate`"),
+    ],
+)
+def test_a_separator_that_cannot_be_opened_stops_before_the_work(stub, here, capsys, options, message):
+    write_mixing_network(here / "mine.onnx", 0.5 * np.eye(4), np.ones(3074), dim_t=16)
     write_vocals(here / "song.wav")
-    assert cli.main(["generate", "song.wav", "--separate", "missing.onnx"]) == 2
-    assert "'missing.onnx' does not exist" in capsys.readouterr().err
+    assert cli.main(["generate", "song.wav", *options]) == 2
+    assert re.search(message, capsys.readouterr().err)
     assert stub.calls == []
 
 

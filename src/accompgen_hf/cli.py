@@ -89,6 +89,10 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="loudness of the band in the mix, minus that of the voice (-3)",
     )
     add("--separate", metavar="MODEL", help="whole songs: this MDX-Net .onnx file, or htdemucs, takes the voice out")
+    add("--separate-preset", metavar="NAME", help="which network the .onnx file is, if its name does not say so")
+    add("--separate-n-fft", type=_number(int, 1), metavar="N", help="or its own numbers: samples per analysis window,")
+    add("--separate-gain", type=_number(float, 0), metavar="G", help="factor on what it predicts,")
+    add("--separate-stem", choices=("vocals", "instrumental"), help="and what that is")
     add("--settings", metavar="FILE", help="settings.json of an earlier result: make the same again")
     add("--device", default="auto", help="auto, cuda, cuda:1, mps or cpu (auto: the first of these that is there)")
     add("--allow-truncated", action="store_true", default=None, help="use what is there of a file that ends early")
@@ -141,7 +145,7 @@ def run(arguments: argparse.Namespace) -> int:
     device = choose_device(arguments.device)
     if device == "cuda" and num_processes > 1:
         device = f"cuda:{os.environ.get('LOCAL_RANK', rank)}"
-    separator = open_separator(settings.get("separate"), device)
+    separator = open_separator(settings, device)
     pipe = load_pipeline(settings.get("model"), device)
     if getattr(pipe.model.config, "is_placeholder", False):
         say("placeholder model: its weights are barely trained; length, timing and files are real, the music is not")
@@ -199,14 +203,18 @@ def _find_sources(arguments: argparse.Namespace, recorded: Mapping[str, Any]) ->
     return sources
 
 
-def open_separator(model: str | None, device: str) -> Any:
+def open_separator(settings: Mapping[str, Any], device: str) -> Any:
     """What takes the voice out of a whole song, or `None`."""
-    if model is None:
-        return None
-    from accompgen_hf.data.separation import load_separator
+    from accompgen_hf.data.separation import SEPARATOR_OPTIONS, load_separator
 
+    options = {name: settings[option] for option, name in SEPARATOR_OPTIONS.items() if option in settings}
+    if "separate" not in settings:
+        if options:
+            given = next(option for option in SEPARATOR_OPTIONS if option in settings)
+            raise UsageError(f"`{given}` needs `separate`: name the .onnx file that takes the voice out of the song")
+        return None
     try:
-        return load_separator(model, device="auto" if device.startswith("cuda") else "cpu")
+        return load_separator(settings["separate"], device="auto" if device.startswith("cuda") else "cpu", **options)
     except ValueError as error:
         raise UsageError(str(error)) from error
 

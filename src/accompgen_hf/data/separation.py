@@ -14,6 +14,14 @@ from accompgen_hf.audio_accompgen import resample
 from accompgen_hf.data.mdx import MDXNetSeparator, as_stereo
 from accompgen_hf.decoding_accompgen import import_optional
 
+# Options of the command lines, and what `MDXNetSeparator` calls them.
+SEPARATOR_OPTIONS = {
+    "separate_preset": "preset",
+    "separate_n_fft": "n_fft",
+    "separate_gain": "gain",
+    "separate_stem": "predicted_stem",
+}
+
 
 class Separator(Protocol):
     """What preparation and the command line need of a separator."""

@@ -12,7 +12,7 @@ from accompgen_hf.data.corpora import (
     musdb18hq_recordings,
 )
 from accompgen_hf.data.mdx import MDX_PRESETS
-from accompgen_hf.data.separation import Separator, load_separator
+from accompgen_hf.data.separation import SEPARATOR_OPTIONS, Separator, load_separator
 from accompgen_hf.data.song_source import song_recordings
 from accompgen_hf.data.sources import (
     UNKNOWN_LICENCE,
@@ -101,12 +101,7 @@ def open_separator(options: argparse.Namespace, **more: Any) -> Separator | None
     """The separator of `--separate`, with one thread: sums over threads would make stems depend on the machine."""
     if options.separate is None:
         return None
-    given = {
-        "preset": options.separate_preset,
-        "n_fft": options.separate_n_fft,
-        "gain": options.separate_gain,
-        "predicted_stem": options.separate_stem,
-    }
+    given = {name: getattr(options, option) for option, name in SEPARATOR_OPTIONS.items()}
     return load_separator(
         options.separate, **{name: value for name, value in {**given, **more}.items() if value is not None}
     )
