@@ -6,7 +6,6 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from accompgen_hf.configuration_accompgen import AccompGenStageConfig
 from accompgen_hf.decoding_accompgen import import_optional
 from accompgen_hf.modeling_accompgen_stages import AccompGenStageForCausalLM
 from accompgen_hf.training.arguments import StageTrainingArguments
@@ -63,9 +62,7 @@ class RunReport:
         self.num_parameters = sum(parameter.numel() for parameter in stage.parameters())
         self.output_dir = Path(arguments.output_dir)
         self.log = MetricsLog(self.output_dir, step) if accelerator.is_main_process else None
-        self.peak_tflops = None
-        if isinstance(self.config, AccompGenStageConfig):  # the operations of a baseline are not counted
-            self.peak_tflops = find_peak_tflops(accelerator.device, arguments.mixed_precision, arguments.peak_tflops)
+        self.peak_tflops = find_peak_tflops(accelerator.device, arguments.mixed_precision, arguments.peak_tflops)
         self.tokens_per_s = 0.0
         self.mfu: float | None = None
         if arguments.report_to:
