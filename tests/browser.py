@@ -59,7 +59,11 @@ class Browser:
             "args": [*FLAGS, f"--user-data-dir={self._folder.name}", f"--window-size={width},{height}"],
             "prefs": {"download.default_directory": self._folder.name},
         }
-        capabilities = {"goog:chromeOptions": options, "goog:loggingPrefs": {"performance": "ALL", "browser": "ALL"}}
+        capabilities = {
+            "goog:chromeOptions": options,
+            "goog:loggingPrefs": {"performance": "ALL", "browser": "ALL"},
+            "timeouts": {"implicit": 30_000},  # ms; a part of the page that is looked for may come later than another
+        }
         try:
             session = self._call("POST", "", {"capabilities": {"alwaysMatch": capabilities}})
             self._root += f"/{session['sessionId']}"

@@ -8,9 +8,9 @@ import sys
 import numpy as np
 import pytest
 
-from accompgen_hf import VocalAccompanimentPipeline
+from accompgen_hf import AccompGenFineConfig, VocalAccompanimentPipeline
 from accompgen_hf.sharing_accompgen import MANIFEST, hash_file, verify_manifest
-from tiny import tiny_model
+from tiny import tiny_model, tiny_stage
 
 # Stands before every run of another interpreter: there is no such package there.
 HIDE_THE_PACKAGE = """
@@ -122,6 +122,20 @@ def test_the_manifest_names_a_flipped_bit_a_missing_and_a_new_file(pipe, tmp_pat
         "processor_config.json: missing",
         f"backdoor.py: not listed in {MANIFEST}",
     ]
+
+
+@pytest.mark.parametrize("make", [tiny_model, lambda: tiny_stage(AccompGenFineConfig)], ids=["composite", "stage"])
+def test_a_model_saved_alone_has_its_manifest(make, tmp_path):
+    model = make()
+    model.save_pretrained(tmp_path / "model", max_shard_size="20KB")
+    assert verify_manifest(tmp_path / "model") == []
+    listed = {line.split("  ")[1] for line in (tmp_path / "model" / MANIFEST).read_text().splitlines()}
+    assert listed == {path.name for path in (tmp_path / "model").iterdir()} - {MANIFEST}
+    assert any(name.endswith("generation_config.json") for name in listed)
+    model.save_pretrained(tmp_path / "of_another_process", is_main_process=False)
+    assert not (tmp_path / "of_another_process" / MANIFEST).exists()
+    with pytest.raises(ValueError, match="`push_to_hub` must be False while saving"):
+        model.save_pretrained(tmp_path, push_to_hub=True)
 
 
 @pytest.mark.parametrize("line", ["", "abc  config.json", f"{'0' * 64}  ../secret", f"{'0' * 64}  /etc/passwd"])

@@ -46,7 +46,7 @@ def browser(request, address):
         browser.open("about:blank")
         browser.requested_addresses()
         browser.open(address)
-        browser.wait("document.querySelector('#go')", 60)
+        browser.wait("document.querySelector('#recording input[type=file]')", 60)  # the last part to come
         yield browser
 
 

@@ -29,6 +29,7 @@ from .modeling_accompgen_stages import (
     AccompGenFineForCausalLM,
     AccompGenSemanticForCausalLM,
 )
+from .sharing_accompgen import ManifestSavingMixin
 from .songs_accompgen import STAGES, generate_songs
 
 SILENCE_DURATION_S = 4
@@ -54,7 +55,7 @@ class AccompGenOutput(ModelOutput):
     fine_codes: torch.LongTensor | None = None
 
 
-class AccompGenForConditionalGeneration(CheckedLoadingMixin, PreTrainedModel):
+class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin, PreTrainedModel):
     """The composite of the paper: p(y | x) = p(a^f | a^c) p(a^c | s^v, s^i) p(s^i | s^v), then EnCodec (Eq. 1)."""
 
     config_class = AccompGenConfig
@@ -197,9 +198,9 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, PreTrainedModel):
         return model.eval()
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
-        super().save_pretrained(save_directory, **kwargs)
-        for name in STAGES:
+        for name in STAGES:  # first, so that they stand in the manifest
             getattr(self, name).generation_config.save_pretrained(save_directory, _generation_config_name(name))
+        super().save_pretrained(save_directory, **kwargs)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args: Any, **kwargs: Any) -> Any:

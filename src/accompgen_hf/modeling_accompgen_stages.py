@@ -26,6 +26,7 @@ from .configuration_accompgen import (
     AccompGenStageConfig,
 )
 from .generation_accompgen import AccompGenGenerationMixin
+from .sharing_accompgen import ManifestSavingMixin
 
 # Finite in every dtype: autocast would round float32's lowest value to -inf, and rows of padding to NaN.
 MASKED_SCORE = -3e4
@@ -285,7 +286,7 @@ class AccompGenDecoder(nn.Module):
         )
 
 
-class AccompGenStagePreTrainedModel(CheckedLoadingMixin, PreTrainedModel):
+class AccompGenStagePreTrainedModel(CheckedLoadingMixin, ManifestSavingMixin, PreTrainedModel):
     """Weight initialisation and what the stages support."""
 
     config_class = AccompGenStageConfig

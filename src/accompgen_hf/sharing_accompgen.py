@@ -53,6 +53,24 @@ def finish_folder(folder: str | os.PathLike, include_code: bool = False) -> None
     write_manifest(folder)
 
 
+class ManifestSavingMixin:
+    """Ends a model's `save_pretrained`, and so its `push_to_hub`, with the manifest. Stands left in the bases."""
+
+    def save_pretrained(
+        self, save_directory: str | os.PathLike, is_main_process: bool = True, push_to_hub: bool = False, **kwargs: Any
+    ) -> None:
+        """As Transformers' own.
+
+        Raises:
+            ValueError: If `push_to_hub` is asked for: Transformers would upload before the hashes are written.
+        """
+        if push_to_hub:
+            raise ValueError("`push_to_hub` must be False while saving: call `push_to_hub(repo_id)` of the model.")
+        super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
+        if is_main_process:
+            write_manifest(save_directory)
+
+
 def write_manifest(folder: str | os.PathLike) -> Path:
     """Hash every file below a folder, hidden ones and those that a Hub page edits excepted."""
     folder = Path(folder)
@@ -148,4 +166,4 @@ def _write_text(path: Path, text: str) -> None:
         raise
 
 
-__all__ = ["MANIFEST", "finish_folder", "hash_file", "verify_manifest", "write_manifest"]
+__all__ = ["MANIFEST", "ManifestSavingMixin", "finish_folder", "hash_file", "verify_manifest", "write_manifest"]

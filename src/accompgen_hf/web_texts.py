@@ -77,6 +77,7 @@ CSS = """
 #status .pending { opacity: 1 !important; }
 #status .wrap.minimal { position: static !important; background: none; justify-content: flex-start; }
 #status { min-height: 0; }
+#bar:not(:has(.bar)) { display: none; }
 .note, .failure, .empty { border-radius: 10px; padding: 12px 14px; line-height: 1.45; }
 .note { background: #fff6e0; color: #5c4300; border: 1px solid #f0d48a; }
 .note strong { color: inherit; }
