@@ -19,7 +19,6 @@ FAD_METRICS = {
     "fad_infinity": Metric("FADi∞", False),
     "apa": Metric("APA", True),
 }
-PAGE_MARKS = ("<!-- results -->", "<!-- end of results -->")
 MAX_PANELS = 8
 NOT_DRAWN = ("fad_infinity", "key_exact", "key_mirex", "tempo_octave")  # near others that are
 _COLORS = {"random": "#9ca3af", "retrieval": "#6b7280", "oracle": "#2e86ab", "truth": "#6a4c93"}
@@ -138,16 +137,25 @@ def insert_results(page: str | os.PathLike, table: str, picture: Path) -> None:
         ValueError: If the page does not have the marks.
     """
     page = Path(page)
-    text = page.read_text("utf-8")
-    begin, end = text.find(PAGE_MARKS[0]), text.find(PAGE_MARKS[1])
-    if not 0 <= begin < end:
-        raise ValueError(f"`page` {page} must have the lines {PAGE_MARKS[0]} and {PAGE_MARKS[1]} around its results.")
     target = page.parent / "images" / f"{page.stem}.png"
+    drawn = f"![Every system's scores with their intervals](images/{target.name})"
+    insert_block(page, "results", f"{table.strip()}\n\n{drawn}")
     target.parent.mkdir(exist_ok=True)
     write_bytes(target, picture.read_bytes())
-    drawn = f"![Every system's scores with their intervals](images/{target.name})"
-    block = f"{PAGE_MARKS[0]}\n\n{table.strip()}\n\n{drawn}\n\n"
-    write_bytes(page, (text[:begin] + block + text[end:]).encode())
+
+
+def insert_block(page: str | os.PathLike, name: str, block: str) -> None:
+    """Put Markdown between the marks `<!-- NAME -->` and `<!-- end of NAME -->` of a page.
+
+    Raises:
+        ValueError: If the page does not have the marks.
+    """
+    page, marks = Path(page), (f"<!-- {name} -->", f"<!-- end of {name} -->")
+    text = page.read_text("utf-8")
+    begin, end = (text.find(mark) for mark in marks)
+    if not 0 <= begin < end:
+        raise ValueError(f"`page` {page} must have the lines {marks[0]} and {marks[1]} around its {name}.")
+    write_bytes(page, f"{text[:begin]}{marks[0]}\n\n{block.strip()}\n\n{text[end:]}".encode())
 
 
 def model_index(results: Mapping[str, Any], metrics: Mapping[str, Metric], system: str, model_name: str) -> str:

@@ -1,0 +1,58 @@
+"""Does the band follow the singer: the same songs in another key, at another tempo, and a real recording.
+
+    python examples/follow_singer.py --output_dir runs/following [--model DIR] [--num_songs 64] [--page PAGE]
+
+Held-out songs are sung again from the same annotation, three semitones up, four down, and a tenth faster; the
+recording is shifted by FFmpeg. Every output is kept: kill it and start it again. `following.md` is the table,
+`following.json` holds every single result.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import accompgen_hf
+from accompgen_hf.baselines.system import OursSystem
+from accompgen_hf.loading import SHIPPED_VOCALS
+from accompgen_hf.protocol.following import (
+    describe_recording,
+    describe_songs,
+    follow_recording,
+    follow_songs,
+    swapped_adherence,
+)
+from accompgen_hf.protocol.report import insert_block
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output_dir", type=Path, required=True, help="keeps everything between runs")
+    parser.add_argument("--model", default=accompgen_hf.DEFAULT_MODEL, help="folder of the composite")
+    parser.add_argument("--num_songs", type=int, default=64)
+    parser.add_argument("--num_seeds", type=int, default=20, help="accompaniments of every version of the recording")
+    parser.add_argument("--recording", type=Path, default=SHIPPED_VOCALS, help="real singing")
+    parser.add_argument("--num_reference", type=int, default=100, help="real pairs beside which swapped ones stand")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="also put the table into this Markdown page")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse_arguments()
+    options.output_dir.mkdir(parents=True, exist_ok=True)
+    system = OursSystem(options.model)
+    # 1. Songs in four versions, and the band that belongs to another singer.
+    songs = follow_songs(system, options.output_dir, options.num_songs)
+    swapped = swapped_adherence(options.output_dir, options.num_songs, options.num_reference)
+    # 2. A real voice.
+    recording = follow_recording(system, options.recording, options.output_dir, options.num_seeds)
+    results = {"songs": songs, "swapped": swapped, "recording": recording}
+    (options.output_dir / "following.json").write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+    table = "\n".join([*describe_songs(songs, swapped), *describe_recording(recording)])
+    (options.output_dir / "following.md").write_text(table, "utf-8")
+    if options.page is not None:
+        insert_block(options.page, "following", table)
+    print(table)
+
+
+if __name__ == "__main__":
+    main()
