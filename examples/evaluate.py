@@ -12,7 +12,9 @@ scores are kept there per window: kill it and start it again. docs/evaluation.md
 
 import argparse
 from pathlib import Path
+from typing import Any
 
+from accompgen_hf.data.files import write_bytes
 from accompgen_hf.data.source_options import open_separator
 from accompgen_hf.protocol.command import (
     add_protocol_options,
@@ -25,6 +27,7 @@ from accompgen_hf.protocol.command import (
 from accompgen_hf.protocol.listening import write_listening_test
 from accompgen_hf.protocol.report import insert_results
 from accompgen_hf.protocol.run import run_protocol
+from accompgen_hf.protocol.seeds import compare_seeds, seed_folder
 from accompgen_hf.protocol.seen_songs import check_seen_songs
 from accompgen_hf.protocol.separated import describe_separation, write_separated
 
@@ -33,10 +36,12 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", required=True, help="keeps everything between runs")
     add_protocol_options(parser)
+    described = "run once for each, on songs from each on, and compare: seeds.md (for ablations)"
+    parser.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help=described)
     return parser.parse_args()
 
 
-def evaluate(options: argparse.Namespace) -> None:
+def evaluate(options: argparse.Namespace) -> dict[str, Any] | None:
     test_set, reference, corpus = build_windows(options)
     seen_songs = check_seen_songs(test_set.song_ids, options.training_data, options.allow_seen)
     separator = open_separator(options)
@@ -45,10 +50,10 @@ def evaluate(options: argparse.Namespace) -> None:
         write_separated(test_set, separator, separation)
     if options.export_inputs is not None:
         print(export_inputs(test_set, options.export_inputs, separation is not None))
-        return
+        return None
     embedders = build_embedders(options.embedders)
     systems = build_systems(options, corpus)
-    run_protocol(
+    results = run_protocol(
         systems,
         test_set,
         reference,
@@ -69,11 +74,27 @@ def evaluate(options: argparse.Namespace) -> None:
         outputs = {system.name: Path(options.output_dir) / "systems" / system.name / "isolated" for system in systems}
         print(write_listening_test(test_set, outputs, options.listening_test, options.seed))
     print(f"{options.output_dir}/table.md")
+    return results
+
+
+def evaluate_seeds(options: argparse.Namespace) -> None:
+    """Evaluate once for every seed, each on songs of its own, and compare."""
+    output_dir, runs = options.output_dir, []
+    for seed in options.seeds:
+        options.seed, options.output_dir = seed, str(seed_folder(output_dir, seed))
+        runs.append(evaluate(options))
+    table = compare_seeds(runs)
+    write_bytes(Path(output_dir) / "seeds.md", table.encode())
+    print(table)
 
 
 def main() -> None:
     try:
-        evaluate(parse_arguments())
+        options = parse_arguments()
+        if options.seeds is None:
+            evaluate(options)
+        else:
+            evaluate_seeds(options)
     except (ValueError, ImportError, OSError) as error:
         raise SystemExit(f"error: {error}") from error
 

@@ -1,4 +1,9 @@
-"""The codec's oracle: the true accompaniment, encoded and decoded. No system that speaks these codes can do better."""
+"""Oracles: the true accompaniment's codes instead of those of the first stages, or of all.
+
+The codec's oracle encodes and decodes; no system that speaks these codes can do better. A stage's oracle gives a
+model the true codes up to one stage and lets it generate the rest: what is lost between two of them, the stage between
+them loses.
+"""
 
 import os
 from typing import Any
@@ -7,10 +12,12 @@ import numpy as np
 import torch
 
 from accompgen_hf.audio_accompgen import resample
-from accompgen_hf.baselines.system import Window, fit_output, hash_model_folder
+from accompgen_hf.baselines.system import OursSystem, Window, fit_output, hash_model_folder
 from accompgen_hf.codec_accompgen import decode_in_blocks, encode_in_blocks
 from accompgen_hf.configuration_accompgen import AccompGenConfig
 from accompgen_hf.modeling_accompgen import AccompGenForConditionalGeneration
+
+GIVEN_STAGES = ("semantic", "coarse")
 
 
 class OracleSystem:
@@ -49,3 +56,41 @@ class OracleSystem:
         decoded = decode_in_blocks(codec, codes, **blocks)[0, : waveform.shape[1]].float().numpy()
         decoded = resample(np.clip(decoded, -1, 1), codec_rate, sampling_rate)
         return fit_output(decoded, len(vocals), sampling_rate, f"the accompaniment of {window.window_id}")
+
+
+class StageOracleSystem(OursSystem):
+    """A composite model that is given the true codes of its first stages.
+
+    Args:
+        folder (`str` or `os.PathLike`): Of the composite.
+        given (`str`): The last stage whose codes are the true ones, `"semantic"` or `"coarse"`.
+        name (`str`, *optional*): In the table; `true-<given>` by default.
+        device, generate_kwargs: As [`OursSystem`] takes them.
+
+    Raises:
+        ValueError: If `given` is neither.
+    """
+
+    def __init__(self, folder: str | os.PathLike, given: str, name: str | None = None, **kwargs: Any):
+        if given not in GIVEN_STAGES:
+            raise ValueError(f"`given` must be one of {GIVEN_STAGES}, got {given!r}.")
+        super().__init__(folder, name or f"true-{given}", **kwargs)
+        self.given = given
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "given": self.given}
+
+    @torch.no_grad()
+    def generate(self, vocals: np.ndarray, sampling_rate: int, seed: int, window: Window) -> np.ndarray:
+        model, processor = self.pipeline.model, self.pipeline.processor
+        rate = model.config.codec_config.sampling_rate
+        at_16_khz, at_codec_rate = processor.prepare_instrumental(window.load_instrumental(rate), rate)
+        known = {"instrumental_semantic_ids": model.semantic_encoder(torch.from_numpy(at_16_khz)[None]).semantic_ids}
+        if self.given == "coarse":
+            config = model.config
+            blocks = (config.codec_block_duration_s, config.codec_context_duration_s)
+            codes = encode_in_blocks(model.codec, torch.from_numpy(at_codec_rate)[None], config.bandwidth, *blocks)
+            known["coarse_codes"] = codes[:, : config.coarse_config.num_codebooks]
+        recording = {"array": vocals, "sampling_rate": sampling_rate}
+        options = {"output_sampling_rate": "input", "show_progress": False, **self.generate_kwargs}
+        return self.pipeline(recording, seed=seed, known_codes=known, **options)["audio"]

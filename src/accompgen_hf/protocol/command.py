@@ -12,6 +12,7 @@ from typing import Any
 
 import accompgen_hf
 from accompgen_hf.baselines.corpus import Corpus
+from accompgen_hf.baselines.oracle import GIVEN_STAGES, OracleSystem, StageOracleSystem
 from accompgen_hf.baselines.system import FolderSystem, OursSystem, System
 from accompgen_hf.data.corpora import musdb18_recordings, musdb18hq_recordings
 from accompgen_hf.data.files import write_bytes
@@ -58,6 +59,9 @@ def add_protocol_options(parser: argparse.ArgumentParser) -> None:
     add("--musicgen", metavar="ID", help="MusicGen-melody by Hub id or folder")
     add("--corpus", metavar="DIR", help="ready pairs for random and retrieval, instead of songs beside the test set")
     add("--corpus_size", type=int, default=500, help="procedural songs of the corpus")
+    described = "our model with other settings: NAME:guidance_scale=1,semantic.temperature=0.8,model=DIR,..."
+    add("--variant", nargs="+", default=[], metavar="NAME:OPTION=VALUE", help=described)
+    add("--stage_oracles", nargs="+", choices=GIVEN_STAGES, default=[], help="our model with true codes up to a stage")
     add("--device", default="cpu")
     add = parser.add_argument_group("measuring").add_argument
     embedders = [name for name in DEFAULT_EMBEDDERS if name in EMBEDDERS]
@@ -154,11 +158,40 @@ def build_systems(options: argparse.Namespace, corpus: Corpus) -> list[System]:
         systems.append(SingSongSystem(options.singsong))
     if "ours" in options.systems:
         systems.append(OursSystem(options.model, device=options.device))
+    systems += [parse_variant(text, options.model, options.device) for text in options.variant]
+    systems += [StageOracleSystem(options.model, given, device=options.device) for given in options.stage_oracles]
     if "oracle" in options.systems:
-        from accompgen_hf.baselines.oracle import OracleSystem
-
         systems.append(OracleSystem(options.model))
     return systems
+
+
+def parse_variant(text: str, model: str | os.PathLike, device: str = "cpu") -> OursSystem:
+    """Our model with settings of its own, from `NAME:OPTION=VALUE[,OPTION=VALUE]`.
+
+    An option is one of the pipeline's call; with `semantic.`, `coarse.` or `fine.` before it, it is for that stage;
+    `model` is another folder. Values are JSON, or else text.
+
+    Raises:
+        ValueError: If `text` is anything else.
+    """
+    name, sign, settings = text.partition(":")
+    pairs = [setting.partition("=") for setting in settings.split(",")]
+    if not sign or not name or any(not (option and equals and value) for option, equals, value in pairs):
+        raise ValueError(f"`variant` must be NAME:OPTION=VALUE[,OPTION=VALUE...], got {text!r}.")
+    generate_kwargs: dict[str, Any] = {}
+    for option, _, written in pairs:
+        try:
+            value = json.loads(written)
+        except json.JSONDecodeError:
+            value = written
+        stage, dot, own = option.partition(".")
+        if option == "model":
+            model = str(value)
+        elif dot:
+            generate_kwargs.setdefault(f"{stage}_kwargs", {})[own] = value
+        else:
+            generate_kwargs[option] = value
+    return OursSystem(model, name, device, **generate_kwargs)
 
 
 def build_embedders(names: Sequence[str]) -> dict[str, Embedder]:
