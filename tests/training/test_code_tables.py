@@ -7,7 +7,12 @@ from transformers import EncodecModel
 
 from accompgen_hf import AccompGenCoarseConfig, AccompGenFineConfig, AccompGenSemanticConfig
 from accompgen_hf.training.arguments import StageTrainingArguments
-from accompgen_hf.training.code_tables import EMBEDDING_RMS, HEAD_NORM, start_tables_from_codec
+from accompgen_hf.training.code_tables import (
+    EMBEDDING_RMS,
+    HEAD_NORM,
+    renew_semantic_tables,
+    start_tables_from_codec,
+)
 from accompgen_hf.training.stages import load_stage
 
 
@@ -107,3 +112,25 @@ def test_a_stage_without_codes_is_refused(codec):
 def test_a_codec_of_other_codebooks_is_refused(codec):
     with pytest.raises(ValueError, match="`init_codes_from` must be a codec of at least 4 codebooks with 32 codes"):
         start_tables_from_codec(tiny_stage(AccompGenCoarseConfig, codebook_size=32), codec, seed=0)
+
+
+def test_new_semantic_ids_leave_everything_else_as_it_was(tmp_path):
+    trained = tiny_stage(AccompGenCoarseConfig, token_fingerprint="a" * 64)
+    trained.save_pretrained(tmp_path / "trained")
+    arguments = StageTrainingArguments(
+        "coarse", "data", "out", init_from=str(tmp_path / "trained"), init_new_ids=True, seed=5
+    )
+    stage = load_stage(arguments)
+    assert stage.config.token_fingerprint is None
+    before, after = trained.state_dict(), stage.state_dict()
+    name = "model.embed_tokens.weight"
+    assert all(torch.equal(after[key], value) for key, value in before.items() if key != name)
+    is_changed = (after[name] != before[name]).any(dim=1)
+    for segment in stage.config.segments:
+        own = is_changed[segment.offset : segment.offset + segment.num_ids]
+        assert own.all() if segment.name.endswith("semantic_ids") else not own.any()
+    assert not is_changed[: stage.config.segments[0].offset].any()
+    again = load_stage(arguments).state_dict()[name]
+    assert torch.equal(again, after[name])
+    renew_semantic_tables(stage, seed=6)
+    assert not torch.equal(stage.state_dict()[name], again)

@@ -1,4 +1,4 @@
-"""Start a stage's tables from the codec: the embedding and the head of a code are its codebook vector, turned.
+"""Where a stage's tables start: codes as the codec's codebook vectors, turned; semantic ids anew after fine-tuning.
 
 EnCodec's codebooks are residual: a frame is the sum of one vector per codebook. A stage that starts with random tables
 learns the place of every single code from the few times it is seen; with the codec's geometry it knows from the first
@@ -54,6 +54,26 @@ def start_tables_from_codec(stage: AccompGenStageForCausalLM, codec: EncodecMode
     first = FIRST_CODEBOOK[config.target_segment.name]
     for head, vectors in zip(_heads(stage), turned[first:], strict=False):
         head.copy_(vectors * (HEAD_NORM / vectors.norm(dim=1).mean()))
+
+
+@torch.no_grad()
+def renew_semantic_tables(stage: AccompGenStageForCausalLM, seed: int) -> None:
+    """Let a trained coarse or fine stage learn other semantic ids: draw their embeddings anew, in place.
+
+    What it knows of codes and time stays. It forgets the token space that it was trained in, and the ids of silence.
+
+    Args:
+        stage (`AccompGenStageForCausalLM`):
+            Coarse or fine.
+        seed (`int`):
+            Of the new embeddings.
+    """
+    table, generator = stage.get_input_embeddings().weight, torch.Generator().manual_seed(seed)
+    for segment in stage.config.segments:
+        if segment.name.endswith("semantic_ids"):
+            rows = table[segment.offset : segment.offset + segment.num_ids]
+            rows.copy_(torch.randn(rows.shape, generator=generator) * stage.config.initializer_range)
+    stage.config.token_fingerprint, stage.config.silence_codes = None, None
 
 
 def _heads(stage: AccompGenStageForCausalLM) -> list[torch.Tensor]:

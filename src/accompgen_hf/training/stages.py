@@ -20,7 +20,7 @@ from accompgen_hf.modeling_accompgen_stages import (
     AccompGenStageForCausalLM,
 )
 from accompgen_hf.training.arguments import StageTrainingArguments
-from accompgen_hf.training.code_tables import start_tables_from_codec
+from accompgen_hf.training.code_tables import renew_semantic_tables, start_tables_from_codec
 
 STAGE_MODELS = {
     "semantic": AccompGenSemanticForCausalLM,
@@ -47,7 +47,10 @@ def load_stage(arguments: StageTrainingArguments) -> AccompGenStageForCausalLM:
                 f"`init_from` must be a folder of model_type {config_class.model_type}, got {found} in "
                 f"{arguments.init_from}."
             )
-        return model_class.from_pretrained(arguments.init_from, dtype=torch.float32, **arguments.model)
+        stage = model_class.from_pretrained(arguments.init_from, dtype=torch.float32, **arguments.model)
+        if arguments.init_new_ids:
+            renew_semantic_tables(stage, arguments.seed)
+        return stage
     unknown = sorted(name for name in arguments.model if not hasattr(config_class(), name))
     if unknown:
         raise ValueError(f"`model` must hold fields of {config_class.__name__}, which has none named {unknown}.")
