@@ -2,8 +2,9 @@
 
     OMP_NUM_THREADS=1 python examples/measure_long_songs.py --output_dir long_songs [--parts songs first cost memory]
 
-`long_songs.json` holds every number measured so far, part by part: an interrupted run keeps what it has, and a further
-run adds what is missing. Times are CPU seconds of this process unless they say otherwise.
+Each model has a folder of its own below `--output_dir`. `long_songs.json` in it holds every number measured so far,
+`SEED.wav` the accompaniments: an interrupted run keeps what it has, in the middle of a song, too, and a further run
+goes on. Times are CPU seconds of this process unless they say otherwise.
 """
 
 import argparse
@@ -18,10 +19,11 @@ import numpy as np
 import torch
 
 import accompgen_hf
+from accompgen_hf.audio_accompgen import load_audio
 from accompgen_hf.codebooks_accompgen import list_windows
 from accompgen_hf.configuration_accompgen import GRID_RATE
 from accompgen_hf.data.songs import HELD_OUT_SEED, generate_song
-from accompgen_hf.evaluation.beats import track_beats
+from accompgen_hf.evaluation.beats import score_beats, track_beats
 from accompgen_hf.evaluation.continuity import (
     compare_beats_at_seams,
     compare_ends,
@@ -29,7 +31,11 @@ from accompgen_hf.evaluation.continuity import (
     longest_rest,
     score_rest,
 )
+from accompgen_hf.fingerprint_accompgen import hash_module_state
 from accompgen_hf.loading import load_pipeline
+from accompgen_hf.part_files import render_fingerprint, render_to_part
+from accompgen_hf.recordings_accompgen import Recording
+from accompgen_hf.windows_accompgen import DEFAULT_WINDOW_BATCH_SIZE
 
 FIRST_SEED = HELD_OUT_SEED + 100_000
 PARTS = ("first", "songs", "cost", "memory")
@@ -47,10 +53,11 @@ def main() -> None:
     parser.add_argument("--long_s", type=float, default=600.0)
     parser.add_argument("--memory_s", type=float, default=3600.0, help="of vocals, streamed")
     arguments = parser.parse_args()
-    arguments.output_dir.mkdir(parents=True, exist_ok=True)
-    path = arguments.output_dir / "long_songs.json"
-    report = json.loads(path.read_text("utf-8")) if path.exists() else {}
     pipe = load_pipeline(arguments.model, arguments.device)
+    folder = arguments.output_dir / hash_module_state(pipe.model)[:8]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "long_songs.json"
+    report = json.loads(path.read_text("utf-8")) if path.exists() else {}
     report["num_threads"] = torch.get_num_threads()
 
     def save() -> None:
@@ -65,9 +72,10 @@ def main() -> None:
         songs = report.setdefault("songs", {})
         for seed in range(FIRST_SEED, FIRST_SEED + arguments.num_songs):
             if str(seed) not in songs:
-                songs[str(seed)] = measure_song(pipe, seed)
+                songs[str(seed)] = measure_song(pipe, seed, folder)
                 save()
-        print(song_table(songs))
+                print(f"{len(songs)} of {arguments.num_songs} songs", flush=True)
+        print(song_table(songs), aim_table(songs), sep="\n\n")
     if "cost" in arguments.parts:
         report["cost"] = {f"{s:g}": measure_cost(pipe, s) for s in (arguments.short_s, arguments.long_s)}
         save()
@@ -85,20 +93,36 @@ def seams_of(config: Any, duration_s: float) -> list[float]:
     return [end / GRID_RATE for _, end in windows[:-1]]
 
 
-def measure_song(pipe: Any, seed: int) -> dict[str, Any]:
+def render_song(pipe: Any, song: Any, seed: int, folder: Path) -> tuple[np.ndarray, float | None]:
+    """The accompaniment, from its file if it is there, and the CPU seconds it took, if it was made in one go."""
+    finished, part = folder / f"{seed}.wav", folder / f"{seed}.part.wav"
+    cpu_s = None
+    if not finished.exists():
+        is_new, start = not part.exists(), time.process_time()
+        vocals = Recording(song.vocals, song.sampling_rate)
+        fingerprint = render_fingerprint(pipe, {"seed": seed}, {}, vocals)
+        options = {"seed": seed, "window_batch_size": DEFAULT_WINDOW_BATCH_SIZE}
+        journal = render_to_part(pipe, vocals, part, fingerprint, **options)
+        cpu_s = time.process_time() - start if is_new else None
+        os.replace(part, finished)
+        journal.remove()
+    return load_audio(finished)[0][0], cpu_s
+
+
+def measure_song(pipe: Any, seed: int, folder: Path) -> dict[str, Any]:
     """All musical numbers of one whole song, of ours and of the song's own band for comparison."""
     song = generate_song(seed, whole_song=True)
-    start = time.process_time()
-    result = pipe({"array": song.vocals, "sampling_rate": song.sampling_rate}, seed=seed)
-    cpu_s, duration_s = time.process_time() - start, len(song.vocals) / song.sampling_rate
+    duration_s = len(song.vocals) / song.sampling_rate
+    ours, cpu_s = render_song(pipe, song, seed, folder)
     seams = {name: seams_of(getattr(pipe.model, name).config, duration_s) for name in ("semantic", "coarse", "fine")}
     rest = longest_rest(song.annotation.melody, duration_s)
     scores: dict[str, Any] = {"duration_s": duration_s, "cpu_s": cpu_s}
-    for name, audio in {"ours": result["audio"], "own_band": song.instrumental}.items():
+    for name, audio in {"ours": ours, "own_band": song.instrumental}.items():
         truth = song.annotation.beat_times
         heard = track_beats(audio, song.sampling_rate).times
         scores[name] = {
             "ends": compare_ends(audio, song.sampling_rate, song.annotation),
+            "beat_f1": score_beats(heard, truth),
             "flux": {stage: compare_seams(audio, song.sampling_rate, places) for stage, places in seams.items()},
             "beats": compare_beats_at_seams(heard, truth, seams["semantic"]),
             "rest": score_rest(audio, song.sampling_rate, *rest, heard, truth),
@@ -106,29 +130,81 @@ def measure_song(pipe: Any, seed: int) -> dict[str, Any]:
     return scores
 
 
+def values_of(songs: dict[str, Any], system: str, *names: str) -> np.ndarray:
+    """One number of every song; NaN where it could not be measured."""
+    values = []
+    for song in songs.values():
+        value = song[system]
+        for name in names:
+            value = value[name]
+        values.append(np.nan if value is None else value)
+    return np.array(values, dtype=np.float64)
+
+
 def song_table(songs: dict[str, Any]) -> str:
     """Means over songs as Markdown: one row per measure, ours beside the songs' own band."""
+    measures = [
+        (f"{measure}, {end} 30 s", ("ends", end, measure))
+        for measure in ("key_exact", "key_mirex", "beat_f1", "loudness_lufs")
+        for end in ("first", "last")
+    ]
+    measures += [("beat F1, whole song", ("beat_f1",))]
+    measures += [
+        (f"flux {measure}, {stage}", ("flux", stage, measure))
+        for stage in ("semantic", "coarse", "fine")
+        for measure in ("at_seams", "elsewhere_p95", "share_above")
+    ]
+    measures += [(f"beat F1 {place}", ("beats", place)) for place in ("across_seams", "inside_windows")]
+    measures += [(f"longest rest, {name}", ("rest", name)) for name in ("duration_s", "beat_f1", "silent_share")]
+    rows = [
+        (label, *(f"{np.nanmean(values_of(songs, system, *names)):.2f}" for system in SYSTEMS))
+        for label, names in measures
+    ]
+    return to_markdown([("measure", "ours", "the song's own band"), *rows])
 
-    def mean(system: str, *names: str) -> str:
-        values = []
-        for song in songs.values():
-            value = song[system]
-            for name in names:
-                value = value[name]
-            values.append(np.nan if value is None else value)
-        return f"{np.nanmean(values):.2f}"
 
-    rows = [("measure", "ours", "the song's own band"), ("---", "---", "---")]
-    for measure in ("key_exact", "key_mirex", "beat_f1", "loudness_lufs"):
-        for end in ("first", "last"):
-            rows.append((f"{measure}, {end} 30 s", *(mean(system, "ends", end, measure) for system in SYSTEMS)))
+def aim_table(songs: dict[str, Any]) -> str:
+    """What a long accompaniment has to hold, and whether it does."""
+    ours, own_band = (judge(songs, system) for system in SYSTEMS)
+    rows = [(*aim, text, other) for (aim, text), (_, other) in zip(ours, own_band, strict=True)]
+    return to_markdown([("what", "aim", "ours", "the song's own band"), *rows])
+
+
+def judge(songs: dict[str, Any], system: str) -> list[tuple[tuple[str, str], str]]:
+    """((what, aim), number and verdict) for every aim."""
+
+    def of(*names: str) -> np.ndarray:
+        return values_of(songs, system, *names)
+
+    def change(measure: str) -> np.ndarray:
+        return of("ends", "last", measure) - of("ends", "first", measure)
+
+    def hardly_lower(values: np.ndarray) -> tuple[str, bool]:
+        return f"{np.nanmean(values):+.2f}", np.nanmean(values) >= -0.05
+
+    loudest = np.nanmax(np.abs(change("loudness_lufs")))
+    silent = np.nanmax(of("rest", "silent_share"))
+    verdicts = {
+        ("key, last 30 s minus first, mean", ">= -0.05"): hardly_lower(change("key_exact")),
+        ("beat F1, last 30 s minus first, mean", ">= -0.05"): hardly_lower(change("beat_f1")),
+        ("loudness of the ends apart, worst song", "<= 2 LU"): (f"{loudest:.2f}", loudest <= 2),
+        ("beat F1 across seams minus inside windows, mean", ">= -0.05"): hardly_lower(
+            of("beats", "across_seams") - of("beats", "inside_windows")
+        ),
+        ("beat F1 in the longest rest minus whole song, mean", ">= -0.05"): hardly_lower(
+            of("rest", "beat_f1") - of("beat_f1")
+        ),
+        ("silent share of the longest rest, worst song", "0"): (f"{silent:.2f}", silent == 0),
+    }
     for stage in ("semantic", "coarse", "fine"):
-        for measure in ("at_seams", "elsewhere_p95", "share_above"):
-            rows.append((f"flux {measure}, {stage}", *(mean(system, "flux", stage, measure) for system in SYSTEMS)))
-    for measure in ("across_seams", "inside_windows"):
-        rows.append((f"beat F1 {measure}", *(mean(system, "beats", measure) for system in SYSTEMS)))
-    for measure in ("duration_s", "beat_f1", "silent_share"):
-        rows.append((f"longest rest, {measure}", *(mean(system, "rest", measure) for system in SYSTEMS)))
+        is_quiet = of("flux", stage, "at_seams") <= of("flux", stage, "elsewhere_p95")
+        text = f"{is_quiet.sum()} of {len(songs)} songs"
+        verdicts[f"flux at {stage} seams, median", "<= 95th percentile elsewhere"] = text, is_quiet.all()
+    return [(aim, f"{text}, {'met' if is_met else 'NOT MET'}") for aim, (text, is_met) in verdicts.items()]
+
+
+def to_markdown(rows: list[tuple[str, ...]]) -> str:
+    rows = [rows[0], ("---",) * len(rows[0]), *rows[1:]]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 

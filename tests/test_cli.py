@@ -10,7 +10,8 @@ import soundfile
 import torch
 
 from accompgen_hf import cli, loading, work
-from accompgen_hf.audio_accompgen import write_audio
+from accompgen_hf.audio_accompgen import load_audio, write_audio
+from accompgen_hf.mixing_accompgen import mix
 from accompgen_hf.picture import draw_picture
 from accompgen_hf.pipeline_accompgen import VocalAccompanimentPipeline
 from accompgen_hf.results import make_new_folder, read_settings, result_name
@@ -453,6 +454,17 @@ def test_processes_share_the_jobs(stub, here, monkeypatch):
         assert sorted(path.name for path in Path(rank).iterdir()) == expected
 
 
+def test_process_0_alone_tells_of_failures(stub, here, monkeypatch, capsys):
+    (here / "a.wav").write_bytes(b"not audio at all")
+    (here / "b.wav").write_bytes(b"nor this")
+    monkeypatch.setattr("accompgen_hf.jobs.gather_outcomes", lambda outcomes: outcomes)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, code in (("1", 0), ("0", 1)):
+        monkeypatch.setenv("RANK", rank)
+        assert cli.main(["generate", "a.wav", "b.wav"]) == code
+        assert "is text, not audio" in capsys.readouterr().err
+
+
 def test_recordings_and_variations_run_together_when_asked(stub, here, monkeypatch):
     batches = []
 
@@ -489,7 +501,7 @@ def test_a_stream_grows_a_part_file_and_ends_as_a_result(here, capsys, monkeypat
     pipe = VocalAccompanimentPipeline(model=tiny_model())
     monkeypatch.setattr(cli, "load_pipeline", lambda model, device: pipe)
     monkeypatch.setattr("accompgen_hf.results.draw_picture", lambda path, *_args, **_kwargs: path.touch())
-    write_vocals(here / "take.wav", duration_s=0.9)
+    write_vocals(here / "take.wav", duration_s=0.9, channels=2)
     call = ["generate", "take.wav", "--seed", "7", "--preview", "--guidance-scale", "1"]
     assert cli.main([*call, "--stream"]) == 0
     captured = capsys.readouterr()
@@ -500,7 +512,32 @@ def test_a_stream_grows_a_part_file_and_ends_as_a_result(here, capsys, monkeypat
     whole = pipe("take.wav", output_sampling_rate="input", **settings)
     write_audio("whole.wav", whole["audio"], whole["sampling_rate"])
     assert Path("accompgen_out/take-seed7/accompaniment.wav").read_bytes() == Path("whole.wav").read_bytes()
-    assert soundfile.info(Path("accompgen_out/take-seed7/mix.wav")).frames == round(0.9 * 22_050)
+    # The mix, made in blocks of the two files, is that of the whole.
+    accompaniment, rate = load_audio("accompgen_out/take-seed7/accompaniment.wav")
+    write_audio("mix.wav", mix(load_audio("take.wav")[0], accompaniment, rate), rate)
+    assert Path("accompgen_out/take-seed7/mix.wav").read_bytes() == Path("mix.wav").read_bytes()
+
+
+def test_a_stopped_stream_goes_on_without_being_told_its_seed(here, capsys, monkeypatch):
+    pipe = VocalAccompanimentPipeline(model=tiny_model())
+    monkeypatch.setattr(cli, "load_pipeline", lambda model, device: pipe)
+    monkeypatch.setattr("accompgen_hf.results.draw_picture", lambda path, *_args, **_kwargs: path.touch())
+    write_vocals(here / "take.wav", duration_s=0.9)
+    call = ["generate", "take.wav", "--preview", "--guidance-scale", "1", "--stream"]
+
+    def stop(*_args) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("accompgen_hf.part_files.GrowingWav.append", stop)
+        assert cli.main(call) == 1
+    [codes] = Path("accompgen_out").glob("*.part.codes")
+    seed = codes.name.removeprefix("take-seed").removesuffix(".part.codes")
+    capsys.readouterr()
+    assert cli.main(call) == 0
+    captured = capsys.readouterr()
+    assert f"seed {seed} (of the part file left over)" in captured.err
+    assert [path.name for path in Path("accompgen_out").iterdir()] == [f"take-seed{seed}"]
 
 
 def test_ways_to_go_on_exclude_each_other(here, capsys):

@@ -22,6 +22,8 @@ FLOORS = {
         "decoding_accompgen",
         "loudness_accompgen",
         "audio_accompgen",
+        "recordings_accompgen",
+        "mixing_accompgen",
         "codec_accompgen",
         "attention_accompgen",
     ),

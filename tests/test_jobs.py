@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 import soundfile
 
-from accompgen_hf.jobs import Job, Outcome, find_result, gather_outcomes, list_jobs, process_place, summary_table
+from accompgen_hf.jobs import (
+    Job,
+    Outcome,
+    find_result,
+    gather_outcomes,
+    list_jobs,
+    process_place,
+    summary_table,
+    unfinished_seed,
+)
 
 
 def touch(*paths: Path) -> None:
@@ -66,6 +75,15 @@ def test_a_result_is_found_by_vocals_and_settings(tmp_path):
     assert find_result(tmp_path, settings) is None
 
 
+def test_the_newest_stream_that_was_stopped_is_found(tmp_path):
+    assert unfinished_seed(tmp_path / "nowhere", "take.wav") is None
+    touch(tmp_path / "take-seed7" / "mix.wav", tmp_path / "take 2-seed9.part.codes", tmp_path / "take-seed8.part.wav")
+    assert unfinished_seed(tmp_path, "a/take.wav") is None
+    touch(tmp_path / "take-seed12.part.codes", tmp_path / "take-seed3.part.codes")
+    os.utime(tmp_path / "take-seed3.part.codes", (1, 1))
+    assert unfinished_seed(tmp_path, "a/take.wav") == 12
+
+
 def test_the_table_has_a_line_per_job_and_sums():
     outcomes = [
         Outcome("a/one.wav", 7, "made", 12.34, "out/one-seed7"),
@@ -80,20 +98,35 @@ def test_the_table_has_a_line_per_job_and_sums():
     assert gather_outcomes(outcomes) == outcomes
 
 
+LAUNCHERS = {
+    "torchrun": ("torch.distributed.run", "--standalone", "--nproc_per_node", "2"),
+    "accelerate": ("accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"),
+}
+
+
 @pytest.mark.slow
-def test_two_processes_share_a_folder(tmp_path):
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_two_processes_share_a_folder(tmp_path, launcher):
     """OMP_NUM_THREADS=1 pytest -m slow tests/test_jobs.py"""
     rng = np.random.default_rng(0)
     (tmp_path / "songs").mkdir()
     for name in ("a", "b", "c"):
         soundfile.write(tmp_path / "songs" / f"{name}.wav", 0.1 * rng.standard_normal(3200), 16_000)
     (tmp_path / "songs" / "broken.wav").write_bytes(b"not audio at all")
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]
-    call = [*launch, "accompgen_hf.cli", "generate", "songs", "-o", "out", "--device", "cpu", "--quiet"]
-    runs = [
-        subprocess.run(call, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
-        for _ in range(2)
-    ]
+    call = [sys.executable, "-m", *LAUNCHERS[launcher], "-m", "accompgen_hf.cli", "generate", "songs", "-o", "out"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+
+    def run(*options: str) -> str:
+        done = subprocess.run([*call, *options], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 1, done.stderr  # one recording is broken
+        return done.stderr
+
+    first = run("--device", "cpu")
     assert [path.name for path in sorted((tmp_path / "out").iterdir())] == ["a-seed0", "b-seed0", "c-seed0"]
-    assert runs[0].stderr.count("3 made, 0 there already, 1 failed") == 1
-    assert runs[1].stderr.count("0 made, 3 there already, 1 failed") == 1
+    assert first.count("3 made, 0 there already, 1 failed") == 1  # one table of both
+    assert first.count("result or reason") == 1
+    made = [(tmp_path / "out" / f"{name}-seed0" / "mix.wav").stat().st_mtime_ns for name in "abc"]
+    soundfile.write(tmp_path / "songs" / "d.wav", 0.1 * rng.standard_normal(3200), 16_000)
+    second = run("--device", "cpu")
+    assert second.count("1 made, 3 there already, 1 failed") == 1
+    assert made == [(tmp_path / "out" / f"{name}-seed0" / "mix.wav").stat().st_mtime_ns for name in "abc"]

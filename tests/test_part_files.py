@@ -12,8 +12,9 @@ import soundfile
 import torch
 
 from accompgen_hf import VocalAccompanimentPipeline
-from accompgen_hf.part_files import CodeJournal, GrowingWav, mix_part, render_fingerprint, render_to_part
-from tiny import tiny_model
+from accompgen_hf.part_files import CodeJournal, GrowingWav, render_fingerprint, render_to_part
+from accompgen_hf.recordings_accompgen import Recording
+from tiny import quick_model, tiny_model
 
 RATE = 16_000
 
@@ -97,8 +98,8 @@ def pipe() -> VocalAccompanimentPipeline:
 
 
 @pytest.fixture(scope="module")
-def vocals() -> np.ndarray:
-    return 0.1 * np.random.default_rng(0).standard_normal((1, round(1.9 * RATE))).astype(np.float32)
+def vocals() -> Recording:
+    return Recording(0.1 * np.random.default_rng(0).standard_normal(round(1.9 * RATE)).astype(np.float32), RATE)
 
 
 class Killed(BaseException):
@@ -107,7 +108,7 @@ class Killed(BaseException):
 
 def test_a_render_killed_at_five_random_moments_has_the_bytes_of_an_undisturbed_one(pipe, vocals, tmp_path):
     options = {"seed": 3, "guidance_scale": 1.0, "output_sampling_rate": "input"}
-    render_to_part(pipe, vocals, RATE, tmp_path / "whole.part.wav", "f", **options).remove()
+    render_to_part(pipe, vocals, tmp_path / "whole.part.wav", "f", **options).remove()
     seconds, made = [], {"total": 0.0}
     moments = iter(np.random.default_rng(1).uniform(0.1, 1.2, 5))
 
@@ -121,7 +122,7 @@ def test_a_render_killed_at_five_random_moments_has_the_bytes_of_an_undisturbed_
             if done > limit_s:
                 raise Killed
 
-        journal = render_to_part(pipe, vocals, RATE, tmp_path / "cut.part.wav", "f", callback=count, **options)
+        journal = render_to_part(pipe, vocals, tmp_path / "cut.part.wav", "f", callback=count, **options)
         journal.remove()
 
     for moment in moments:
@@ -135,23 +136,14 @@ def test_a_render_killed_at_five_random_moments_has_the_bytes_of_an_undisturbed_
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cut.part.wav", "whole.part.wav"]
 
 
-def test_a_finished_part_is_a_result(pipe, vocals, tmp_path):
-    path = tmp_path / "a.part.wav"
-    wav = GrowingWav(path, 24_000, 45_600)
-    wav.append(np.full(45_600, 0.1, np.float32))
-    result = mix_part(path, vocals, RATE)
-    assert result["sampling_rate"] == 24_000
-    assert result["audio"].shape == result["mix"].shape == (45_600,)
-
-
 def test_everything_that_decides_about_the_codes_is_in_the_fingerprint(pipe, vocals):
     base = render_fingerprint(pipe, {"seed": 1}, {"torch": "2"}, vocals)
-    assert render_fingerprint(pipe, {"seed": 1}, {"torch": "2"}, vocals.copy()) == base
+    assert render_fingerprint(pipe, {"seed": 1}, {"torch": "2"}, Recording(vocals.read(), RATE)) == base
     other = VocalAccompanimentPipeline(model=tiny_model(seed=1))
     different = [
         render_fingerprint(pipe, {"seed": 2}, {"torch": "2"}, vocals),
         render_fingerprint(pipe, {"seed": 1}, {"torch": "3"}, vocals),
-        render_fingerprint(pipe, {"seed": 1}, {"torch": "2"}, vocals * 0.5),
+        render_fingerprint(pipe, {"seed": 1}, {"torch": "2"}, Recording(vocals.read() * 0.5, RATE)),
         render_fingerprint(other, {"seed": 1}, {"torch": "2"}, vocals),
     ]
     assert len({base, *different}) == 5
@@ -183,3 +175,27 @@ def test_a_killed_command_goes_on_to_the_same_bytes(pipe, tmp_path):
         files = [Path(tmp_path, run, "take-seed7", name).read_bytes() for run in ("whole", "cut")]
         assert files[0] == files[1]
     assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == ["take-seed7"]
+
+
+@pytest.mark.slow
+def test_a_streamed_command_needs_no_more_memory_for_a_longer_recording(tmp_path):
+    """OMP_NUM_THREADS=1 pytest -m slow tests/test_part_files.py -k memory"""
+    VocalAccompanimentPipeline(model=quick_model()).save_pretrained(tmp_path / "model")
+    script = "import resource, sys; from accompgen_hf import cli; code = cli.main(sys.argv[1:]); "
+    script += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
+    second = 0.1 * np.random.default_rng(0).standard_normal((44_100, 2))
+    peaks_mib = []
+    for duration_s in (60, 900):
+        path = tmp_path / f"{duration_s}.wav"
+        with soundfile.SoundFile(path, "w", 44_100, 2) as file:
+            for _ in range(duration_s):
+                file.write(second)
+        call = ["generate", str(path), "-o", str(tmp_path / "out"), "--model", str(tmp_path / "model")]
+        call += ["--seed", "7", "--preview", "--stream", "--quiet", "--device", "cpu"]
+        run = subprocess.run([sys.executable, "-c", script, *call], check=True, capture_output=True, text=True)
+        folder, peak = run.stdout.split()
+        assert soundfile.info(Path(folder) / "accompaniment.wav").frames == duration_s * 44_100
+        assert soundfile.info(Path(folder) / "mix.wav").frames == duration_s * 44_100
+        peaks_mib.append(int(peak) / 1024)
+    # One float copy of these vocals is 303 MiB.
+    assert peaks_mib[1] - peaks_mib[0] <= 75

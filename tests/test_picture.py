@@ -9,7 +9,15 @@ import pytest
 
 import accompgen_hf
 from accompgen_hf.audio_accompgen import load_audio
-from accompgen_hf.picture import PICTURE_RATE, draw_picture, find_onsets, log_mel, onset_strength
+from accompgen_hf.picture import (
+    PICTURE_RATE,
+    _measure_lane,
+    draw_picture,
+    find_onsets,
+    log_mel,
+    onset_strength,
+)
+from accompgen_hf.recordings_accompgen import Recording
 
 VOCALS = Path(accompgen_hf.__file__).parent / "assets" / "vocals" / "vocadito_10.wav"
 
@@ -55,6 +63,18 @@ def test_the_mel_is_the_same_across_block_borders():
     whole = log_mel(audio, PICTURE_RATE)
     late = log_mel(audio[25 * PICTURE_RATE :], PICTURE_RATE)
     np.testing.assert_allclose(whole[:, 2510:3490], late[:, 10:990], atol=1e-3)
+
+
+def test_a_recording_in_blocks_is_measured_as_the_whole(monkeypatch):
+    audio = np.tile(clicks([0.5, 1.0, 1.75]), (2, 3))
+    audio[1] *= 0.3
+    mel = log_mel(audio, 24_000)
+    monkeypatch.setattr("accompgen_hf.picture._MAX_COLUMNS", 70)
+    for lane in (_measure_lane(audio, 24_000), _measure_lane(Recording(audio, 24_000), 0)):
+        assert lane.duration_s == 9.0
+        np.testing.assert_allclose(lane.strength, onset_strength(mel), atol=1e-4)
+        columns = [mel[:, start : start + 13].max(axis=1) for start in range(0, 900, 13)]
+        np.testing.assert_allclose(lane.columns, np.stack(columns, axis=1), atol=1e-4)
 
 
 def read_png(path) -> np.ndarray:

@@ -7,15 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from accompgen_hf import (
-    AccompGenCoarseConfig,
-    AccompGenFineConfig,
-    AccompGenSemanticConfig,
-    VocalAccompanimentPipeline,
-)
+from accompgen_hf import VocalAccompanimentPipeline
 from accompgen_hf.audio_accompgen import ChunkResampler, integrated_loudness, resample
 from accompgen_hf.loudness_accompgen import LoudnessMeter
-from tiny import tiny_model, tiny_stage_config
+from tiny import quick_model, tiny_model
 
 RATE = 22_050
 SETTINGS = {"guidance_scale": 1.0}
@@ -141,17 +136,11 @@ def test_resampled_chunks_are_the_resampled_whole(rates):
         start += size
     pieces.append(resampler.finish())
     np.testing.assert_array_equal(np.concatenate(pieces), resample(audio, *rates))
+    sides, resampler = np.stack([audio, audio[::-1]]), ChunkResampler(*rates, num_channels=2)
+    pieces = [resampler.push(sides[:, start : start + 997]) for start in range(0, len(audio), 997)]
+    joined = np.concatenate([*pieces, resampler.finish()], axis=1)
+    np.testing.assert_array_equal(joined, resample(sides, *rates))
     assert meter.loudness() == integrated_loudness(audio, rates[0])
-
-
-def quick_model() -> torch.nn.Module:
-    """One codebook and windows that share batches: an hour in minutes."""
-    sizes = {"num_hidden_layers": 1}
-    return tiny_model(
-        semantic_config=tiny_stage_config(AccompGenSemanticConfig, clip_duration_s=4.0, window_overlap_s=0.4, **sizes),
-        coarse_config=tiny_stage_config(AccompGenCoarseConfig, clip_duration_s=0.4, window_overlap_s=0.0, **sizes),
-        fine_config=tiny_stage_config(AccompGenFineConfig, **sizes),
-    )
 
 
 @pytest.mark.slow

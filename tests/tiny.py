@@ -134,6 +134,16 @@ def tiny_model(seed: int = 0, **fields) -> AccompGenForConditionalGeneration:
     return model
 
 
+def quick_model() -> torch.nn.Module:
+    """One codebook and windows that share batches: an hour in minutes."""
+    sizes = {"num_hidden_layers": 1}
+    return tiny_model(
+        semantic_config=tiny_stage_config(AccompGenSemanticConfig, clip_duration_s=4.0, window_overlap_s=0.4, **sizes),
+        coarse_config=tiny_stage_config(AccompGenCoarseConfig, clip_duration_s=0.4, window_overlap_s=0.0, **sizes),
+        fine_config=tiny_stage_config(AccompGenFineConfig, **sizes),
+    )
+
+
 @torch.no_grad()
 def init_centroids(semantic_encoder) -> None:
     """Set centroids from features of many sounds, so that ids depend on the audio."""

@@ -1,12 +1,11 @@
-"""Foreign audio in and out: read, check, fold, resample, measure, mix and write. Every check on input lives here.
+"""Foreign audio in and out: read, check, fold, resample, measure and write. Every check on input lives here.
 
 Waveforms are float32, full scale at 1.0, of shape (num_samples,) or (channels, num_samples), at `sampling_rate` Hz.
 """
 
-import functools
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -16,16 +15,14 @@ from .decoding_accompgen import (
     MAX_CHANNELS,
     check_duration,
     check_sampling_rate,
+    check_stated_rate,
     import_optional,
     read_audio_file,
 )
 from .loudness_accompgen import LoudnessMeter
 
-_BLOCK_SAMPLES = 1 << 18  # peaks are measured in blocks: hours must not need gigabytes
-_MAX_BOOST_DB = 30.0  # more would be the accompaniment's noise, not its music
-_OVERSAMPLING = 8  # BS.1770-4 annex 2 asks for at least 4; 4 still misses up to 0.7 dB near the highest frequencies
-_FFT_SIZE, _FFT_CONTEXT = 1 << 13, 1 << 9
-_LIMITER_MARGIN_DB = 0.15  # other meters' filters read up to 0.13 dB more on noise
+_BLOCK_SAMPLES = 1 << 18  # checked and written at once: hours must not need gigabytes
+MAX_WAV_BYTES = 0xFFF00000  # WAV's sizes end at 4 GiB
 _INTEGER_SCALES = {"int8": 2**7, "int16": 2**15, "int32": 2**31}
 _FLOAT_TYPES = ("float16", "float32", "float64")
 
@@ -70,12 +67,8 @@ def load_audio(
         source = bytes(source)
     if isinstance(source, (str, os.PathLike, bytes)):
         audio, file_rate = read_audio_file(source, allow_truncated=allow_truncated, max_duration_s=max_duration_s)
-        if sampling_rate is not None and sampling_rate != file_rate:
-            raise ValueError(
-                f"`sampling_rate` is {sampling_rate}, but the file states {file_rate} Hz. Leave it out for files; "
-                "`resample` changes the rate."
-            )
-        _check_samples(audio)
+        check_stated_rate(sampling_rate, file_rate)
+        check_samples(audio)
         return audio, file_rate
     if not isinstance(source, (np.ndarray, torch.Tensor)):
         raise TypeError(
@@ -88,7 +81,7 @@ def load_audio(
     audio = _scale_samples(source)
     audio = _check_layout(audio)
     check_duration(audio.shape[1], sampling_rate, "`source`", max_duration_s)
-    _check_samples(audio)
+    check_samples(audio)
     return audio, sampling_rate
 
 
@@ -105,7 +98,7 @@ def load_chunk(chunk: np.ndarray | torch.Tensor) -> np.ndarray:
     if not isinstance(chunk, (np.ndarray, torch.Tensor)):
         raise TypeError(f"A chunk of vocals must be an array or tensor, got {type(chunk).__name__}.")
     audio = _check_layout(_scale_samples(chunk))
-    _check_samples(audio)
+    check_samples(audio)
     return audio
 
 
@@ -169,13 +162,22 @@ def _check_layout(audio: np.ndarray) -> np.ndarray:
     return audio
 
 
-def _check_samples(audio: np.ndarray) -> None:
+def check_samples(audio: np.ndarray, first_sample: int = 0) -> None:
+    """Refuse what no recording holds.
+
+    Args:
+        audio: `(channels, num_samples)`.
+        first_sample (`int`): Where it begins, if it is a part of a recording.
+
+    Raises:
+        ValueError: If it holds NaN, infinity or samples far beyond full scale.
+    """
     peak = 0.0
     for start in range(0, audio.shape[1], _BLOCK_SAMPLES):
         block = audio[:, start : start + _BLOCK_SAMPLES]
         is_bad = ~np.isfinite(block)
         if is_bad.any():
-            first = start + int(np.argmax(is_bad.any(axis=0)))
+            first = first_sample + start + int(np.argmax(is_bad.any(axis=0)))
             raise ValueError(
                 f"`source` holds NaN or infinity, first at sample {first}. Repair or export it again: the program "
                 "that wrote it has failed there."
@@ -190,7 +192,7 @@ def _check_samples(audio: np.ndarray) -> None:
 
 def fold_to_mono(audio: np.ndarray) -> np.ndarray:
     """Mean over channels: (channels, num_samples) or (num_samples,) -> (num_samples,) float32."""
-    audio = _as_waveform(audio)
+    audio = as_waveform(audio)
     return audio if audio.ndim == 1 else audio.mean(axis=0, dtype=np.float32)
 
 
@@ -212,7 +214,7 @@ def resample(audio: np.ndarray, orig_sampling_rate: int, sampling_rate: int) -> 
         ValueError: If a rate is outside 4000-768000 Hz or not whole.
         ImportError: If soxr is missing.
     """
-    audio = _as_waveform(audio)
+    audio = as_waveform(audio)
     orig_sampling_rate = check_sampling_rate(orig_sampling_rate, "`orig_sampling_rate`")
     sampling_rate = check_sampling_rate(sampling_rate)
     if orig_sampling_rate == sampling_rate:
@@ -225,28 +227,39 @@ def resample(audio: np.ndarray, orig_sampling_rate: int, sampling_rate: int) -> 
 
 
 class ChunkResampler:
-    """`resample` for mono audio that arrives in chunks: the joined results are the same bits."""
+    """`resample` for audio that arrives in chunks: the joined results are the same bits.
 
-    def __init__(self, orig_sampling_rate: int, sampling_rate: int):
+    Args:
+        num_channels (`int`, *optional*): Of chunks `(channels, num_samples)`; `None` for chunks `(num_samples,)`.
+    """
+
+    def __init__(self, orig_sampling_rate: int, sampling_rate: int, num_channels: int | None = None):
         orig_sampling_rate = check_sampling_rate(orig_sampling_rate, "`orig_sampling_rate`")
         self.rates = orig_sampling_rate, check_sampling_rate(sampling_rate)
         self.num_in = self._num_out = 0
+        self._shape = () if num_channels is None else (num_channels,)
         self._soxr = None
         if self.rates[0] != self.rates[1]:
-            self._soxr = import_optional("soxr", "Resampling").ResampleStream(*self.rates, 1, dtype="float32")
+            stream = import_optional("soxr", "Resampling").ResampleStream
+            self._soxr = [stream(*self.rates, 1, dtype="float32") for _ in range(num_channels or 1)]
 
     def push(self, chunk: np.ndarray) -> np.ndarray:
-        """The next samples in, `(num_samples,)`; all that are certain by now out."""
-        self.num_in += len(chunk)
-        resampled = chunk if self._soxr is None else self._soxr.resample_chunk(chunk)
-        self._num_out += len(resampled)
+        """The next samples in; all that are certain by now out."""
+        self.num_in += chunk.shape[-1]
+        resampled = chunk if self._soxr is None else self._resample(chunk, is_last=False)
+        self._num_out += resampled.shape[-1]
         return resampled
 
     def finish(self) -> np.ndarray:
         """What is left, so that there are `resampled_length` samples in all."""
-        rest = np.zeros(0, np.float32)
-        rest = rest if self._soxr is None else self._soxr.resample_chunk(rest, last=True)
+        rest = np.zeros((*self._shape, 0), np.float32)
+        rest = rest if self._soxr is None else self._resample(rest, is_last=True)
         return fit_length(rest, resampled_length(self.num_in, *self.rates) - self._num_out)
+
+    def _resample(self, chunk: np.ndarray, is_last: bool) -> np.ndarray:
+        rows = zip(self._soxr, np.atleast_2d(chunk), strict=True)
+        resampled = np.stack([stream.resample_chunk(row, last=is_last) for stream, row in rows])
+        return resampled.reshape(*self._shape, -1)
 
 
 def fit_length(audio: np.ndarray, num_samples: int) -> np.ndarray:
@@ -257,7 +270,12 @@ def fit_length(audio: np.ndarray, num_samples: int) -> np.ndarray:
     return np.pad(audio, [(0, 0)] * (audio.ndim - 1) + [(0, missing)])
 
 
-def _as_waveform(audio: np.ndarray | torch.Tensor, name: str = "`audio`") -> np.ndarray:
+def as_waveform(audio: np.ndarray | torch.Tensor, name: str = "`audio`") -> np.ndarray:
+    """float32, contiguous.
+
+    Raises:
+        ValueError: If it is not floating point of one or two dimensions.
+    """
     if isinstance(audio, torch.Tensor):
         audio = audio.detach().cpu().float().numpy()
     audio = np.asarray(audio)
@@ -276,150 +294,22 @@ def integrated_loudness(audio: np.ndarray, sampling_rate: int) -> float:
         `-inf` for less than 0.4 s, and where everything is below the gate at -70 LUFS. Channels are taken in the order
         of WAV files: from six on, the fourth is the bass effect channel and does not count.
     """
-    audio = np.atleast_2d(_as_waveform(audio))
+    audio = np.atleast_2d(as_waveform(audio))
     meter = LoudnessMeter(audio.shape[0], sampling_rate)
     meter.push(audio)
     return meter.loudness()
 
 
-def true_peak(audio: np.ndarray) -> float:
-    """Highest absolute value between as well as at the samples (BS.1770-4 annex 2, by oversampling). 1.0 = 0 dBTP."""
-    return max((float(peaks.max()) for _, peaks in _iterate_peaks(np.atleast_2d(_as_waveform(audio)))), default=0.0)
-
-
-def _iterate_peaks(audio: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (start, peaks): per sample the highest absolute value over channels up to the next sample.
-
-    Interpolated by FFT twice, with all up to half the rate, and without the last twentieth, as converters do it: for
-    noise up to half the rate the two differ by up to 1 dB either way, for other sounds not at all.
-    """
-    num_channels, num_samples = audio.shape
-    block_size = _FFT_SIZE - 2 * _FFT_CONTEXT
-    fade = np.clip((0.98 - np.linspace(0, 1, _FFT_SIZE // 2 + 1)) / 0.04, 0, 1).astype(np.float32)
-    gains = np.stack([np.ones_like(fade), np.sin(0.5 * np.pi * fade) ** 2]) * np.float32(_OVERSAMPLING)
-    gains[:, -1] /= 2  # half the rate becomes an ordinary frequency
-    for start in range(0, num_samples, block_size):
-        context = min(start, _FFT_CONTEXT)
-        num_peaks = min(block_size, num_samples - start)
-        piece = audio[:, start - context : start + num_peaks + _FFT_CONTEXT]
-        spectra = gains[:, None] * np.fft.rfft(piece, _FFT_SIZE)  # (2, channels, frequencies)
-        fine = np.abs(np.fft.irfft(spectra, _FFT_SIZE * _OVERSAMPLING))
-        fine = fine[..., context * _OVERSAMPLING : (context + num_peaks) * _OVERSAMPLING]
-        rows = [*fine.reshape(2 * num_channels, -1)]
-        phases = [row[phase::_OVERSAMPLING] for row in rows for phase in range(_OVERSAMPLING)]
-        yield start, _highest([*np.abs(piece[:, context : context + num_peaks]), *phases])
-
-
-def _highest(arrays: Iterable[np.ndarray]) -> np.ndarray:
-    """Maximum over equally long arrays, element by element: `max(axis=...)` over a short axis is 20 times slower."""
-    return functools.reduce(np.maximum, arrays)
-
-
-def mix(
-    vocals: np.ndarray,
-    accompaniment: np.ndarray,
-    sampling_rate: int,
-    accompaniment_lufs_offset: float = -3.0,
-    true_peak_ceiling_db: float = -1.0,
-    *,
-    accompaniment_sampling_rate: int | None = None,
-) -> np.ndarray:
-    """Set an accompaniment under (or over) the vocals by loudness, add both, and keep true peaks below a ceiling.
-
-    The vocals are not changed unless the sum would pass the ceiling: then a limiter with 5 ms of look-ahead lowers the
-    sum around its peaks. Where either side has no loudness (under 0.4 s, or below the gate at -70 LUFS), the
-    accompaniment is added as it is.
-
-    Args:
-        vocals: float array of shape `(num_samples,)` or `(channels, num_samples)`.
-        accompaniment: Likewise. Mono goes to all channels of a stereo recording, to the front pair of a wider one.
-        sampling_rate (`int`): Hz, of the vocals and of the result.
-        accompaniment_lufs_offset (`float`): Loudness of the accompaniment minus that of the vocals, in LU.
-        true_peak_ceiling_db (`float`): dBTP, at most 0.
-        accompaniment_sampling_rate (`int`): Hz; `None` = that of the vocals.
-
-    Returns:
-        float32 array of the shape of `vocals`: the accompaniment is cut or padded to it.
+def as_finite(audio: np.ndarray, name: str) -> np.ndarray:
+    """`as_waveform` of what holds samples, all finite.
 
     Raises:
-        ValueError: If an array is empty, not finite or of a wrong shape, or a number is out of its range.
-        ImportError: If pyloudnorm is missing, or soxr and the rates differ.
+        ValueError: If it is empty, holds NaN or infinity, or is no waveform.
     """
-    if not np.isfinite(accompaniment_lufs_offset):
-        raise ValueError(f"`accompaniment_lufs_offset` must be a finite number, got {accompaniment_lufs_offset}.")
-    if not -60 <= true_peak_ceiling_db <= 0:
-        raise ValueError(f"`true_peak_ceiling_db` must be between -60 and 0 dBTP, got {true_peak_ceiling_db}.")
-    sampling_rate = check_sampling_rate(sampling_rate)
-    vocals = _as_finite(vocals, "`vocals`")
-    accompaniment = _as_finite(accompaniment, "`accompaniment`")
-    if accompaniment_sampling_rate is not None:
-        accompaniment = resample(accompaniment, accompaniment_sampling_rate, sampling_rate)
-    mixed = np.atleast_2d(vocals).copy()  # (channels, num_samples)
-    accompaniment = _match_channels(fit_length(accompaniment, mixed.shape[1]), mixed.shape[0])
-    vocals_lufs = integrated_loudness(mixed, sampling_rate)
-    accompaniment_lufs = integrated_loudness(accompaniment, sampling_rate)
-    gain_db = 0.0
-    if np.isfinite(vocals_lufs) and np.isfinite(accompaniment_lufs):
-        gain_db = min(vocals_lufs + accompaniment_lufs_offset - accompaniment_lufs, _MAX_BOOST_DB)
-    mixed[: len(accompaniment)] += np.float32(10 ** (gain_db / 20)) * accompaniment
-    return _limit(mixed, sampling_rate, 10 ** (true_peak_ceiling_db / 20)).reshape(vocals.shape)
-
-
-def _as_finite(audio: np.ndarray, name: str) -> np.ndarray:
-    audio = _as_waveform(audio, name)
+    audio = as_waveform(audio, name)
     if audio.size == 0 or not np.isfinite(audio.sum()):  # one NaN or infinity anywhere shows in the sum
         raise ValueError(f"{name} must hold finite samples, got {audio.shape} with NaN, infinity or nothing in it.")
     return audio
-
-
-def _match_channels(accompaniment: np.ndarray, num_channels: int) -> np.ndarray:
-    """(channels, num_samples) with as many channels as the vocals have, or their front pair."""
-    if accompaniment.ndim == 2 and accompaniment.shape[0] == num_channels:
-        return accompaniment
-    return np.repeat(fold_to_mono(accompaniment)[None], min(num_channels, 2), axis=0)
-
-
-def _limit(audio: np.ndarray, sampling_rate: int, ceiling: float) -> np.ndarray:
-    """Lower (channels, num_samples), in place, where its true peaks pass the ceiling."""
-    target = ceiling * 10 ** (-_LIMITER_MARGIN_DB / 20)
-    frame_size = max(1, sampling_rate // 1000)  # the gain has one value per millisecond, linear in between
-    num_frames = -(-audio.shape[1] // frame_size)
-    frame_peaks = np.zeros(num_frames + 1, dtype=np.float32)
-    for start, peaks in _iterate_peaks(audio):
-        first = start // frame_size
-        lead = start - first * frame_size  # frames go on from block to block
-        peaks = np.concatenate([np.zeros(lead, np.float32), peaks])
-        highest = np.maximum.reduceat(peaks, np.arange(0, len(peaks), frame_size))
-        frames = slice(first, first + len(highest))
-        frame_peaks[frames] = np.maximum(frame_peaks[frames], highest)
-    if frame_peaks.max() <= ceiling:
-        return audio
-    allowed = np.minimum(1.0, target / np.maximum(frame_peaks, 1e-9))
-    # Both ends of a frame's line must be low enough for it, and its last oversampled peak may lie in the next frame.
-    allowed[1:] = np.minimum(allowed[1:], allowed[:-1])
-    gain = _smooth_gain(allowed)
-    for start in range(0, audio.shape[1], _BLOCK_SAMPLES):
-        block = audio[:, start : start + _BLOCK_SAMPLES]
-        position = np.arange(start, start + block.shape[1]) / frame_size
-        block *= np.interp(position, np.arange(len(gain)), gain).astype(np.float32)
-    peak = true_peak(audio)
-    if peak > target:  # the moving gain leaves at most a few hundredths of a decibel
-        audio *= np.float32(target / peak)
-    return audio
-
-
-def _smooth_gain(allowed: np.ndarray, num_attack: int = 5, release: float = 0.99) -> np.ndarray:
-    """A gain per millisecond, never above `allowed`: 5 ms of look-ahead down, about 100 ms back up."""
-    padded = np.concatenate([allowed, np.ones(num_attack)])
-    ahead = np.lib.stride_tricks.sliding_window_view(padded, num_attack + 1).min(axis=1)
-    held = np.empty_like(ahead)
-    value = 1.0
-    for index, target in enumerate(ahead.tolist()):
-        value = min(target, 1.0 - (1.0 - value) * release)
-        held[index] = value
-    # The mean over the last milliseconds turns the step down into a ramp that ends at the peak.
-    padded = np.concatenate([np.ones(num_attack), held])
-    return np.lib.stride_tricks.sliding_window_view(padded, num_attack + 1).mean(axis=1)
 
 
 def write_audio(path: str | os.PathLike, audio: np.ndarray, sampling_rate: int, subtype: str = "PCM_24") -> None:
@@ -432,25 +322,38 @@ def write_audio(path: str | os.PathLike, audio: np.ndarray, sampling_rate: int, 
         ValueError: If the samples are not finite, or libsndfile cannot write this ending with this subtype.
         OSError: If the disk is full or the folder cannot be written; a file that was at `path` is still there.
     """
+    audio = np.atleast_2d(as_finite(audio, "`audio`"))
+    write_audio_blocks(path, [audio], sampling_rate, *audio.shape, subtype)
+
+
+def write_audio_blocks(
+    path: str | os.PathLike,
+    blocks: Iterable[np.ndarray],
+    sampling_rate: int,
+    num_channels: int,
+    num_samples: int,
+    subtype: str = "PCM_24",
+) -> None:
+    """`write_audio` for audio that comes in consecutive blocks `(channels, num_samples)`, `num_samples` in all."""
     soundfile = import_optional("soundfile", "Writing audio files")
     sampling_rate = check_sampling_rate(sampling_rate)
-    audio = np.atleast_2d(_as_finite(audio, "`audio`"))
     path = os.fspath(path)
     file_format = os.path.splitext(path)[1][1:].upper()
     if not soundfile.available_formats().get(file_format) or not soundfile.check_format(file_format, subtype):
         raise ValueError(f"`path` must end in .wav or .flac for the subtype {subtype}, got {path!r}.")
-    if file_format == "WAV" and audio.size * 4 > 0xFFF00000:
-        file_format = "RF64"  # WAV's sizes end at 4 GiB
+    if file_format == "WAV" and num_channels * num_samples * 4 > MAX_WAV_BYTES:
+        file_format = "RF64"
     folder, file_name = os.path.split(path)
     temporary = os.path.join(folder, f".{file_name[:100]}.{uuid.uuid4().hex}.tmp")
     try:
         with soundfile.SoundFile(
-            temporary, "w", sampling_rate, audio.shape[0], subtype=subtype, format=file_format
+            temporary, "w", sampling_rate, num_channels, subtype=subtype, format=file_format
         ) as writer:
-            for start in range(0, audio.shape[1], _BLOCK_SAMPLES):
-                writer.write(np.clip(audio[:, start : start + _BLOCK_SAMPLES].T, -1.0, 1.0))
+            for block in blocks:
+                for start in range(0, block.shape[1], _BLOCK_SAMPLES):
+                    writer.write(np.clip(block[:, start : start + _BLOCK_SAMPLES].T, -1.0, 1.0))
         # libsndfile says nothing when the disk fills up while it closes the file.
-        if soundfile.info(temporary).frames != audio.shape[1]:
+        if soundfile.info(temporary).frames != num_samples:
             raise OSError(f"{path!r} could not be written completely. Is the disk full?")
         os.replace(temporary, path)
     except (RuntimeError, AssertionError) as error:  # soundfile asserts that all frames were written

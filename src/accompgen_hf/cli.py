@@ -103,7 +103,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 def _add_song_options(parser: argparse.ArgumentParser) -> None:
     ways = parser.add_mutually_exclusive_group()
     add = ways.add_argument
-    add("--stream", action="store_true", help="let NAME.part.wav grow, to listen meanwhile; go on with one left over")
+    add(
+        "--stream",
+        action="store_true",
+        help="whole songs: NAME.part.wav grows, to listen meanwhile; stopped or killed, the same call goes on",
+    )
     add("--preview-first", action="store_true", help="write NAME.preview.wav, then go on from its codes to the whole")
     add("--batch-size", type=_number(int, 1), default=1, metavar="N", help="make N at a time: sooner on a GPU")
 
@@ -125,19 +129,30 @@ def _number(kind: type, low: float, high: float = float("inf")) -> Callable[[str
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out `generate` or `demo`: settings, jobs, model, then batch after batch."""
-    from accompgen_hf.jobs import FOLDER_SEED, gather_outcomes, list_jobs, process_place, summary_table
+    from accompgen_hf.jobs import (
+        FOLDER_SEED,
+        gather_outcomes,
+        list_jobs,
+        process_place,
+        summary_table,
+        unfinished_seed,
+    )
     from accompgen_hf.work import Work
 
     recorded = _read_settings(arguments)
     settings = _merge_settings(arguments, recorded)
     sources = _find_sources(arguments, recorded)
     rank, num_processes = process_place()
-    is_new = "seed" not in settings
+    is_new, goes_on = "seed" not in settings, False
     if is_new:
         # A rerun over a folder, and every process, must find the same results.
         is_repeated = num_processes > 1 or any(map(os.path.isdir, sources))
         # Short enough for a folder's name and a note to a friend.
         settings["seed"] = FOLDER_SEED if is_repeated else secrets.randbelow(1_000_000)
+        if arguments.stream and not is_repeated and len(sources) == arguments.variations == 1:
+            unfinished = unfinished_seed(arguments.output, sources[0])
+            goes_on = unfinished is not None
+            settings["seed"] = unfinished if goes_on else settings["seed"]
     try:
         jobs = list_jobs(sources, settings["seed"], arguments.variations, excluded=arguments.output)
     except ValueError as error:
@@ -149,11 +164,14 @@ def run(arguments: argparse.Namespace) -> int:
     pipe = load_pipeline(settings.get("model"), device)
     if getattr(pipe.model.config, "is_placeholder", False):
         say("placeholder model: its weights are barely trained; length, timing and files are real, the music is not")
-    say(f"seed {settings['seed']}{' (new)' if is_new else ''}")
+    origin = " (of the part file left over)" if goes_on else " (new)" if is_new else ""
+    say(f"seed {settings['seed']}{origin}")
 
     work = Work(arguments, pipe, separator, settings, recorded)
     outcomes = gather_outcomes(work.run(jobs[rank::num_processes]))
-    if len(outcomes) > 1 and rank == 0:
+    if rank > 0:
+        return 0  # process 0 tells of every failure: a launcher that saw another fail would end it before its table
+    if len(outcomes) > 1:
         say(summary_table(outcomes))
     num_failed = sum(outcome.status == "failed" for outcome in outcomes)
     if num_failed and len(outcomes) > 1:

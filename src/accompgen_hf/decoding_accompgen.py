@@ -12,6 +12,7 @@ import re
 import stat
 import struct
 import warnings
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,19 @@ def check_sampling_rate(sampling_rate: Any, name: str = "`sampling_rate`") -> in
     return int(sampling_rate)
 
 
+def check_stated_rate(sampling_rate: int | None, file_rate: int) -> None:
+    """Refuse another rate than that of the file.
+
+    Raises:
+        ValueError: If one is stated, and it differs.
+    """
+    if sampling_rate is not None and sampling_rate != file_rate:
+        raise ValueError(
+            f"`sampling_rate` is {sampling_rate}, but the file states {file_rate} Hz. Leave it out for files; "
+            "`resample` changes the rate."
+        )
+
+
 def check_duration(num_samples: int, sampling_rate: int, name: str, max_duration_s: float | None = None) -> None:
     """Refuse less than 0.1 s, and more than `max_duration_s`.
 
@@ -74,10 +88,34 @@ def _check_limit(num_samples: int, sampling_rate: int, name: str, max_duration_s
         )
 
 
-def read_audio_file(
-    source: str | os.PathLike | bytes, *, allow_truncated: bool = False, max_duration_s: float | None = None
-) -> tuple[np.ndarray, int]:
+def read_audio_file(source: str | os.PathLike | bytes, **options: Any) -> tuple[np.ndarray, int]:
     """Decode a file to floating point at its own rate.
+
+    Args:
+        source, options: As in `iter_audio_file`.
+
+    Returns:
+        float32 array of shape `(channels, num_samples)`, full scale at 1.0, and the sampling rate in Hz. Values are
+        not checked here.
+
+    Raises:
+        ValueError, ImportError: As in `iter_audio_file`.
+    """
+    blocks, rates = [], []
+    for block, rate in iter_audio_file(source, **options):
+        blocks.append(block)
+        rates.append(rate)
+    return _join(blocks, sum(block.shape[1] for block in blocks)), rates[0]
+
+
+def iter_audio_file(
+    source: str | os.PathLike | bytes,
+    *,
+    allow_truncated: bool = False,
+    max_duration_s: float | None = None,
+    is_known: bool = False,
+) -> Iterator[tuple[np.ndarray, int]]:
+    """Decode a file block by block, in the memory of one block.
 
     Args:
         source (`str`, `os.PathLike` or `bytes`):
@@ -86,14 +124,15 @@ def read_audio_file(
             Use what is there of a file that ends before its header says.
         max_duration_s (`float`):
             Stop reading and refuse as soon as the audio is longer than this.
+        is_known (`bool`):
+            It was read before: say nothing after the last block.
 
-    Returns:
-        float32 array of shape `(channels, num_samples)`, full scale at 1.0, and the sampling rate in Hz. Values are
-        not checked here.
+    Yields:
+        float32 arrays of shape `(channels, num_samples)`, full scale at 1.0, each with the sampling rate in Hz.
 
     Raises:
-        ValueError: If the file cannot be read, is not audio, is empty, too short or too long, ends before its header
-            says, or states a rate or a number of channels that no audio has.
+        ValueError: If the file cannot be read, is not audio, or states a rate or a number of channels that no audio
+            has; after its last block, if it is empty, too short or too long, or ends before its header says.
         ImportError: If the library that reads the format is missing.
     """
     if isinstance(source, bytes):
@@ -107,19 +146,24 @@ def read_audio_file(
         if file_size == 0:
             raise ValueError(f"{name} is empty (0 bytes). Record or export it again.")
         if _media_format(head) is not None:
-            blocks, sampling_rate, declared_s = _read_with_pyav(file, name, _media_format(head), max_duration_s)
+            blocks = _read_with_pyav(file, name, _media_format(head), max_duration_s)
         else:
-            blocks, sampling_rate, declared_s = _read_with_soundfile(file, name, head, file_size, max_duration_s)
+            blocks = _read_with_soundfile(file, name, head, file_size, max_duration_s)
+        num_samples, file_rate, declared_s = yield from blocks
         is_unfinished_ogg = head[:4] == b"OggS" and not _has_ogg_end_mark(file, file_size)
-    num_samples = sum(block.shape[1] for block in blocks)
-    found_s = num_samples / sampling_rate
-    _check_limit(num_samples, sampling_rate, name, max_duration_s)
+    if is_known:
+        return
+    found_s = num_samples / file_rate
+    _check_limit(num_samples, file_rate, name, max_duration_s)
     if declared_s is not None:
         _check_truncation(name, found_s, declared_s, allow_truncated, is_mp3=_looks_like_mp3(head))
     if is_unfinished_ogg:
-        warnings.warn(f"{name} has no end mark and may be cut off at {found_s:.2f} s.", UserWarning, stacklevel=3)
-    check_duration(num_samples, sampling_rate, name)
-    return _join(blocks, num_samples), sampling_rate
+        warnings.warn(f"{name} has no end mark and may be cut off at {found_s:.2f} s.", UserWarning, stacklevel=4)
+    check_duration(num_samples, file_rate, name)
+
+
+# What the readers below give: blocks with the rate, and in the end samples, rate and the declared duration if any.
+_Blocks = Generator[tuple[np.ndarray, int], None, tuple[int, int, float | None]]
 
 
 def _open_regular_file(path: str | os.PathLike) -> io.BufferedReader:
@@ -169,7 +213,7 @@ def _check_truncation(name: str, found_s: float, declared_s: float, allow_trunca
     if declared_s == float("inf"):
         message = f"{name} is cut off or damaged after {found_s:.2f} s."
     if is_mp3:  # many healthy MP3 files only estimate their length
-        warnings.warn(f"{message} Using what is there.", UserWarning, stacklevel=4)
+        warnings.warn(f"{message} Using what is there.", UserWarning, stacklevel=5)
     elif not allow_truncated:
         raise ValueError(f"{message} Copy it again, or pass `allow_truncated=True` to use what is there.")
 
@@ -196,34 +240,36 @@ def _join(blocks: list[np.ndarray], num_samples: int) -> np.ndarray:
 
 def _read_with_soundfile(
     file: io.BufferedIOBase, name: str, head: bytes, file_size: int, max_duration_s: float | None
-) -> tuple[list[np.ndarray], int, float | None]:
+) -> _Blocks:
     soundfile = import_optional("soundfile", "Reading audio files")
     data_bytes = _declared_and_found_bytes(file, file_size)
-    file.seek(0)
+    num_found, error = 0, None
     try:
-        with soundfile.SoundFile(_SeekableFile(file)) as reader:
-            sampling_rate = check_sampling_rate(reader.samplerate, f"The sampling rate of {name}")
-            if reader.channels > MAX_CHANNELS:
-                raise ValueError(
-                    f"{name} has {reader.channels} channels, at most {MAX_CHANNELS} are read. Is its header damaged?"
-                )
-            num_declared = reader.frames if reader.frames < 1 << 62 else None  # FLAC may leave its length out
-            _check_limit(num_declared or 0, sampling_rate, name, max_duration_s)
-            blocks, error = _decode_blocks(reader, max(1, _BLOCK_VALUES // reader.channels), max_duration_s)
-        if error is not None:  # a block that meets damage is lost whole: small ones come closer to it
+        for max_values in (_BLOCK_VALUES, 0):  # a block that meets damage is lost whole: small ones come closer to it
             file.seek(0)
             with soundfile.SoundFile(_SeekableFile(file)) as reader:
-                blocks, error = _decode_blocks(reader, 1024, max_duration_s)
-    except (RuntimeError, TypeError) as error:  # LibsndfileError is a RuntimeError
-        raise ValueError(_unreadable(name, head, error)) from error
-    num_found = sum(block.shape[1] for block in blocks)
+                sampling_rate = check_sampling_rate(reader.samplerate, f"The sampling rate of {name}")
+                if reader.channels > MAX_CHANNELS:
+                    raise ValueError(
+                        f"{name} has {reader.channels} channels, at most {MAX_CHANNELS} are read. "
+                        "Is its header damaged?"
+                    )
+                num_declared = reader.frames if reader.frames < 1 << 62 else None  # FLAC may leave its length out
+                _check_limit(num_declared or 0, sampling_rate, name, max_duration_s)
+                blocks = _decode_blocks(reader, max(1024, max_values // reader.channels), num_found, max_duration_s)
+                num_new, error = yield from blocks
+            num_found += num_new
+            if error is None:
+                break
+    except (RuntimeError, TypeError) as unreadable:  # LibsndfileError is a RuntimeError
+        raise ValueError(_unreadable(name, head, unreadable)) from unreadable
     if num_found == 0 and error is not None:
         raise ValueError(f"{name} is damaged: no audio could be decoded ({error}). Export it again.") from error
     if data_bytes is not None and data_bytes[1] < data_bytes[0]:
         num_declared = round(num_found * data_bytes[0] / max(1, data_bytes[1]))
     elif error is not None and num_declared is None:
         num_declared = float("inf")  # a FLAC stream of unknown length that ends in the middle of a frame
-    return blocks, sampling_rate, None if num_declared is None else num_declared / sampling_rate
+    return num_found, sampling_rate, None if num_declared is None else num_declared / sampling_rate
 
 
 class _SeekableFile:
@@ -241,23 +287,25 @@ class _SeekableFile:
 
 
 def _decode_blocks(
-    reader: Any, block_size: int, max_duration_s: float | None
-) -> tuple[list[np.ndarray], Exception | None]:
-    """All that can be decoded, as blocks (channels, n), and the error that ended it."""
+    reader: Any, block_size: int, num_known: int, max_duration_s: float | None
+) -> Generator[tuple[np.ndarray, int], None, tuple[int, Exception | None]]:
+    """All that can be decoded after `num_known` samples; returns how many they were, and the error that ended them."""
     limit = float("inf") if max_duration_s is None else max_duration_s * reader.samplerate
     # soundfile seeks after every read of a seekable file, which fails in FLAC from a pipe and is slow in others.
     reader.seekable = lambda: False
-    blocks, num_samples = [], 0
-    while num_samples <= limit:
+    num_read = 0
+    while num_read <= limit:
         try:
             block = reader.read(block_size, dtype="float32", always_2d=True)
         except RuntimeError as error:
-            return blocks, error
+            return max(0, num_read - num_known), error
         if len(block) == 0:
             break
-        blocks.append(np.ascontiguousarray(block.T))
-        num_samples += len(block)
-    return blocks, None
+        num_read += len(block)
+        new = block[max(0, len(block) - max(0, num_read - num_known)) :]
+        if len(new):
+            yield np.ascontiguousarray(new.T), reader.samplerate
+    return max(0, num_read - num_known), None
 
 
 def _unreadable(name: str, head: bytes, error: Exception) -> str:
@@ -336,7 +384,7 @@ def _find_chunk(
 
 def _read_with_pyav(
     file: io.BufferedIOBase, name: str, container_format: str, max_duration_s: float | None
-) -> tuple[list[np.ndarray], int, float | None]:
+) -> _Blocks:
     try:
         av = import_optional("av", "Reading m4a, aac and webm", "accompgen-hf[media]")
     except ImportError as error:
@@ -344,7 +392,7 @@ def _read_with_pyav(
             f"{name} is an m4a, mp4, aac or webm file, which needs PyAV: install the extra `media` "
             f"(`pip install accompgen-hf[media]`), or convert the file to wav. ({error})"
         ) from error
-    blocks, sampling_rate, declared_s, num_samples = [], None, None, 0
+    sampling_rate, declared_s, num_samples = None, None, 0
     try:
         with av.open(file, mode="r", format=container_format) as container:
             if not container.streams.audio:
@@ -361,17 +409,17 @@ def _read_with_pyav(
                 if resampler is None:
                     sampling_rate = check_sampling_rate(frame.sample_rate, f"The sampling rate of {name}")
                     resampler = av.AudioResampler(format="fltp", layout=frame.layout, rate=sampling_rate)
-                block = [part.to_ndarray() for part in resampler.resample(frame)]
-                blocks.extend(block)
-                num_samples += sum(part.shape[1] for part in block)
+                for part in resampler.resample(frame):
+                    num_samples += part.samples
+                    yield part.to_ndarray(), sampling_rate
                 if max_duration_s is not None and num_samples > max_duration_s * sampling_rate:
                     break
     except av.FFmpegError as error:
-        if not blocks:
+        if not num_samples:
             raise ValueError(f"{name} is damaged or cut off: {error}. Export it again.") from error
-    if not blocks:
+    if not num_samples:
         raise ValueError(f"{name} is empty: no audio could be decoded. Export it again.")
     # An encoder's own padding makes the decoded length differ by up to a few packets.
     if declared_s is not None and num_samples / sampling_rate > declared_s - 0.15:
         declared_s = None
-    return blocks, sampling_rate, declared_s
+    return num_samples, sampling_rate, declared_s

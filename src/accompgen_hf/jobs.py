@@ -97,6 +97,14 @@ def find_result(parent: str | os.PathLike, settings: Mapping[str, Any]) -> Path 
     return None
 
 
+def unfinished_seed(parent: str | os.PathLike, vocals: str | os.PathLike) -> int | None:
+    """The seed of the newest `--stream` of these vocals that was stopped and can go on, or `None`."""
+    prefix, suffix = result_name(vocals, 0)[:-1], ".part.codes"
+    paths = [path for path in Path(parent).glob(f"*{suffix}") if path.name.startswith(prefix)]
+    seeds = [path.name[len(prefix) : -len(suffix)] for path in sorted(paths, key=lambda path: path.stat().st_mtime)]
+    return next((int(seed) for seed in reversed(seeds) if seed.isdecimal()), None)
+
+
 def gather_outcomes(outcomes: list[Outcome]) -> list[Outcome]:
     """The outcomes of all processes, in process 0; elsewhere and alone one's own."""
     rank, num_processes = process_place()

@@ -6,7 +6,6 @@ decodes the known codes again, which takes a small part of the time that making 
 
 import base64
 import binascii
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -16,11 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from accompgen_hf.audio_accompgen import fit_length, load_audio, mix, resample
+from accompgen_hf.audio_accompgen import MAX_WAV_BYTES, resampled_length
 from accompgen_hf.decoding_accompgen import import_optional
 from accompgen_hf.fingerprint_accompgen import hash_json, hash_module_state
-
-_MAX_WAV_BYTES = 0xFFF00000  # WAV's sizes end at 4 GiB
+from accompgen_hf.recordings_accompgen import Recording
 
 
 class CodeJournal:
@@ -101,7 +99,7 @@ class GrowingWav:
     def __init__(self, path: str | os.PathLike, sampling_rate: int, num_samples: int):
         self._soundfile = import_optional("soundfile", "Writing audio files")
         self.path = os.fspath(path)
-        file_format = "RF64" if num_samples * 4 > _MAX_WAV_BYTES else "WAV"
+        file_format = "RF64" if num_samples * 4 > MAX_WAV_BYTES else "WAV"
         with self._soundfile.SoundFile(self.path, "w", sampling_rate, 1, subtype="PCM_24", format=file_format):
             pass
 
@@ -119,19 +117,15 @@ class GrowingWav:
             raise OSError(f"{self.path!r} could not be written ({error}). Is the disk full?") from error
 
 
-def render_fingerprint(
-    pipe: Any, settings: Mapping[str, Any], made_with: Mapping[str, Any], vocals: np.ndarray
-) -> str:
+def render_fingerprint(pipe: Any, settings: Mapping[str, Any], made_with: Mapping[str, Any], vocals: Recording) -> str:
     """Hash of everything that decides about a render's codes: settings, libraries, model and the vocals themselves."""
-    samples = hashlib.sha256(f"{vocals.shape}".encode() + np.ascontiguousarray(vocals).tobytes()).hexdigest()
-    parts = {"settings": dict(settings), "made_with": dict(made_with), "vocals": samples}
+    parts = {"settings": dict(settings), "made_with": dict(made_with), "vocals": vocals.sample_hash()}
     return hash_json({**parts, "model": hash_module_state(pipe.model)})
 
 
 def render_to_part(
     pipe: Any,
-    vocals: np.ndarray,
-    sampling_rate: int,
+    vocals: Recording,
     part_path: str | os.PathLike,
     fingerprint: str,
     progress: Any = None,
@@ -140,8 +134,7 @@ def render_to_part(
     """Stream an accompaniment into a part file, going on where an earlier run with this fingerprint stopped.
 
     Args:
-        vocals: float32 of shape `(channels, num_samples)`.
-        sampling_rate (`int`): Hz, of `vocals`.
+        vocals (`Recording`): Read in blocks.
         part_path: Ends in `.part.wav`; the codes lie beside it, in `.part.codes`.
         progress (`Callable`, *optional*): Called with the seconds that are written.
         options: To `pipe.stream`.
@@ -153,12 +146,15 @@ def render_to_part(
     journal = CodeJournal(part_path.with_suffix(".codes"), fingerprint)
     try:
         stream = pipe.stream(
-            {"array": vocals, "sampling_rate": sampling_rate},
+            vocals.blocks(),
+            sampling_rate=vocals.sampling_rate,
+            vocals_lufs=vocals.mono_loudness(pipe.processor.sampling_rate),
             known_codes=journal.known_codes,
             on_codes=journal.append,
             **options,
         )
-        wav = GrowingWav(part_path, stream.sampling_rate, vocals.shape[-1] * stream.sampling_rate // sampling_rate)
+        num_samples = resampled_length(vocals.num_samples, vocals.sampling_rate, stream.sampling_rate)
+        wav = GrowingWav(part_path, stream.sampling_rate, num_samples)
         for start_s, audio in stream:
             wav.append(audio)
             if progress is not None:
@@ -167,14 +163,3 @@ def render_to_part(
         journal.close()
         raise
     return journal
-
-
-def mix_part(
-    part_path: str | os.PathLike, vocals: np.ndarray, sampling_rate: int, accompaniment_lufs_offset: float = -3.0
-) -> dict[str, Any]:
-    """The finished part file as a result of the pipeline: `audio`, `mix` and `sampling_rate`."""
-    accompaniment, rate = load_audio(part_path)
-    vocals = fit_length(resample(vocals, sampling_rate, rate), accompaniment.shape[1])
-    vocals = vocals[0] if len(vocals) == 1 else vocals
-    audio = accompaniment[0]
-    return {"audio": audio, "mix": mix(vocals, audio, rate, accompaniment_lufs_offset), "sampling_rate": rate}

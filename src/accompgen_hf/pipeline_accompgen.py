@@ -11,7 +11,7 @@ vocals                                          audio_accompgen.load_audio: file
  -> coarse_codes (B, 4, T75)                    stage 2
  -> fine_codes (B, 4, T75)                      stage 3
  -> accompaniment (B, num_samples) 24 kHz       EnCodec by codec_accompgen, trimmed to the vocals
- -> mix                                         audio_accompgen.mix: loudness-balanced, true peak <= -1 dBTP
+ -> mix                                         mixing_accompgen.mix: loudness-balanced, true peak <= -1 dBTP
 ```
 """
 
@@ -27,9 +27,11 @@ import torch
 from tqdm.auto import tqdm
 from transformers import Pipeline
 
-from .audio_accompgen import fit_length, fold_to_mono, integrated_loudness, load_audio, mix, resample
+from .audio_accompgen import fit_length, load_audio, resample
 from .decoding_accompgen import check_sampling_rate
+from .mixing_accompgen import mix
 from .processing_accompgen import AccompGenProcessor, gain_of_loudness, output_num_samples
+from .recordings_accompgen import Recording
 from .sharing_accompgen import finish_folder
 from .songs_accompgen import CODE_NAMES, add_song_axis, generate_songs
 from .streaming_accompgen import AccompanimentStream
@@ -136,7 +138,8 @@ class VocalAccompanimentPipeline(Pipeline):
             player.write(audio)
         ```
 
-        Memory is that of a few windows, whatever the length. Each piece is computed when it is asked for.
+        Memory is that of a few windows, whatever the length: a file is read in blocks, three times. Each piece is
+        computed when it is asked for.
 
         Args:
             vocals: One recording, as for a call; or an iterator over its consecutive chunks, arrays or tensors of
@@ -160,13 +163,12 @@ class VocalAccompanimentPipeline(Pipeline):
             seed = known_codes.get("seed")
         [[seed]] = _resolve_seeds(None if seed is None else [seed], 1, 1)
         if isinstance(vocals, _WHOLE_RECORDINGS) or hasattr(vocals, "get_all_samples"):
-            audio, sampling_rate = load_audio(
+            recording = Recording(
                 vocals, sampling_rate, allow_truncated=allow_truncated, max_duration_s=max_duration_s
             )
             if vocals_lufs is None:
-                heard = resample(fold_to_mono(audio), sampling_rate, self.processor.sampling_rate)
-                vocals_lufs = integrated_loudness(heard, self.processor.sampling_rate)
-            vocals = (audio[:, start : start + sampling_rate] for start in range(0, audio.shape[1], sampling_rate))
+                vocals_lufs = recording.mono_loudness(self.processor.sampling_rate)
+            vocals, sampling_rate = recording.blocks(), recording.sampling_rate
         elif sampling_rate is None:
             raise ValueError("`sampling_rate` is needed with chunks of vocals: give their rate in Hz.")
         sampling_rate = check_sampling_rate(sampling_rate)

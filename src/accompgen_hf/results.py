@@ -8,14 +8,16 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from accompgen_hf.audio_accompgen import write_audio
+from accompgen_hf.audio_accompgen import write_audio, write_audio_blocks
+from accompgen_hf.mixing_accompgen import mix_blocks
 from accompgen_hf.picture import draw_picture
+from accompgen_hf.recordings_accompgen import Recording
 
 # What a settings file may ask for, with the types that JSON gives; `null` always means "not set".
 SETTINGS_TYPES: dict[str, tuple[type, ...]] = {
@@ -66,21 +68,19 @@ def result_name(vocals: str | os.PathLike, seed: int) -> str:
 def write_result(
     parent: str | os.PathLike,
     settings: Mapping[str, Any],
-    vocals: np.ndarray,
+    vocals: np.ndarray | Recording,
     sampling_rate: int,
     result: Mapping[str, Any],
     made_with: Mapping[str, Any],
-    accompaniment_path: str | os.PathLike | None = None,
 ) -> Path:
     """Write one result into a new folder of `parent`.
 
     Args:
         settings: Keys of `SETTINGS_TYPES`, with `vocals` and `seed`: they name the folder.
-        vocals: float32 of shape `(channels, num_samples)`, for the picture.
+        vocals: float32 of shape `(channels, num_samples)`, or a `Recording`, for the picture.
         sampling_rate (`int`): Hz, of `vocals`.
         result: What the pipeline returned: `audio`, `mix`, `sampling_rate`.
         made_with: Model and device, added to the record.
-        accompaniment_path: A finished sound file beside the folder that becomes the accompaniment, instead of `audio`.
 
     Returns:
         The folder: `accompaniment.wav`, `mix.wav`, `picture.png` and, last of all, `settings.json`.
@@ -88,32 +88,72 @@ def write_result(
     Raises:
         OSError: If something cannot be written; nothing is left behind.
     """
+    rate = result["sampling_rate"]
+
+    def fill(folder: Path) -> None:
+        for file_name, audio in zip(AUDIO_FILES, (result["audio"], result["mix"]), strict=True):
+            write_audio(folder / file_name, audio, rate)
+        title = result_name(settings["vocals"], settings["seed"])
+        rates = (sampling_rate, rate, rate)
+        draw_picture(folder / "picture.png", vocals, result["audio"], result["mix"], rates, title=title)
+
+    return write_folder(parent, settings, made_with, fill)
+
+
+def write_part_result(
+    parent: str | os.PathLike,
+    settings: Mapping[str, Any],
+    vocals: Recording,
+    part_path: str | os.PathLike,
+    made_with: Mapping[str, Any],
+    accompaniment_lufs_offset: float = -3.0,
+) -> Path:
+    """`write_result` of an accompaniment that lies in a file already, mixed in blocks: the file is moved in.
+
+    Args:
+        part_path: Of the accompaniment, on the disk of `parent`.
+        accompaniment_lufs_offset (`float`): As in `mix`.
+        parent, settings, vocals, made_with: As in `write_result`.
+    """
+
+    def fill(folder: Path) -> None:
+        accompaniment = Recording(part_path)
+        rate, num_samples = accompaniment.sampling_rate, accompaniment.num_samples
+        blocks = mix_blocks(lambda: vocals.blocks(rate), accompaniment.blocks, rate, accompaniment_lufs_offset)
+        accompaniment_path, mix_path = (folder / file_name for file_name in AUDIO_FILES)
+        write_audio_blocks(mix_path, blocks, rate, vocals.num_channels, num_samples)
+        title = result_name(settings["vocals"], settings["seed"])
+        draw_picture(folder / "picture.png", vocals, accompaniment, Recording(mix_path), rate, title=title)
+        os.replace(part_path, accompaniment_path)
+
+    return write_folder(parent, settings, made_with, fill)
+
+
+def write_folder(
+    parent: str | os.PathLike,
+    settings: Mapping[str, Any],
+    made_with: Mapping[str, Any],
+    fill: Callable[[Path], None],
+) -> Path:
+    """Make a result folder of `parent` with what `fill(folder)` writes, and the record of how it was made."""
     parent = Path(parent)
     parent.mkdir(parents=True, exist_ok=True)
-    name = result_name(settings["vocals"], settings["seed"])
     # Everything is written aside first: a folder that bears a result's name is complete, or was cut off while moving
     # and has no settings.json.
     with tempfile.TemporaryDirectory(prefix=".accompgen-", dir=parent) as aside:
         aside = Path(aside)
-        written = {file_name: aside / file_name for file_name in (*AUDIO_FILES, "picture.png", "settings.json")}
-        if accompaniment_path is not None:
-            written[AUDIO_FILES[0]] = Path(accompaniment_path)
-        for file_name, audio in zip(AUDIO_FILES, (result["audio"], result["mix"]), strict=True):
-            if written[file_name].parent == aside:
-                write_audio(written[file_name], audio, result["sampling_rate"])
-        rates = (sampling_rate, result["sampling_rate"], result["sampling_rate"])
-        draw_picture(aside / "picture.png", vocals, result["audio"], result["mix"], rates, title=name)
+        fill(aside)
         record = {
             **settings,
             "made_with": {**made_with, **library_versions()},
-            "files": {file_name: file_hash(written[file_name]) for file_name in AUDIO_FILES},
+            "files": {file_name: file_hash(aside / file_name) for file_name in AUDIO_FILES},
         }
         text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         (aside / "settings.json").write_text(text, "utf-8")
-        folder = make_new_folder(parent, name)
+        folder = make_new_folder(parent, result_name(settings["vocals"], settings["seed"]))
         try:
-            for file_name, path in written.items():
-                os.replace(path, folder / file_name)
+            for file_name in (*AUDIO_FILES, "picture.png", "settings.json"):
+                os.replace(aside / file_name, folder / file_name)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise

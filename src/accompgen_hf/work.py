@@ -1,7 +1,6 @@
 """The work of `accompgen generate`: jobs in, result folders out, and what is said meanwhile on stderr."""
 
 import argparse
-import math
 import os
 import time
 import zlib
@@ -9,12 +8,20 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from accompgen_hf.audio_accompgen import load_audio, write_audio
-from accompgen_hf.jobs import Job, Outcome, find_result
+from accompgen_hf.audio_accompgen import write_audio
+from accompgen_hf.jobs import Job, Outcome, find_result, process_place
 from accompgen_hf.loading import SHIPPED_VOCALS, describe_model
 from accompgen_hf.messages import report_failure, say
-from accompgen_hf.part_files import mix_part, render_fingerprint, render_to_part
-from accompgen_hf.results import AUDIO_FILES, file_hash, library_versions, result_name, write_result
+from accompgen_hf.part_files import CodeJournal, render_fingerprint, render_to_part
+from accompgen_hf.recordings_accompgen import Recording
+from accompgen_hf.results import (
+    AUDIO_FILES,
+    file_hash,
+    library_versions,
+    result_name,
+    write_part_result,
+    write_result,
+)
 
 ESTIMATE_ABOVE_S = 30.0  # work that takes longer is announced
 # Below both no trial is worth its own time: the shipped default needs less than 30 s for this much.
@@ -35,12 +42,11 @@ _OPTION_KEYS = (  # settings that go to the pipeline under their own names
 
 
 class Take(NamedTuple):
-    """A job with its settings and its vocals, `(channels, num_samples)`."""
+    """A job with its settings and its vocals."""
 
     job: Job
     item: dict[str, Any]
-    vocals: Any
-    sampling_rate: int
+    vocals: Recording
 
 
 class Work:
@@ -59,7 +65,7 @@ class Work:
         self.options = {key: settings[key] for key in _OPTION_KEYS if key in settings}
         self.made_with = describe_model(pipe)
         self.is_announced = False
-        self.newest: tuple[str, Any, int] | None = None  # source, vocals, rate: variations follow each other
+        self.newest: tuple[str, Recording] | None = None  # source, vocals: variations follow each other
 
     def run(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Do all jobs, `--batch-size` at a time; one that fails does not stop the others."""
@@ -75,7 +81,7 @@ class Work:
                     outcomes.append(Outcome(job.source, job.seed, "there already", 0.0, str(done)))
                     continue
                 try:
-                    takes.append(Take(job, item, *self.load(job.source)))
+                    takes.append(Take(job, item, self.load(job.source)))
                 except Exception as error:
                     outcomes.append(self.fail(job, error))
             if takes:
@@ -87,62 +93,67 @@ class Work:
         report_failure(error, self.arguments.debug, f"{job.source}: ")
         return Outcome(job.source, job.seed, "failed", 0.0, " ".join(str(error).split()) or type(error).__name__)
 
-    def load(self, source: str) -> tuple[Any, int]:
+    def load(self, source: str) -> Recording:
         if self.newest is None or self.newest[0] != source:
-            vocals, sampling_rate = load_audio(source, allow_truncated=bool(self.settings.get("allow_truncated")))
-            duration_s = vocals.shape[-1] / sampling_rate
-            channels = f"{vocals.shape[0]} channel" + ("s" if vocals.shape[0] > 1 else "")
+            vocals = Recording(source, allow_truncated=bool(self.settings.get("allow_truncated")))
+            channels = f"{vocals.num_channels} channel" + ("s" if vocals.num_channels > 1 else "")
             shown = (
                 source if source != str(SHIPPED_VOCALS) else f"{SHIPPED_VOCALS.name} (vocadito data set, CC BY 4.0)"
             )
-            say(f"{shown}: {duration_s:.1f} s, {sampling_rate} Hz, {channels}")
+            say(f"{shown}: {vocals.duration_s:.1f} s, {vocals.sampling_rate} Hz, {channels}")
             if self.separator is not None:
-                vocals, _, sampling_rate = self.separator.separate(vocals, sampling_rate)
-            self.newest = source, vocals, sampling_rate
-        return self.newest[1:]
+                separated, _, sampling_rate = self.separator.separate(vocals.read(), vocals.sampling_rate)
+                vocals = Recording(separated, sampling_rate)
+            self.newest = source, vocals
+        return self.newest[1]
 
     def announce(self, take: Take, num_left: int) -> None:
         if not self.is_announced:
-            announce_work(self.pipe, take.vocals, take.sampling_rate, num_left, self.options)
+            announce_work(self.pipe, take.vocals, num_left, self.options)
             self.is_announced = True
 
     def make(self, takes: list[Take]) -> list[Outcome]:
         """Generate these together and write each."""
         start = time.monotonic()
         try:
-            results = self.generate(takes)
+            # With `--stream` what is generated lies in files already, and what is held are their names.
+            results = [self.stream(take) for take in takes] if self.arguments.stream else self.generate(takes)
         except Exception as error:
             if len(takes) > 1:  # one of them may be the cause
                 return [outcome for take in takes for outcome in self.make([take])]
             return [self.fail(takes[0].job, error)]
         elapsed_s = (time.monotonic() - start) / len(takes)
         outcomes = []
-        for (job, item, vocals, sampling_rate), result in zip(takes, results, strict=True):
+        for take, result in zip(takes, results, strict=True):
             try:
-                folder = write_result(
-                    self.arguments.output, item, vocals, sampling_rate, result, self.made_with, result.get("path")
-                )
-                if "journal" in result:
-                    result["journal"].remove()
+                folder = self.write(take, result)
             except Exception as error:
-                outcomes.append(self.fail(job, error))
+                outcomes.append(self.fail(take.job, error))
                 continue
-            per_second = elapsed_s / (vocals.shape[-1] / sampling_rate)
-            say(f"{elapsed_s:.1f} s of work, {per_second:.2f} s per second of music")
+            say(f"{elapsed_s:.1f} s of work, {elapsed_s / take.vocals.duration_s:.2f} s per second of music")
             print(folder, flush=True)
             _compare_with_record(folder, self.recorded)
-            outcomes.append(Outcome(job.source, job.seed, "made", elapsed_s, str(folder)))
+            outcomes.append(Outcome(take.job.source, take.job.seed, "made", elapsed_s, str(folder)))
         return outcomes
 
+    def write(self, take: Take, result: Any) -> Path:
+        parent, vocals = self.arguments.output, take.vocals
+        if not self.arguments.stream:
+            return write_result(parent, take.item, vocals, vocals.sampling_rate, result, self.made_with)
+        path, journal = result
+        offset = self.options.get("accompaniment_lufs_offset", -3.0)
+        folder = write_part_result(parent, take.item, vocals, path, self.made_with, offset)
+        journal.remove()
+        return folder
+
     def generate(self, takes: list[Take]) -> list[dict[str, Any]]:
-        """Results as the pipeline gives them; with `--stream` their accompaniments lie in files already."""
-        if self.arguments.stream:
-            return [self.stream(take) for take in takes]
-        sources = [{"array": take.vocals, "sampling_rate": take.sampling_rate} for take in takes]
+        """Results as the pipeline gives them."""
+        sources = [{"array": take.vocals.read(), "sampling_rate": take.vocals.sampling_rate} for take in takes]
         seeds = [take.item["seed"] for take in takes]
         settings = {
             "output_sampling_rate": self.settings.get("sampling_rate", "input"),
-            "show_progress": not self.arguments.quiet,
+            # Bars of several processes would overwrite each other.
+            "show_progress": not self.arguments.quiet and process_place()[1] == 1,
             **self.options,
         }
         if len(takes) > 1:
@@ -163,7 +174,7 @@ class Work:
         write_audio(path, preview["mix"], preview["sampling_rate"])
         say(f"{path}: the preview; the full render goes on from its codes")
 
-    def stream(self, take: Take) -> dict[str, Any]:
+    def stream(self, take: Take) -> tuple[Path, CodeJournal]:
         """Let a part file grow; a part that an earlier, killed run has left is gone on with."""
         name = result_name(take.item["vocals"], take.item["seed"])
         if take.job.is_of_folder:  # files of one name in several folders
@@ -171,22 +182,18 @@ class Work:
         os.makedirs(self.arguments.output, exist_ok=True)
         path = Path(self.arguments.output) / f"{name}.part.wav"
         options = {key: value for key, value in self.options.items() if key != "accompaniment_lufs_offset"}
-        made_with = {**self.made_with, **library_versions()}
-        fingerprint = render_fingerprint(self.pipe, take.item, made_with, take.vocals)
-        progress = None if self.arguments.quiet else _show_progress(path, take.vocals.shape[-1] / take.sampling_rate)
+        fingerprint = render_fingerprint(self.pipe, take.item, {**self.made_with, **library_versions()}, take.vocals)
         journal = render_to_part(
             self.pipe,
             take.vocals,
-            take.sampling_rate,
             path,
             fingerprint,
-            progress,
+            None if self.arguments.quiet else _show_progress(path, take.vocals.duration_s),
             seed=take.item["seed"],
             output_sampling_rate=self.settings.get("sampling_rate", "input"),
             **options,
         )
-        offset = self.options.get("accompaniment_lufs_offset", -3.0)
-        return {**mix_part(path, take.vocals, take.sampling_rate, offset), "path": path, "journal": journal}
+        return path, journal
 
 
 def _show_progress(path: Path, duration_s: float) -> Callable[[float], None]:
@@ -203,15 +210,14 @@ def _show_progress(path: Path, duration_s: float) -> Callable[[float], None]:
     return progress
 
 
-def announce_work(pipe: Any, vocals: Any, sampling_rate: int, num_jobs: int, options: Mapping[str, Any]) -> None:
+def announce_work(pipe: Any, vocals: Recording, num_jobs: int, options: Mapping[str, Any]) -> None:
     """Before more than 30 s of work: say how long it will take, as measured here, and what is faster."""
-    duration_s = vocals.shape[-1] / sampling_rate
-    work_s = duration_s * num_jobs
+    work_s = vocals.duration_s * num_jobs
     num_parameters = sum(parameter.numel() for parameter in pipe.model.parameters())
     is_short = work_s <= _FREE_OF_TRIAL_S and num_parameters <= _FREE_OF_TRIAL_PARAMETERS
-    if is_short or duration_s < 2 * _TRIAL_DURATIONS_S[1]:
+    if is_short or vocals.duration_s < 2 * _TRIAL_DURATIONS_S[1]:
         return
-    seconds = num_jobs * estimate_seconds(pipe, vocals, sampling_rate, options)
+    seconds = num_jobs * estimate_seconds(pipe, vocals, options)
     if seconds > ESTIMATE_ABOVE_S:
         hint = "" if options.get("preview") else "; a first impression with `--preview` takes about half of it"
         about = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
@@ -219,16 +225,16 @@ def announce_work(pipe: Any, vocals: Any, sampling_rate: int, num_jobs: int, opt
         say(f"this will take about {about}{others}{hint} (Ctrl-C stops)")
 
 
-def estimate_seconds(pipe: Any, vocals: Any, sampling_rate: int, options: Mapping[str, Any]) -> float:
+def estimate_seconds(pipe: Any, vocals: Recording, options: Mapping[str, Any]) -> float:
     """Time for this recording, from two short trials: the shorter also warms up, their difference is music."""
     times_s = []
     for duration_s in _TRIAL_DURATIONS_S:
-        excerpt = {"array": vocals[:, : math.ceil(duration_s * sampling_rate)], "sampling_rate": sampling_rate}
+        excerpt = {"array": vocals.read(duration_s), "sampling_rate": vocals.sampling_rate}
         start = time.monotonic()
         pipe(excerpt, seed=0, show_progress=False, **options)
         times_s.append(time.monotonic() - start)
     per_second = max(0.0, times_s[1] - times_s[0]) / (_TRIAL_DURATIONS_S[1] - _TRIAL_DURATIONS_S[0])
-    return times_s[0] + per_second * vocals.shape[-1] / sampling_rate
+    return times_s[0] + per_second * vocals.duration_s
 
 
 def _compare_with_record(folder: Path, recorded: Mapping[str, Any]) -> None:

@@ -6,8 +6,9 @@ import json
 import numpy as np
 import pytest
 
-from accompgen_hf.audio_accompgen import integrated_loudness, load_audio, mix, true_peak, write_audio
+from accompgen_hf.audio_accompgen import integrated_loudness, load_audio, write_audio
 from accompgen_hf.data.sources import Track
+from accompgen_hf.mixing_accompgen import mix, true_peak
 from accompgen_hf.protocol.listening import equalise_loudness, write_listening_test
 from accompgen_hf.protocol.windows import write_windows
 

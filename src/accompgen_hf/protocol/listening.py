@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from accompgen_hf.audio_accompgen import integrated_loudness, load_audio, mix, resample, true_peak, write_audio
+from accompgen_hf.audio_accompgen import integrated_loudness, load_audio, resample, write_audio
 from accompgen_hf.data.files import write_bytes
+from accompgen_hf.mixing_accompgen import mix, true_peak
 from accompgen_hf.protocol.windows import VOCALS, WindowFolder
 
 LISTENING_LUFS = -23.0

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from accompgen_hf.audio_accompgen import mix
 from accompgen_hf.data.files import write_bytes, write_json
 from accompgen_hf.data.songs import SongAnnotation
 from accompgen_hf.evaluation.embeddings import Embedder
 from accompgen_hf.evaluation.score import score_accompaniment
 from accompgen_hf.fingerprint_accompgen import hash_json
+from accompgen_hf.mixing_accompgen import mix
 
 SCORES_VERSION = 1
 TARGETS = ("mix", "instrumental")
