@@ -1,6 +1,10 @@
 """What a run prints and sends to trackers; a tracker without its package is an error that names it."""
 
+import sys
+from types import SimpleNamespace
+
 import pytest
+from accelerate import tracking
 
 from accompgen_hf.training import reporting
 from accompgen_hf.training.loop import train_stage
@@ -29,6 +33,35 @@ def test_numbers_reach_tensorboard_and_the_run_says_what_it_is(tmp_path, capsys)
     trained = [event for event in read_metrics(tmp_path / "run") if event["kind"] == "train"]
     assert all(0 < event["mfu"] < 1 for event in trained)
     assert 0 < summary["mfu"] < 1
+
+
+@pytest.mark.parametrize("name", ["trackio", "wandb"])
+def test_numbers_reach_a_tracker_under_flat_names_and_the_run_is_closed(name, tmp_path, monkeypatch):
+    heard = {"logged": [], "config": {}, "finished": 0}
+
+    def finish():
+        heard["finished"] += 1
+
+    # What accelerate asks of either package.
+    run = SimpleNamespace(log=lambda values, step: heard["logged"].append((step, values)), finish=finish)
+    package = SimpleNamespace(
+        init=lambda project: heard.update(project=project) or run,
+        config=SimpleNamespace(update=lambda values, **_: heard["config"].update(values)),
+        finish=finish,
+    )
+    monkeypatch.setitem(sys.modules, name, package)
+    monkeypatch.setattr(tracking, "_available_trackers", [tracking.LoggerType(name)])
+    shards = write_shards(tmp_path / "shards")
+    train_stage(make_arguments(shards, tmp_path / "run", max_steps=2, report_to=name))
+    assert heard["project"] == "accompgen"
+    assert (heard["config"]["max_steps"], heard["config"]["model.hidden_size"]) == (2, 32)
+    assert [(step, "train/loss" in values, "validation/loss" in values) for step, values in heard["logged"]] == [
+        (1, True, False),
+        (2, True, False),
+        (2, False, True),
+    ]
+    assert all(isinstance(value, int | float) for _, values in heard["logged"] for value in values.values())
+    assert heard["finished"] == 1
 
 
 def test_without_a_peak_there_is_no_mfu(tmp_path, capsys):
