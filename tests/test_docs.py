@@ -3,6 +3,7 @@
 import ast
 import functools
 import importlib
+import itertools
 import re
 from pathlib import Path
 
@@ -51,3 +52,22 @@ def test_a_relative_link_leads_to_a_file(page: Path):
     targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text("utf-8"))
     missing = [target for target in targets if "://" not in target and not (page.parent / target).exists()]
     assert not missing
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_a_table_is_not_split_and_its_rows_have_one_width(page: Path):
+    lines = page.read_text("utf-8").splitlines()
+    blocks = [list(rows) for is_row, rows in itertools.groupby(lines, lambda line: line.startswith("|")) if is_row]
+    for rows in blocks:
+        assert len(rows) > 2, rows
+        assert set(rows[1]) <= set("|-: "), rows[:2]
+        assert len({len(re.findall(r"(?<!\\)\|", re.sub(r"`[^`]*`", "", row))) for row in rows}) == 1, rows
+
+
+@pytest.mark.parametrize("page", ["reliability.md", "web.md", "sharing.md"])
+def test_a_test_that_a_page_names_exists(page: str):
+    named = set(re.findall(r"`(test_[a-z0-9_]+)`", (ROOT / "docs" / page).read_text("utf-8")))
+    defined = set(
+        re.findall(r"def (test_\w+)", "".join(path.read_text("utf-8") for path in ROOT.glob("tests/**/*.py")))
+    )
+    assert named <= defined, named - defined

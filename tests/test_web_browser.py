@@ -82,7 +82,7 @@ def test_from_upload_to_playing_the_mix(browser, address):
     browser.click("#choices button")
     browser.wait("document.querySelector('#go')")
     browser.click("#go")
-    browser.wait("document.querySelector('#take-1 #mix-1 #duration')?.innerText === '0:09'", 300)
+    browser.wait("document.querySelector('#take-1 #mix-1 #duration')?.innerText === '0:09'", 900)  # busy machines
     assert "seed 7" in browser.script("return document.querySelector('#take-1').innerText")
     # 3. Listen.
     browser.script("document.querySelector('#take-1').scrollIntoView()")
