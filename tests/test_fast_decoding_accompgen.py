@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from accompgen_hf import (
     AccompGenCoarseConfig,
@@ -13,7 +14,7 @@ from accompgen_hf import (
 )
 from accompgen_hf import generation_accompgen as generation
 from accompgen_hf.codebooks_accompgen import build_stage_inputs
-from accompgen_hf.fast_decoding_accompgen import FastStageDecoder
+from accompgen_hf.fast_decoding_accompgen import FastStageDecoder, fuse_weights
 from tiny import CODEBOOK_SIZE, NUM_CLUSTERS, sharpen, tiny_stage_config
 
 STAGES = {
@@ -109,3 +110,66 @@ def test_padded_rows_take_the_stock_loop(monkeypatch):
     sequences = stage.generate(**padded, seed=1)
     plain = stage.generate(**inputs, seed=1, cache_implementation="dynamic")
     assert torch.equal(sequences[:, 2:], plain)
+
+
+def begin(stage, num_rows=2):
+    """A decoder behind its prompt, and the codes that are to follow."""
+    config = stage.config
+    inputs = build_stage_inputs(config, make_conditioning(config, 0.24, num_rows))
+    prompt = [inputs[name] for name in ("input_ids", "segment_ids", "segment_positions")]
+    num_slots = round(0.24 * config.target_segment.frame_rate) * config.target_segment.num_codebooks
+    decoder = FastStageDecoder(stage, prompt[2], prompt[0].shape[1] + num_slots - 1)
+    decoder.prefill(*prompt)
+    codes = torch.randint(CODEBOOK_SIZE, (num_slots, num_rows), generator=torch.Generator().manual_seed(3))
+    return decoder, [decoder.target.offset + of_slot for of_slot in codes[: num_slots - 1]]
+
+
+@pytest.mark.parametrize("axis", ["token", "time"])
+def test_a_step_recorded_once_is_the_step_of_every_later_slot(axis):
+    """What a CUDA graph does, on the CPU: operations recorded at one slot, replayed on the same buffers."""
+    stage = make_stage(AccompGenCoarseConfig, relative_position_axis=axis)
+    with torch.no_grad():
+        decoder, ids = begin(stage)
+        recorded_decoder, _ = begin(stage)
+        state = recorded_decoder.state
+        state._show(state.num_keys)  # a graph always attends to whole buffers
+
+        def compute(input_ids, index, bias, caches):
+            state.input_ids, state.index, state.bias, state.caches = input_ids, index, bias, caches
+            state._show(state.num_keys)
+            return state.compute()
+
+        buffers = state.input_ids, state.index, state.bias, state.caches
+        copies = tuple(tensor.clone() for tensor in buffers[:3])
+        recorded = make_fx(compute)(*copies, [tuple(tensor.clone() for tensor in pair) for pair in state.caches])
+        state.input_ids, state.index, state.bias, state.caches = buffers
+        state.compute = lambda: recorded(*buffers)
+        for of_slot in ids:
+            torch.testing.assert_close(recorded_decoder.step(of_slot), decoder.step(of_slot), atol=1e-5, rtol=1e-5)
+
+
+def test_a_changed_weight_is_heard_in_the_next_call():
+    stage = make_stage(AccompGenSemanticConfig)
+    weights = fuse_weights(stage)
+    assert fuse_weights(stage) is weights
+    conditioning = make_conditioning(stage.config, 0.24)
+    with torch.no_grad():
+        stage.model.layers[0].mlp.up_proj.weight.mul_(-1)
+    assert fuse_weights(stage) is not weights
+    fast = stage.generate(**conditioning, seed=5)
+    assert torch.equal(fast, stage.generate(**conditioning, seed=5, cache_implementation="dynamic"))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_graph_gives_the_tokens_of_the_stock_loop(dtype):
+    stage = make_stage(AccompGenCoarseConfig, relative_position_axis="time").to("cuda", dtype)
+    conditioning = make_conditioning(stage.config, 1.2)
+    settings = {"guidance_scale": 3.0, "top_k": 10, "seed": 5}
+    fast = stage.generate(**conditioning, **settings)
+    assert torch.equal(fast, stage.generate(**conditioning, **settings))  # windows and calls replay one graph
+    [states] = fuse_weights(stage)._idle_states.values()
+    assert len(states) == 1
+    stock = stage.generate(**conditioning, **settings, cache_implementation="dynamic")
+    share = (fast == stock).float().mean()
+    assert share == 1 if dtype == torch.float32 else share > 0.5

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 
 QUERY_BLOCK = 128  # scores of a block stay in the cache of one core
+# Finite in every dtype: autocast would round float32's lowest value to -inf, and rows of padding to NaN.
+MASKED_SCORE = -3e4
 
 
 def attend(

@@ -3,15 +3,24 @@
 It computes what the stage's `forward` computes with a cache, for one position at a time, without building what a step
 does not need. `AccompGenGenerationMixin._sample` chooses it where it applies.
 
+Between the embedding and the last norm a step reads and writes fixed buffers only, and what it does depends on no
+value in them: on a GPU it is captured as a CUDA graph, once for a shape, and replayed for every slot of every window.
+
 Letters: R rows (with guidance twice the batch), H heads, D head width, d hidden width, S positions, C codes.
 """
+
+import math
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers.cache_utils import DynamicCache
 
+from .attention_accompgen import MASKED_SCORE
 from .codebooks_accompgen import relative_position_bucket
+
+_KEY_BLOCK = 32  # attention looks at whole blocks of keys, so that its views are made once per block
 
 
 class FastStageDecoder:
@@ -25,22 +34,13 @@ class FastStageDecoder:
 
     def __init__(self, model: nn.Module, segment_positions: torch.LongTensor, num_positions: int):
         self.model = model
-        self.config = model.config
         self.target = model.config.target_segment
-        self.num_positions = num_positions
         self.slot = int(segment_positions[0, -1])  # of the newest position inside the target
         self.index = segment_positions.shape[1] - 1  # of the newest position inside the sequence
         self.first_target = self.index - self.slot
-        self.layers = [_FusedLayer(layer, self.config) for layer in model.model.layers]
-        self.bias = _BiasRow(model.model.relative_bias, self.first_target, num_positions, self._prefix_lengths())
-        self.target_embedding = model.model.embed_segments.weight[-1]
-        self.dtype = self.target_embedding.dtype
-
-    def _prefix_lengths(self) -> list[int]:
-        """Positions of each conditioning segment: all last equally long."""
-        segments = self.config.segments[:-1]
-        rates = [segment.frame_rate * segment.num_codebooks for segment in segments]
-        return [self.first_target * rate // sum(rates) for rate in rates]
+        self.num_positions = num_positions
+        self.weights = fuse_weights(model)
+        self.state: _StepState | None = None
 
     def prefill(
         self, input_ids: torch.LongTensor, segment_ids: torch.LongTensor, segment_positions: torch.LongTensor
@@ -48,122 +48,267 @@ class FastStageDecoder:
         """Run the prompt through the stage and keep its keys and values; returns logits `(R, codebook_size)`."""
         cache = DynamicCache()
         hidden_states = self.model.model(input_ids, segment_ids, segment_positions, cache)[0]
-        for layer, (keys, values) in zip(self.layers, _keys_and_values(cache), strict=True):
-            layer.fill_cache(keys, values, self.num_positions)
-        return self._logits(hidden_states[:, -1])
+        self.state = self.weights.take_state(len(input_ids), self._num_keys())
+        self.state.restart([(layer.keys, layer.values) for layer in cache.layers])
+        self.bias = _BiasRow(self.model.model.relative_bias, self.state.bias, self.first_target)
+        head = self.model.heads[self.slot % self.target.num_codebooks]
+        return head(hidden_states[:, -1]).float()
+
+    def _num_keys(self) -> int:
+        """Positions that the buffers hold; on a GPU those of a whole window, so that all windows share one graph."""
+        if self.weights.device.type != "cuda":
+            return self.num_positions
+        rates = [segment.frame_rate * segment.num_codebooks for segment in self.model.config.segments]
+        num_slots = self.first_target * rates[-1] // sum(rates[:-1])
+        return max(self.first_target + 1 + num_slots, self.num_positions)
 
     def step(self, input_ids: torch.LongTensor) -> torch.FloatTensor:
-        """Append one id per row, `(R,)`, and return the next slot's logits `(R, codebook_size)`."""
+        """Append one id per row, `(R,)`, or `(R / 2,)` for both halves; returns logits `(R, codebook_size)`."""
         self.slot += 1
         self.index += 1
-        bias = self.bias.at(self.slot)
-        hidden_states = F.embedding(input_ids, self.model.model.embed_tokens.weight) + self.target_embedding  # (R, d)
-        for layer in self.layers:
-            hidden_states = layer(hidden_states, bias, self.index)
-        return self._logits(self.model.model.norm(hidden_states))
+        self.bias.write(self.slot)
+        hidden_states = self.state.advance(input_ids, self.index)
+        return self.weights.heads[self.slot % self.target.num_codebooks](hidden_states).float()
+
+    def release(self) -> None:
+        """Give the buffers back: the next window of the same shape replays their graph."""
+        self.weights.keep_state(self.state)
+        self.state = None
 
     @property
     def first_code_id(self) -> int:
         """Vocabulary id of code 0 of the codebook that the newest position predicts."""
         return self.target.offset + self.slot % self.target.num_codebooks * self.target.codebook_size
 
-    def _logits(self, hidden_states: torch.Tensor) -> torch.FloatTensor:
-        return self.model.heads[self.slot % self.target.num_codebooks](hidden_states).float()
+
+def fuse_weights(model: nn.Module) -> "FusedWeights":
+    """The stage's weights as decoding reads them, made anew whenever one of its parameters has changed."""
+    version = [
+        (parameter.data_ptr(), 0 if parameter.is_inference() else parameter._version)
+        for parameter in model.parameters()
+    ]
+    weights = _FUSED_WEIGHTS.get(model)
+    if weights is None or weights.version != version:
+        weights = _FUSED_WEIGHTS[model] = FusedWeights(model, version)
+    return weights
+
+
+class FusedWeights:
+    """Copies of a stage's weights: Q, K, V in one product, both GEGLU inputs in another, laid out for few rows."""
+
+    def __init__(self, model: nn.Module, version: list[tuple[int, int]]):
+        self.version = version
+        self.config = model.config
+        self.embedding = model.model.embed_tokens.weight
+        self.target_embedding = model.model.embed_segments.weight[-1]
+        self.layers = [_FusedLayer(layer, model.config) for layer in model.model.layers]
+        self.norm = _Norm(model.model.norm.weight, model.config.rms_norm_eps)
+        self.heads = [_Projection(head.weight) for head in model.heads]
+        self._idle_states: dict[tuple[int, int], list[_StepState]] = {}
+
+    @property
+    def device(self) -> torch.device:
+        return self.embedding.device
+
+    def take_state(self, num_rows: int, num_keys: int) -> "_StepState":
+        """Buffers of this shape that nobody uses (threads may decode side by side), or new ones."""
+        idle = self._idle_states.get((num_rows, num_keys))
+        try:
+            return idle.pop()
+        except (AttributeError, IndexError):
+            return _StepState(self, num_rows, num_keys)
+
+    def keep_state(self, state: "_StepState") -> None:
+        if state.graph is not None:  # without a graph new buffers cost nothing
+            self._idle_states.setdefault((state.num_rows, state.num_keys), []).append(state)
+
+
+_FUSED_WEIGHTS: "WeakKeyDictionary[nn.Module, FusedWeights]" = WeakKeyDictionary()
+
+
+class _StepState:
+    """The buffers of a step, and the step itself as a function of them alone."""
+
+    def __init__(self, weights: FusedWeights, num_rows: int, num_keys: int):
+        config, like = weights.config, weights.embedding
+        self.weights, self.num_rows, self.num_keys = weights, num_rows, num_keys
+        self.input_ids = torch.zeros(num_rows, dtype=torch.long, device=like.device)
+        self.index = torch.zeros(1, dtype=torch.long, device=like.device)
+        self.bias = like.new_full((1, config.num_attention_heads, 1, num_keys), MASKED_SCORE)
+        shape = (num_rows, config.num_attention_heads, num_keys, config.head_dim)
+        self.caches = [(like.new_zeros(shape), like.new_zeros(shape)) for _ in weights.layers]  # keys, values
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.output: torch.Tensor | None = None
+        self._show(num_keys)
+
+    def restart(self, keys_and_values: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        """Begin a window with the keys and values of its prompt, each `(R, H, S, D)`."""
+        self.bias.fill_(MASKED_SCORE)
+        num_positions = keys_and_values[0][0].shape[2]
+        for cache, prompt in zip(self.caches, keys_and_values, strict=True):
+            for buffer, values in zip(cache, prompt, strict=True):
+                buffer[:, :, :num_positions] = values
+        if self.input_ids.device.type != "cuda":
+            self._show(num_positions)
+
+    def _show(self, num_keys: int) -> None:
+        """Let attention see the first `num_keys` positions of the buffers."""
+        self.num_shown = num_keys
+        self.shown_bias = self.bias[..., :num_keys]
+        self.shown = [(keys[:, :, :num_keys], values[:, :, :num_keys]) for keys, values in self.caches]
+
+    def advance(self, input_ids: torch.LongTensor, index: int) -> torch.Tensor:
+        """Append one id per row at position `index`; returns the last norm's output `(R, d)`."""
+        self.input_ids.view(-1, len(input_ids)).copy_(input_ids)  # both branches of guidance hear the same code
+        self.index.fill_(index)
+        if index >= self.num_shown:
+            self._show(min(self.num_keys, (index // _KEY_BLOCK + 1) * _KEY_BLOCK))
+        if self.input_ids.device.type != "cuda":
+            return self.compute()
+        if self.graph is None:
+            self._capture()
+        self.graph.replay()
+        return self.output
+
+    def compute(self) -> torch.Tensor:
+        """One step, from the buffers into the buffers."""
+        hidden_states = F.embedding(self.input_ids, self.weights.embedding) + self.weights.target_embedding  # (R, d)
+        for layer, cache, shown in zip(self.weights.layers, self.caches, self.shown, strict=True):
+            hidden_states = layer(hidden_states, self.index, cache, shown, self.shown_bias)
+        return self.weights.norm(hidden_states)
+
+    def _capture(self) -> None:
+        # Run beside the main stream first: libraries allocate their workspaces then, which a capture may not.
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(2):  # writes the keys and values that the replay writes again
+                self.compute()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self.output = self.compute()
+        self.graph = graph
 
 
 class _FusedLayer:
-    """One decoder layer with Q, K, V in one product, both GEGLU inputs in another, and norm gains folded in."""
+    """One decoder layer for one position per row (Eq. 2-4)."""
 
     def __init__(self, layer: nn.Module, config):
         attention, mlp = layer.self_attn, layer.mlp
-        self.num_heads, self.head_dim, self.eps = config.num_attention_heads, config.head_dim, config.rms_norm_eps
-        qkv = torch.cat([attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight])
-        self.qkv = qkv * layer.input_layernorm.weight
-        self.output = attention.o_proj.weight
+        self.num_heads, self.head_dim = config.num_attention_heads, config.head_dim
+        self.attention_norm = _Norm(layer.input_layernorm.weight, config.rms_norm_eps)
+        self.qkv = _Projection(torch.cat([attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight]))
         gains = torch.stack([attention.q_norm.weight, attention.k_norm.weight])[:, None]  # (2, 1, D)
-        self.qk_gains = gains.expand(2, self.num_heads, -1).reshape(2 * self.num_heads, -1)
-        self.gate_up = torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]) * layer.post_attention_layernorm.weight
-        self.down = mlp.down_proj.weight
-        self.keys: torch.Tensor | None = None
-        self.values: torch.Tensor | None = None
+        gains = gains.expand(2, self.num_heads, -1).reshape(2 * self.num_heads, 1, -1)  # (2 H, 1, D)
+        self.qk_norm = _Norm(gains, config.rms_norm_eps)
+        self.output = _Projection(attention.o_proj.weight)
+        self.mlp_norm = _Norm(layer.post_attention_layernorm.weight, config.rms_norm_eps)
+        self.gate_up = _Projection(torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]))
+        self.down = _Projection(mlp.down_proj.weight)
 
-    def fill_cache(self, keys: torch.Tensor, values: torch.Tensor, num_positions: int) -> None:
-        shape = (*keys.shape[:2], num_positions, keys.shape[3])  # (R, H, S, D)
-        self.keys, self.values = keys.new_zeros(shape), values.new_zeros(shape)
-        self.keys[:, :, : keys.shape[2]] = keys
-        self.values[:, :, : values.shape[2]] = values
+    def __call__(
+        self,
+        hidden_states: torch.Tensor,
+        index: torch.LongTensor,
+        cache: tuple[torch.Tensor, torch.Tensor],
+        shown: tuple[torch.Tensor, torch.Tensor],
+        bias: torch.Tensor,
+    ) -> torch.Tensor:
+        """Write this position's keys and values into `cache`, attend to what is `shown` of it."""
+        qkv = self.qkv(self.attention_norm(hidden_states)).view(-1, 3 * self.num_heads, 1, self.head_dim)
+        query, key = self.qk_norm(qkv[:, : 2 * self.num_heads]).split(self.num_heads, dim=1)  # (R, H, 1, D) each
+        cache[0].index_copy_(2, index, key)
+        cache[1].index_copy_(2, index, qkv[:, 2 * self.num_heads :])
+        attended = F.scaled_dot_product_attention(query, *shown, attn_mask=bias)
+        hidden_states = self.output.add_to(hidden_states, attended.reshape(len(hidden_states), -1))
+        gate, up = self.gate_up(self.mlp_norm(hidden_states)).chunk(2, dim=-1)
+        return self.down.add_to(hidden_states, F.gelu(gate) * up)
 
-    def __call__(self, hidden_states: torch.Tensor, bias: torch.Tensor, index: int) -> torch.Tensor:
-        qkv = F.linear(self._normalize(hidden_states), self.qkv).view(len(hidden_states), 3 * self.num_heads, -1)
-        query_key = self._normalize(qkv[:, : 2 * self.num_heads]) * self.qk_gains  # (R, 2 H, D)
-        self.keys[:, :, index] = query_key[:, self.num_heads :]
-        self.values[:, :, index] = qkv[:, 2 * self.num_heads :]
-        attended = F.scaled_dot_product_attention(
-            query_key[:, : self.num_heads, None],  # (R, H, 1, D)
-            self.keys[:, :, : index + 1],
-            self.values[:, :, : index + 1],
-            attn_mask=bias,
-        )
-        hidden_states = hidden_states + F.linear(attended.view(len(hidden_states), -1), self.output)
-        gate, up = F.linear(self._normalize(hidden_states), self.gate_up).chunk(2, dim=-1)
-        return hidden_states + F.linear(F.gelu(gate) * up, self.down)
 
-    def _normalize(self, values: torch.Tensor) -> torch.Tensor:
-        as_float = values.float()
-        return (as_float * torch.rsqrt(as_float.square().mean(-1, keepdim=True) + self.eps)).to(values.dtype)
+class _Norm:
+    """RN(x) = x / sqrt(mean(x²) + ε) · g over the last axis, in float32 (Eq. 2 and 3)."""
+
+    def __init__(self, gain: torch.Tensor, eps: float):
+        size = gain.shape[-1]
+        self.gain, self.eps = gain.detach().float(), eps
+        # On the CPU rms_norm is made of seven operations. Here sqrt(n) moves to the gain:
+        # x / sqrt(Σ x² / n + ε) = sqrt(n) x / sqrt(Σ x² + n ε), and the root of two squares is one operation.
+        self.scaled_gain, self.floor = math.sqrt(size) * self.gain, torch.tensor(math.sqrt(size * eps))
+
+    def __call__(self, values: torch.Tensor) -> torch.Tensor:
+        if values.device.type == "cpu" and values.dtype == torch.float32:
+            length = torch.linalg.vector_norm(values, dim=-1, keepdim=True).hypot_(self.floor)
+            return values / length * self.scaled_gain
+        return (F.rms_norm(values.float(), values.shape[-1:], eps=self.eps) * self.gain).to(values.dtype)
+
+
+class _Projection:
+    """x Wᵀ, the weight laid out as products with few rows read it fastest."""
+
+    def __init__(self, weight: torch.Tensor):
+        self.weight = weight.detach().t().contiguous()  # (in, out)
+
+    def __call__(self, values: torch.Tensor) -> torch.Tensor:
+        return torch.mm(values, self.weight)
+
+    def add_to(self, hidden_states: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """Add the product to `hidden_states`, which are a step's own."""
+        return hidden_states.addmm_(values, self.weight)
 
 
 class _BiasRow:
-    """The bias of one target slot against all positions before it, cut from tables made once.
+    """The bias of one target slot against all positions, kept in a buffer `(1, H, 1, S)`, from tables made once.
 
-    A step moves every table by a whole number of entries, so a row is a few contiguous copies.
+    A step moves every table by a whole number of entries, so a row is a few contiguous copies. What is not written yet
+    stays masked.
     """
 
-    def __init__(self, relative_bias: nn.Module, first_target: int, num_positions: int, prefix_lengths: list[int]):
-        config = relative_bias.config
-        self.weight, device = relative_bias.weight, relative_bias.weight.device
-        self.is_time = config.relative_position_axis == "time"
-        self.first_target = first_target
+    def __init__(self, relative_bias: nn.Module, row: torch.Tensor, first_target: int):
+        config, device = relative_bias.config, row.device
+        self.weight, self.row, self.first_target = relative_bias.weight, row, first_target
         self.target = config.target_segment
-        self.row = self.weight.new_zeros(1, config.num_attention_heads, 1, num_positions)
+        self.is_time = config.relative_position_axis == "time"
         # Distance falls along the keys: `same` holds the largest distance first.
-        num_distances = num_positions - first_target if self.is_time else num_positions
+        num_distances = row.shape[-1] - (first_target if self.is_time else 0)
         distance = torch.arange(num_distances - 1, -1, -1, device=device)
         num_buckets, max_distance = config.relative_attention_num_buckets, config.relative_attention_max_distance
         self.same = self._lookup(relative_position_bucket(distance, num_buckets, max_distance, bidirectional=False))
-        self.cross = []
-        if self.is_time:
-            last_time = (
-                (num_positions - first_target - 1) // self.target.num_codebooks * self.target.time_units_per_frame
+        self.cross = self._cross_tables(relative_bias, num_distances) if self.is_time else []
+        self.shown_frames: list[int | None] = [None] * len(self.cross)
+
+    def _cross_tables(self, relative_bias: nn.Module, num_slots: int) -> list[tuple]:
+        """Per conditioning segment: itself, its columns, the newest of its frames, and the bias around that."""
+        config, device = relative_bias.config, self.row.device
+        rates = [segment.frame_rate * segment.num_codebooks for segment in config.segments[:-1]]
+        last_time = (num_slots - 1) // self.target.num_codebooks * self.target.time_units_per_frame
+        tables, start = [], 0
+        for index, segment in enumerate(config.segments[:-1]):
+            length = self.first_target * rates[index] // sum(rates)  # all segments last equally long
+            last_frame = last_time // segment.time_units_per_frame
+            distance = torch.arange(last_frame, -(length // segment.num_codebooks), -1, device=device)
+            bucket = relative_position_bucket(
+                distance, config.cross_segment_num_buckets, config.cross_segment_max_distance, bidirectional=True
             )
-            start = 0
-            for index, (segment, length) in enumerate(zip(config.segments[:-1], prefix_lengths, strict=True)):
-                last_frame = last_time // segment.time_units_per_frame
-                distance = torch.arange(last_frame, -(length // segment.num_codebooks), -1, device=device)
-                bucket = relative_position_bucket(
-                    distance, config.cross_segment_num_buckets, config.cross_segment_max_distance, bidirectional=True
-                )
-                table = relative_bias.cross_pairs.index((len(config.segments) - 1, index))
-                bucket = bucket + relative_bias.first_cross_row + table * config.cross_segment_num_buckets
-                values = self._lookup(bucket).repeat_interleave(segment.num_codebooks, dim=-1)
-                self.cross.append((segment, slice(start, start + length), last_frame, values))
-                start += length
+            table = relative_bias.cross_pairs.index((len(config.segments) - 1, index))
+            bucket = bucket + relative_bias.first_cross_row + table * config.cross_segment_num_buckets
+            values = self._lookup(bucket).repeat_interleave(segment.num_codebooks, dim=-1)
+            tables.append((segment, slice(start, start + length), last_frame, values))
+            start += length
+        return tables
 
     def _lookup(self, rows: torch.LongTensor) -> torch.Tensor:
         return self.weight[rows].T[None, :, None]  # (1, H, 1, distances)
 
-    def at(self, slot: int) -> torch.Tensor:
-        """Bias `(1, H, 1, first_target + slot + 1)` of a target slot."""
+    def write(self, slot: int) -> None:
+        """Make the row that of a target slot; slots come in order."""
         num_keys = self.first_target + slot + 1
-        if not self.is_time:
-            return self.same[..., self.same.shape[-1] - num_keys :]
-        self.row[..., self.first_target : num_keys] = self.same[..., self.same.shape[-1] - slot - 1 :]
+        num_same = slot + 1 if self.is_time else num_keys
+        self.row[..., num_keys - num_same : num_keys] = self.same[..., self.same.shape[-1] - num_same :]
         time = slot // self.target.num_codebooks * self.target.time_units_per_frame
-        for segment, columns, last_frame, values in self.cross:
-            first = (last_frame - time // segment.time_units_per_frame) * segment.num_codebooks
-            self.row[..., columns] = values[..., first : first + columns.stop - columns.start]
-        return self.row[..., :num_keys]
-
-
-def _keys_and_values(cache: DynamicCache) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    return [(layer.keys, layer.values) for layer in cache.layers]
+        for index, (segment, columns, last_frame, values) in enumerate(self.cross):
+            frame = time // segment.time_units_per_frame
+            if frame != self.shown_frames[index]:
+                first = (last_frame - frame) * segment.num_codebooks
+                self.row[..., columns] = values[..., first : first + columns.stop - columns.start]
+                self.shown_frames[index] = frame

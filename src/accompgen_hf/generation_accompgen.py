@@ -297,21 +297,24 @@ class AccompGenGenerationMixin(GenerationMixin):
         warpers = [one for one in logits_processor if type(one) in _SLICE_PROCESSORS]
         prompt = self.prepare_inputs_for_generation(input_ids, **{**model_kwargs, "past_key_values": None})
         decoder = FastStageDecoder(self, prompt["segment_positions"], max_length)
-        scores = decoder.prefill(prompt["input_ids"], prompt["segment_ids"], prompt["segment_positions"])
         sequences = input_ids.new_empty((num_rows, max_length))
         sequences[:, :prompt_length] = input_ids
-        for index in range(prompt_length, max_length):
-            for warper in warpers:
-                scores = warper(input_ids, scores)
-            if choosers:
-                codes = inverse_cdf_choice(scores, choosers[0].uniforms[:, index - prompt_length])
-            else:
-                codes = scores.argmax(-1)
-            sequences[:, index] = ids = codes + decoder.first_code_id
-            if streamer is not None:
-                streamer.put(ids)
-            if index + 1 < max_length:
-                scores = decoder.step(ids.repeat(len(prompt["input_ids"]) // num_rows))
+        with torch.inference_mode():  # an operation costs a fifth less where nothing is recorded about it
+            scores = decoder.prefill(prompt["input_ids"], prompt["segment_ids"], prompt["segment_positions"])
+            for index in range(prompt_length, max_length):
+                for warper in warpers:
+                    scores = warper(input_ids, scores)
+                if choosers:
+                    codes = inverse_cdf_choice(scores, choosers[0].uniforms[:, index - prompt_length])
+                else:
+                    codes = scores.argmax(-1)
+                ids = codes + decoder.first_code_id
+                sequences[:, index] = ids
+                if streamer is not None:
+                    streamer.put(ids)
+                if index + 1 < max_length:
+                    scores = decoder.step(ids)
+            decoder.release()
         if streamer is not None:
             streamer.end()
         return sequences

@@ -16,6 +16,8 @@ from transformers.generation.logits_process import LogitsProcessor, LogitsProces
 
 from .configuration_accompgen import GRID_RATE
 
+_LARGEST_UNIFORM = 1 - 2**-23
+
 
 class AccompGenGuidanceLogitsProcessor(LogitsProcessor):
     """logits = unconditional + w · (conditional - unconditional), for every w (Eq. 5).
@@ -108,9 +110,8 @@ def order_processors(
 def inverse_cdf_choice(scores: torch.FloatTensor, uniforms: torch.FloatTensor) -> torch.LongTensor:
     """First id whose cumulative probability exceeds its row's uniform number; `(B, V)` and `(B,)` to `(B,)`."""
     cumulative = scores.float().softmax(-1).cumsum(-1)  # (B, V)
-    total = cumulative[:, -1:]
-    # A uniform number just below 1 may round up to the total, which no entry exceeds.
-    threshold = torch.minimum(uniforms[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
+    # A uniform number nearer to 1 might round up to the total, which no entry exceeds.
+    threshold = uniforms.clamp(max=_LARGEST_UNIFORM)[:, None] * cumulative[:, -1:]
     return torch.searchsorted(cumulative, threshold, right=True)[:, 0]
 
 

@@ -16,7 +16,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import ModelOutput
 
-from .attention_accompgen import attend
+from .attention_accompgen import MASKED_SCORE, attend
 from .checks_accompgen import CheckedLoadingMixin
 from .codebooks_accompgen import IGNORED_LABEL, PADDING, relative_position_bucket
 from .configuration_accompgen import (
@@ -27,9 +27,6 @@ from .configuration_accompgen import (
 )
 from .generation_accompgen import AccompGenGenerationMixin
 from .sharing_accompgen import ManifestSavingMixin
-
-# Finite in every dtype: autocast would round float32's lowest value to -inf, and rows of padding to NaN.
-MASKED_SCORE = -3e4
 
 
 @dataclass
