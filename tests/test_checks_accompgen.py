@@ -6,12 +6,18 @@ import shutil
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoProcessor, pipeline
 
-from accompgen_hf import AccompGenConfig, AccompGenFineConfig, AccompGenForConditionalGeneration
+from accompgen_hf import (
+    AccompGenConfig,
+    AccompGenFineConfig,
+    AccompGenForConditionalGeneration,
+    AccompGenProcessor,
+)
 from accompgen_hf.checks_accompgen import CODE_MAPS, CUSTOM_PIPELINES, find_weight_files, read_safetensors_header
 from tiny import tiny_config, tiny_model, tiny_stage
 
@@ -292,3 +298,33 @@ def test_an_adapter_on_the_hub_is_refused_where_peft_would_follow_it(monkeypatch
     monkeypatch.setattr("accompgen_hf.checks_accompgen.cached_file", lambda source, name, **_: f"/cache/{name}")
     with pytest.raises(ValueError, match=r"someone/band: adapter_config\.json must not be there"):
         find_weight_files("someone/band")
+
+
+@pytest.mark.parametrize(
+    ("file", "fields"),
+    [
+        ("processor_config.json", {"auto_map": {"AutoProcessor": "evil/repo--backdoor.X"}}),
+        ("processor_config.json", {"auto_map": {"AutoProcessor": "backdoor.X"}}),
+        ("coarse_generation_config.json", {"custom_generate": "evil/repo"}),
+    ],
+)
+def test_code_that_other_files_name_is_neither_fetched_nor_run(composite, file, fields):
+    AccompGenProcessor().save_pretrained(composite)
+    (composite / "backdoor.py").write_text("raise AssertionError('must not run')")
+    config = json.loads((composite / file).read_text())
+    (composite / file).write_text(json.dumps({**config, **fields}))
+    pipe = pipeline("vocal-accompaniment", model=str(composite), device="cpu")
+    assert type(pipe.processor) is AccompGenProcessor
+    vocals = np.sin(np.arange(3200) * 0.1).astype(np.float32)
+    result = pipe(vocals, sampling_rate=16_000, seed=1, preview=True, show_progress=False)
+    assert np.isfinite(result["audio"]).all()
+
+
+@pytest.mark.parametrize("field", ["noise_std", "vocal_target_lufs", "vocal_gate_lufs"])
+@pytest.mark.parametrize("value", ["loud", float("nan"), 1e9])
+def test_a_processor_with_impossible_numbers_is_refused(tmp_path, field, value):
+    AccompGenProcessor().save_pretrained(tmp_path)
+    file = tmp_path / "processor_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), field: value}))
+    with pytest.raises(ValueError, match=f"`{field}` must be between"):
+        AutoProcessor.from_pretrained(tmp_path)

@@ -1,7 +1,9 @@
 """What a server needs of one pipeline object: threads, cancelling, global state, memory."""
 
 import gc
+import logging
 import os
+import random
 import sys
 import threading
 import warnings
@@ -50,12 +52,15 @@ def test_eight_threads_give_the_audio_of_serial_calls(pipe):
 def test_a_call_leaves_the_global_state_as_it_was(pipe):
     def state():
         return (
+            random.getstate(),
             torch.get_rng_state().tolist(),
             np.random.get_state()[1].tolist(),  # noqa: NPY002
             torch.get_num_threads(),
             torch.is_grad_enabled(),
             torch.get_default_dtype(),
             list(warnings.filters),
+            warnings.showwarning,
+            logging.getLogger("transformers").level,
             dict(os.environ),
             pipe.model.semantic.generation_config.to_dict(),
         )

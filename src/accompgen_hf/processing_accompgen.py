@@ -5,7 +5,7 @@ Blocks are normalised one by one in the semantic encoder, so nothing is normalis
 """
 
 from collections.abc import Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -134,10 +134,15 @@ class AccompGenProcessor(ProcessorMixin):
             semantic_feature_extractor = Wav2Vec2FeatureExtractor(return_attention_mask=True)
         if codec_feature_extractor is None:
             codec_feature_extractor = EncodecFeatureExtractor()
-        if vocal_target_lufs is not None and not -60 <= vocal_target_lufs <= 0:
-            raise ValueError(f"`vocal_target_lufs` must be between -60 and 0 LUFS or None, got {vocal_target_lufs}.")
-        if not 0 <= noise_std <= 1:
-            raise ValueError(f"`noise_std` must be between 0 and 1, got {noise_std}.")
+        limits = {
+            "vocal_target_lufs": (vocal_target_lufs, -60, 0, " LUFS or None"),
+            "noise_std": (noise_std, 0, 1, ""),
+            "vocal_gate_lufs": (vocal_gate_lufs, -120, 0, " LUFS"),
+        }
+        for name, (value, low, high, unit) in limits.items():
+            is_off = name == "vocal_target_lufs" and value is None
+            if not is_off and not (isinstance(value, Real) and low <= value <= high):  # a file may say anything
+                raise ValueError(f"`{name}` must be between {low} and {high}{unit}, got {value!r}.")
         super().__init__(semantic_feature_extractor, codec_feature_extractor, **kwargs)
         for extractor in (semantic_feature_extractor, codec_feature_extractor):
             if extractor.feature_size != 1 or extractor.sampling_rate % GRID_RATE:
