@@ -272,6 +272,23 @@ def test_long_work_is_announced_with_its_time_and_the_preview(stub, here, capsys
     assert trial_lengths == [(1, 2205), (1, 11025), (1, 441_000)]
 
 
+def test_the_announcement_is_of_all_recordings_that_are_left(stub, here, capsys, monkeypatch):
+    (here / "songs").mkdir()
+    for name, duration_s in (("a", 20.0), ("b", 60.0), ("c", 40.0)):
+        write_vocals(here / "songs" / f"{name}.wav", duration_s=duration_s, sampling_rate=8000)
+    monkeypatch.setattr(work, "estimate_seconds", lambda pipe, vocals, total_s, options: total_s)
+    assert cli.main(["generate", "songs"]) == 0
+    captured = capsys.readouterr()
+    assert "about 2 min for 2 min of music;" in captured.err
+    assert f"[2 of 3] {Path('songs/b.wav')}: 60.0 s" in captured.err
+    (here / "songs" / "d.wav").write_bytes(b"nothing")
+    write_vocals(here / "songs" / "e.wav", duration_s=40.0, sampling_rate=8000)
+    assert cli.main(["generate", "songs"]) == 1
+    captured = capsys.readouterr()
+    assert "about 40 s; a first" in captured.err
+    assert re.search(r"^d\.wav +0 +failed +is text, not audio", captured.err, re.MULTILINE)
+
+
 def test_short_work_needs_no_trial(stub, here, capsys):
     write_vocals(here / "take.wav", duration_s=2.0)
     assert cli.main(["generate", "take.wav"]) == 0

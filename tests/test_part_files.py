@@ -136,6 +136,12 @@ def test_a_render_killed_at_five_random_moments_has_the_bytes_of_an_undisturbed_
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cut.part.wav", "whole.part.wav"]
 
 
+def test_what_is_refused_leaves_no_files(pipe, vocals, tmp_path):
+    with pytest.raises(ValueError, match="`top_k`"):
+        render_to_part(pipe, vocals, tmp_path / "a.part.wav", "f", seed=3, top_k=-1)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_everything_that_decides_about_the_codes_is_in_the_fingerprint(pipe, vocals):
     base = render_fingerprint(pipe, {"seed": 1}, {"torch": "2"}, vocals)
     assert render_fingerprint(pipe, {"seed": 1}, {"torch": "2"}, Recording(vocals.read(), RATE)) == base

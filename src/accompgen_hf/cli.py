@@ -34,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             say(f"accompgen: error: {error}")
             return 2
         except KeyboardInterrupt:
-            say("accompgen: stopped; finished results stay")
+            hint = "; the same call goes on" if getattr(arguments, "stream", False) else ""
+            say(f"accompgen: stopped; finished results stay{hint}")
             return 1
         except Exception as error:  # the last line of defence: a person gets a sentence
             report_failure(error, arguments.debug)
@@ -143,16 +144,16 @@ def run(arguments: argparse.Namespace) -> int:
     settings = _merge_settings(arguments, recorded)
     sources = _find_sources(arguments, recorded)
     rank, num_processes = process_place()
-    is_new, goes_on = "seed" not in settings, False
-    if is_new:
-        # A rerun over a folder, and every process, must find the same results.
-        is_repeated = num_processes > 1 or any(map(os.path.isdir, sources))
-        # Short enough for a folder's name and a note to a friend.
-        settings["seed"] = FOLDER_SEED if is_repeated else secrets.randbelow(1_000_000)
-        if arguments.stream and not is_repeated and len(sources) == arguments.variations == 1:
-            unfinished = unfinished_seed(arguments.output, sources[0])
-            goes_on = unfinished is not None
-            settings["seed"] = unfinished if goes_on else settings["seed"]
+    is_new = "seed" not in settings
+    # A rerun over a folder, and every process, must find the same results.
+    is_repeated = num_processes > 1 or any(map(os.path.isdir, sources))
+    unfinished = None
+    if is_new and arguments.stream and not is_repeated and len(sources) == arguments.variations == 1:
+        unfinished = unfinished_seed(arguments.output, sources[0])
+    if is_new and is_repeated:
+        settings["seed"] = FOLDER_SEED
+    elif is_new:  # short enough for a folder's name and a note to a friend
+        settings["seed"] = secrets.randbelow(1_000_000) if unfinished is None else unfinished
     try:
         jobs = list_jobs(sources, settings["seed"], arguments.variations, excluded=arguments.output)
     except ValueError as error:
@@ -164,7 +165,8 @@ def run(arguments: argparse.Namespace) -> int:
     pipe = load_pipeline(settings.get("model"), device)
     if getattr(pipe.model.config, "is_placeholder", False):
         say("placeholder model: its weights are barely trained; length, timing and files are real, the music is not")
-    origin = " (of the part file left over)" if goes_on else " (new)" if is_new else ""
+    origin = " (of the part file left over)" if unfinished is not None else " (new)"
+    origin = origin if is_new and not is_repeated else ""
     say(f"seed {settings['seed']}{origin}")
 
     work = Work(arguments, pipe, separator, settings, recorded)

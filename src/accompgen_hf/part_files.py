@@ -19,6 +19,7 @@ from accompgen_hf.audio_accompgen import MAX_WAV_BYTES, resampled_length
 from accompgen_hf.decoding_accompgen import import_optional
 from accompgen_hf.fingerprint_accompgen import hash_json, hash_module_state
 from accompgen_hf.recordings_accompgen import Recording
+from accompgen_hf.songs_accompgen import CODE_NAMES
 
 
 class CodeJournal:
@@ -72,6 +73,11 @@ class CodeJournal:
             values = base64.b64encode(codes.cpu().numpy().astype("<i2").tobytes()).decode("ascii")
             self._file.write(_to_line({"name": name, "shape": list(codes.shape), "codes": values}))
             self._file.flush()
+
+    @property
+    def is_worth_keeping(self) -> bool:
+        """Whether a stage has given codes: those of the vocals are made again in a moment."""
+        return bool({*self.known_codes, *self._num_heard} - set(CODE_NAMES[:1]))
 
     def close(self) -> None:
         self._file.close()
@@ -161,5 +167,8 @@ def render_to_part(
                 progress(start_s + len(audio) / stream.sampling_rate)
     except BaseException:
         journal.close()
+        if not journal.is_worth_keeping:  # refused, or stopped at once
+            journal.remove()
+            part_path.unlink(missing_ok=True)
         raise
     return journal

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from accompgen_hf.audio_accompgen import write_audio
+from accompgen_hf.decoding_accompgen import import_optional
 from accompgen_hf.jobs import Job, Outcome, find_result, process_place
 from accompgen_hf.loading import SHIPPED_VOCALS, describe_model
 from accompgen_hf.messages import report_failure, say
@@ -69,47 +70,55 @@ class Work:
 
     def run(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Do all jobs, `--batch-size` at a time; one that fails does not stop the others."""
-        outcomes: list[Outcome] = []
+        outcomes, pending = [], []
+        for job in jobs:
+            done = find_result(self.arguments.output, self.item_of(job)) if job.is_of_folder else None
+            if done is None:
+                pending.append(job)
+            else:
+                outcomes.append(Outcome(job.source, job.seed, "there already", 0.0, str(done)))
         # One call per job unless asked otherwise: batch shape changes float sums, and then `--settings` with a
         # result's own seed would not give the same file.
-        for first in range(0, len(jobs), self.arguments.batch_size):
+        for first in range(0, len(pending), self.arguments.batch_size):
             takes = []
-            for job in jobs[first : first + self.arguments.batch_size]:
-                item = {**self.settings, "vocals": os.path.abspath(job.source), "seed": job.seed}
-                done = find_result(self.arguments.output, item) if job.is_of_folder else None
-                if done is not None:
-                    outcomes.append(Outcome(job.source, job.seed, "there already", 0.0, str(done)))
-                    continue
+            for index, job in enumerate(pending[first : first + self.arguments.batch_size], first + 1):
+                count = f"[{index} of {len(pending)}] " if len(pending) > 1 else ""
                 try:
-                    takes.append(Take(job, item, self.load(job.source)))
+                    takes.append(Take(job, self.item_of(job), self.load(job.source, count)))
                 except Exception as error:
                     outcomes.append(self.fail(job, error))
             if takes:
-                self.announce(takes[0], len(jobs) - first)
+                self.announce(takes[0], pending[first:])
                 outcomes += self.make(takes)
         return outcomes
 
+    def item_of(self, job: Job) -> dict[str, Any]:
+        """The settings of this job's result."""
+        return {**self.settings, "vocals": os.path.abspath(job.source), "seed": job.seed}
+
     def fail(self, job: Job, error: Exception) -> Outcome:
         report_failure(error, self.arguments.debug, f"{job.source}: ")
-        return Outcome(job.source, job.seed, "failed", 0.0, " ".join(str(error).split()) or type(error).__name__)
+        words = " ".join(str(error).split()) or type(error).__name__
+        return Outcome(job.source, job.seed, "failed", 0.0, words.removeprefix(f"`source` {job.source!r} "))
 
-    def load(self, source: str) -> Recording:
+    def load(self, source: str, count: str = "") -> Recording:
         if self.newest is None or self.newest[0] != source:
             vocals = Recording(source, allow_truncated=bool(self.settings.get("allow_truncated")))
             channels = f"{vocals.num_channels} channel" + ("s" if vocals.num_channels > 1 else "")
             shown = (
                 source if source != str(SHIPPED_VOCALS) else f"{SHIPPED_VOCALS.name} (vocadito data set, CC BY 4.0)"
             )
-            say(f"{shown}: {vocals.duration_s:.1f} s, {vocals.sampling_rate} Hz, {channels}")
+            say(f"{count}{shown}: {vocals.duration_s:.1f} s, {vocals.sampling_rate} Hz, {channels}")
             if self.separator is not None:
                 separated, _, sampling_rate = self.separator.separate(vocals.read(), vocals.sampling_rate)
                 vocals = Recording(separated, sampling_rate)
             self.newest = source, vocals
         return self.newest[1]
 
-    def announce(self, take: Take, num_left: int) -> None:
+    def announce(self, take: Take, left: Sequence[Job]) -> None:
         if not self.is_announced:
-            announce_work(self.pipe, take.vocals, num_left, self.options)
+            others_s = [stated_duration(job.source) for job in left if job != take.job]
+            announce_work(self.pipe, take.vocals, others_s, self.options)
             self.is_announced = True
 
     def make(self, takes: list[Take]) -> list[Outcome]:
@@ -210,23 +219,36 @@ def _show_progress(path: Path, duration_s: float) -> Callable[[float], None]:
     return progress
 
 
-def announce_work(pipe: Any, vocals: Recording, num_jobs: int, options: Mapping[str, Any]) -> None:
-    """Before more than 30 s of work: say how long it will take, as measured here, and what is faster."""
-    work_s = vocals.duration_s * num_jobs
+def stated_duration(path: str) -> float | None:
+    """Seconds, as far as the header of a file says it."""
+    try:
+        return import_optional("soundfile", "Reading audio files").info(path).duration
+    except (RuntimeError, TypeError, ImportError):  # m4a, or no audio
+        return None
+
+
+def announce_work(pipe: Any, vocals: Recording, others_s: Sequence[float | None], options: Mapping[str, Any]) -> None:
+    """Before more than 30 s of work: say how long it will take, as measured here, and what is faster.
+
+    Args:
+        vocals (`Recording`): The first; the trials are made on it.
+        others_s: Durations of the others in seconds; `None` counts as long as the first.
+    """
+    total_s = vocals.duration_s + sum(vocals.duration_s if other is None else other for other in others_s)
     num_parameters = sum(parameter.numel() for parameter in pipe.model.parameters())
-    is_short = work_s <= _FREE_OF_TRIAL_S and num_parameters <= _FREE_OF_TRIAL_PARAMETERS
+    is_short = total_s <= _FREE_OF_TRIAL_S and num_parameters <= _FREE_OF_TRIAL_PARAMETERS
     if is_short or vocals.duration_s < 2 * _TRIAL_DURATIONS_S[1]:
         return
-    seconds = num_jobs * estimate_seconds(pipe, vocals, options)
+    seconds = estimate_seconds(pipe, vocals, total_s, options)
     if seconds > ESTIMATE_ABOVE_S:
         hint = "" if options.get("preview") else "; a first impression with `--preview` takes about half of it"
         about = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
-        others = " for all of them, if they are as long as this one" if num_jobs > 1 else ""
-        say(f"this will take about {about}{others}{hint} (Ctrl-C stops)")
+        music = f" for {total_s / 60:.0f} min of music" if others_s else ""
+        say(f"this will take about {about}{music}{hint} (Ctrl-C stops)")
 
 
-def estimate_seconds(pipe: Any, vocals: Recording, options: Mapping[str, Any]) -> float:
-    """Time for this recording, from two short trials: the shorter also warms up, their difference is music."""
+def estimate_seconds(pipe: Any, vocals: Recording, total_s: float, options: Mapping[str, Any]) -> float:
+    """Time for so much music, from two short trials: the shorter also warms up, their difference is music."""
     times_s = []
     for duration_s in _TRIAL_DURATIONS_S:
         excerpt = {"array": vocals.read(duration_s), "sampling_rate": vocals.sampling_rate}
@@ -234,7 +256,7 @@ def estimate_seconds(pipe: Any, vocals: Recording, options: Mapping[str, Any]) -
         pipe(excerpt, seed=0, show_progress=False, **options)
         times_s.append(time.monotonic() - start)
     per_second = max(0.0, times_s[1] - times_s[0]) / (_TRIAL_DURATIONS_S[1] - _TRIAL_DURATIONS_S[0])
-    return times_s[0] + per_second * vocals.duration_s
+    return times_s[0] + per_second * total_s
 
 
 def _compare_with_record(folder: Path, recorded: Mapping[str, Any]) -> None:
