@@ -29,6 +29,7 @@ FLOORS = {
     ),
     1: (
         "logits_accompgen",
+        "quantization_accompgen",
         "fast_decoding_accompgen",
         "windows_accompgen",
         "generation_accompgen",

@@ -19,6 +19,7 @@ from transformers.cache_utils import DynamicCache
 
 from .attention_accompgen import MASKED_SCORE
 from .codebooks_accompgen import relative_position_bucket
+from .quantization_accompgen import check_weight_format, make_projection
 
 _KEY_BLOCK = 32  # attention looks at whole blocks of keys, so that its views are made once per block
 
@@ -82,11 +83,12 @@ class FastStageDecoder:
 
 
 def fuse_weights(model: nn.Module) -> "FusedWeights":
-    """The stage's weights as decoding reads them, made anew whenever one of its parameters has changed."""
-    version = [
+    """The stage's weights as decoding reads them, made anew whenever a parameter or their format has changed."""
+    states = [
         (parameter.data_ptr(), 0 if parameter.is_inference() else parameter._version)
         for parameter in model.parameters()
     ]
+    version = [model.weight_format, *states]
     weights = _FUSED_WEIGHTS.get(model)
     if weights is None or weights.version != version:
         weights = _FUSED_WEIGHTS[model] = FusedWeights(model, version)
@@ -94,16 +96,17 @@ def fuse_weights(model: nn.Module) -> "FusedWeights":
 
 
 class FusedWeights:
-    """Copies of a stage's weights: Q, K, V in one product, both GEGLU inputs in another, laid out for few rows."""
+    """Copies of a stage's weights: Q, K, V in one product, both GEGLU inputs in another, in `model.weight_format`."""
 
-    def __init__(self, model: nn.Module, version: list[tuple[int, int]]):
+    def __init__(self, model: nn.Module, version: list):
+        check_weight_format(model.weight_format, model.model.embed_tokens.weight)
         self.version = version
         self.config = model.config
         self.embedding = model.model.embed_tokens.weight
         self.target_embedding = model.model.embed_segments.weight[-1]
-        self.layers = [_FusedLayer(layer, model.config) for layer in model.model.layers]
+        self.layers = [_FusedLayer(layer, model.config, model.weight_format) for layer in model.model.layers]
         self.norm = _Norm(model.model.norm.weight, model.config.rms_norm_eps)
-        self.heads = [_Projection(head.weight) for head in model.heads]
+        self.heads = [make_projection(head.weight, model.weight_format) for head in model.heads]
         self._idle_states: dict[tuple[int, int], list[_StepState]] = {}
 
     @property
@@ -194,18 +197,19 @@ class _StepState:
 class _FusedLayer:
     """One decoder layer for one position per row (Eq. 2-4)."""
 
-    def __init__(self, layer: nn.Module, config):
+    def __init__(self, layer: nn.Module, config, weight_format: str | None):
         attention, mlp = layer.self_attn, layer.mlp
         self.num_heads, self.head_dim = config.num_attention_heads, config.head_dim
         self.attention_norm = _Norm(layer.input_layernorm.weight, config.rms_norm_eps)
-        self.qkv = _Projection(torch.cat([attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight]))
+        qkv = torch.cat([attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight])
+        self.qkv = make_projection(qkv, weight_format)
         gains = torch.stack([attention.q_norm.weight, attention.k_norm.weight])[:, None]  # (2, 1, D)
         gains = gains.expand(2, self.num_heads, -1).reshape(2 * self.num_heads, 1, -1)  # (2 H, 1, D)
         self.qk_norm = _Norm(gains, config.rms_norm_eps)
-        self.output = _Projection(attention.o_proj.weight)
+        self.output = make_projection(attention.o_proj.weight, weight_format)
         self.mlp_norm = _Norm(layer.post_attention_layernorm.weight, config.rms_norm_eps)
-        self.gate_up = _Projection(torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]))
-        self.down = _Projection(mlp.down_proj.weight)
+        self.gate_up = make_projection(torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]), weight_format)
+        self.down = make_projection(mlp.down_proj.weight, weight_format)
 
     def __call__(
         self,
@@ -241,20 +245,6 @@ class _Norm:
             length = torch.linalg.vector_norm(values, dim=-1, keepdim=True).hypot_(self.floor)
             return values / length * self.scaled_gain
         return (F.rms_norm(values.float(), values.shape[-1:], eps=self.eps) * self.gain).to(values.dtype)
-
-
-class _Projection:
-    """x Wᵀ, the weight laid out as products with few rows read it fastest."""
-
-    def __init__(self, weight: torch.Tensor):
-        self.weight = weight.detach().t().contiguous()  # (in, out)
-
-    def __call__(self, values: torch.Tensor) -> torch.Tensor:
-        return torch.mm(values, self.weight)
-
-    def add_to(self, hidden_states: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """Add the product to `hidden_states`, which are a step's own."""
-        return hidden_states.addmm_(values, self.weight)
 
 
 class _BiasRow:

@@ -32,6 +32,7 @@ from .logits_accompgen import (
     resolve_seeds,
     without_guidance,
 )
+from .quantization_accompgen import check_weight_format
 from .windows_accompgen import DEFAULT_WINDOW_BATCH_SIZE, WindowedSong, frames_per_step, run_next_windows
 
 CONDITIONAL, UNCONDITIONAL, BOTH = "conditional", "unconditional", "both"
@@ -39,6 +40,28 @@ CONDITIONAL, UNCONDITIONAL, BOTH = "conditional", "unconditional", "both"
 
 class AccompGenGenerationMixin(GenerationMixin):
     """`generate` of a stage: from ids, or from conditioning given by name."""
+
+    weight_format: str | None = None
+
+    def quantize(self, weight_format: str | None = "int8") -> Any:
+        """Let decoding on the CPU read the weights in fewer bits.
+
+        The parameters stay as they are: `forward`, the prompt of a window, the stock loop and `save_pretrained` use
+        them, and another call takes this one back.
+
+        Args:
+            weight_format (`str`, *optional*): `"int8"` rounds weights and the activations they meet; `"float16"`
+                rounds weights alone, and changes nothing in a checkpoint saved in float16; `None` rounds nothing.
+
+        Returns:
+            The model itself.
+
+        Raises:
+            ValueError: If the format is unknown, or the model is not in float32 on a CPU with FBGEMM.
+        """
+        check_weight_format(weight_format, self.get_input_embeddings().weight)
+        self.weight_format = weight_format
+        return self
 
     @torch.no_grad()
     def generate(

@@ -131,6 +131,12 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
         own = {"semantic": semantic_kwargs, "coarse": coarse_kwargs, "fine": fine_kwargs}
         return {stage: {**kwargs, **(own[stage] or {})} for stage in (STAGES[:2] if preview else STAGES)}
 
+    def quantize(self, weight_format: str | None = "int8") -> "AccompGenForConditionalGeneration":
+        """Let the stages decode with weights in fewer bits: see the stage's `quantize`; the other parts stay."""
+        for name in STAGES:
+            getattr(self, name).quantize(weight_format)
+        return self
+
     def decode(self, codes: torch.LongTensor) -> torch.FloatTensor:
         """EnCodec codes `(batch_size, num_codebooks, T75)` to audio `(batch_size, T75 * 320)` at 24 kHz."""
         config = self.config
