@@ -33,7 +33,7 @@ from accompgen_hf.evaluation.continuity import (
 )
 from accompgen_hf.fingerprint_accompgen import hash_module_state
 from accompgen_hf.loading import load_pipeline
-from accompgen_hf.part_files import render_fingerprint, render_to_part
+from accompgen_hf.part_files import open_journal, render_fingerprint, render_to_part
 from accompgen_hf.recordings_accompgen import Recording
 from accompgen_hf.windows_accompgen import DEFAULT_WINDOW_BATCH_SIZE
 
@@ -101,8 +101,8 @@ def render_song(pipe: Any, song: Any, seed: int, folder: Path) -> tuple[np.ndarr
         is_new, start = not part.exists(), time.process_time()
         vocals = Recording(song.vocals, song.sampling_rate)
         fingerprint = render_fingerprint(pipe, {"seed": seed}, {}, vocals)
-        options = {"seed": seed, "window_batch_size": DEFAULT_WINDOW_BATCH_SIZE}
-        journal = render_to_part(pipe, vocals, part, fingerprint, **options)
+        journal = open_journal(part, fingerprint)
+        render_to_part(pipe, vocals, part, journal, seed=seed, window_batch_size=DEFAULT_WINDOW_BATCH_SIZE)
         cpu_s = time.process_time() - start if is_new else None
         os.replace(part, finished)
         journal.remove()

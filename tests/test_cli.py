@@ -554,6 +554,7 @@ def test_a_stopped_stream_goes_on_without_being_told_its_seed(here, capsys, monk
     assert cli.main(call) == 0
     captured = capsys.readouterr()
     assert f"seed {seed} (of the part file left over)" in captured.err
+    assert "part.wav: goes on; what was there is written again first" in captured.err
     assert [path.name for path in Path("accompgen_out").iterdir()] == [f"take-seed{seed}"]
 
 

@@ -12,7 +12,7 @@ import soundfile
 import torch
 
 from accompgen_hf import VocalAccompanimentPipeline
-from accompgen_hf.part_files import CodeJournal, GrowingWav, render_fingerprint, render_to_part
+from accompgen_hf.part_files import CodeJournal, GrowingWav, open_journal, render_fingerprint, render_to_part
 from accompgen_hf.recordings_accompgen import Recording
 from tiny import quick_model, tiny_model
 
@@ -102,13 +102,19 @@ def vocals() -> Recording:
     return Recording(0.1 * np.random.default_rng(0).standard_normal(round(1.9 * RATE)).astype(np.float32), RATE)
 
 
+def render(pipe, vocals: Recording, path: Path, **options) -> None:
+    journal = open_journal(path, "f")
+    render_to_part(pipe, vocals, path, journal, **options)
+    journal.remove()
+
+
 class Killed(BaseException):
     """Stands for the end of the process: nothing of ours catches it."""
 
 
 def test_a_render_killed_at_five_random_moments_has_the_bytes_of_an_undisturbed_one(pipe, vocals, tmp_path):
     options = {"seed": 3, "guidance_scale": 1.0, "output_sampling_rate": "input"}
-    render_to_part(pipe, vocals, tmp_path / "whole.part.wav", "f", **options).remove()
+    render(pipe, vocals, tmp_path / "whole.part.wav", **options)
     seconds, made = [], {"total": 0.0}
     moments = iter(np.random.default_rng(1).uniform(0.1, 1.2, 5))
 
@@ -122,8 +128,7 @@ def test_a_render_killed_at_five_random_moments_has_the_bytes_of_an_undisturbed_
             if done > limit_s:
                 raise Killed
 
-        journal = render_to_part(pipe, vocals, tmp_path / "cut.part.wav", "f", callback=count, **options)
-        journal.remove()
+        render(pipe, vocals, tmp_path / "cut.part.wav", callback=count, **options)
 
     for moment in moments:
         with pytest.raises(Killed):
@@ -138,7 +143,7 @@ def test_a_render_killed_at_five_random_moments_has_the_bytes_of_an_undisturbed_
 
 def test_what_is_refused_leaves_no_files(pipe, vocals, tmp_path):
     with pytest.raises(ValueError, match="`top_k`"):
-        render_to_part(pipe, vocals, tmp_path / "a.part.wav", "f", seed=3, top_k=-1)
+        render(pipe, vocals, tmp_path / "a.part.wav", seed=3, top_k=-1)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -191,7 +196,7 @@ def test_a_streamed_command_needs_no_more_memory_for_a_longer_recording(tmp_path
     script += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
     second = 0.1 * np.random.default_rng(0).standard_normal((44_100, 2))
     peaks_mib = []
-    for duration_s in (60, 900):
+    for duration_s in (30, 300):
         path = tmp_path / f"{duration_s}.wav"
         with soundfile.SoundFile(path, "w", 44_100, 2) as file:
             for _ in range(duration_s):
@@ -203,5 +208,5 @@ def test_a_streamed_command_needs_no_more_memory_for_a_longer_recording(tmp_path
         assert soundfile.info(Path(folder) / "accompaniment.wav").frames == duration_s * 44_100
         assert soundfile.info(Path(folder) / "mix.wav").frames == duration_s * 44_100
         peaks_mib.append(int(peak) / 1024)
-    # One float copy of these vocals is 303 MiB.
-    assert peaks_mib[1] - peaks_mib[0] <= 75
+    # One float copy of these vocals is 101 MiB, and without `--stream` there are several.
+    assert peaks_mib[1] - peaks_mib[0] <= 50

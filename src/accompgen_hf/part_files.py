@@ -129,27 +129,29 @@ def render_fingerprint(pipe: Any, settings: Mapping[str, Any], made_with: Mappin
     return hash_json({**parts, "model": hash_module_state(pipe.model)})
 
 
+def open_journal(part_path: str | os.PathLike, fingerprint: str) -> CodeJournal:
+    """The codes of a part file `.part.wav` lie beside it, in `.part.codes`."""
+    return CodeJournal(Path(part_path).with_suffix(".codes"), fingerprint)
+
+
 def render_to_part(
     pipe: Any,
     vocals: Recording,
     part_path: str | os.PathLike,
-    fingerprint: str,
+    journal: CodeJournal,
     progress: Any = None,
     **options: Any,
-) -> CodeJournal:
-    """Stream an accompaniment into a part file, going on where an earlier run with this fingerprint stopped.
+) -> None:
+    """Stream an accompaniment into a part file, going on where the run that left the journal's codes stopped.
 
     Args:
         vocals (`Recording`): Read in blocks.
-        part_path: Ends in `.part.wav`; the codes lie beside it, in `.part.codes`.
+        part_path: Ends in `.part.wav`.
+        journal (`CodeJournal`): Of `open_journal`; to be removed once the result stands.
         progress (`Callable`, *optional*): Called with the seconds that are written.
         options: To `pipe.stream`.
-
-    Returns:
-        The journal, to be removed once the result stands.
     """
     part_path = Path(part_path)
-    journal = CodeJournal(part_path.with_suffix(".codes"), fingerprint)
     try:
         stream = pipe.stream(
             vocals.blocks(),
@@ -171,4 +173,3 @@ def render_to_part(
             journal.remove()
             part_path.unlink(missing_ok=True)
         raise
-    return journal

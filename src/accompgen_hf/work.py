@@ -13,7 +13,7 @@ from accompgen_hf.decoding_accompgen import import_optional
 from accompgen_hf.jobs import Job, Outcome, find_result, process_place
 from accompgen_hf.loading import SHIPPED_VOCALS, describe_model
 from accompgen_hf.messages import report_failure, say
-from accompgen_hf.part_files import CodeJournal, render_fingerprint, render_to_part
+from accompgen_hf.part_files import CodeJournal, open_journal, render_fingerprint, render_to_part
 from accompgen_hf.recordings_accompgen import Recording
 from accompgen_hf.results import (
     AUDIO_FILES,
@@ -192,11 +192,14 @@ class Work:
         path = Path(self.arguments.output) / f"{name}.part.wav"
         options = {key: value for key, value in self.options.items() if key != "accompaniment_lufs_offset"}
         fingerprint = render_fingerprint(self.pipe, take.item, {**self.made_with, **library_versions()}, take.vocals)
-        journal = render_to_part(
+        journal = open_journal(path, fingerprint)
+        if journal.is_worth_keeping and not self.arguments.quiet:
+            say(f"{path}: goes on; what was there is written again first, in no time")
+        render_to_part(
             self.pipe,
             take.vocals,
             path,
-            fingerprint,
+            journal,
             None if self.arguments.quiet else _show_progress(path, take.vocals.duration_s),
             seed=take.item["seed"],
             output_sampling_rate=self.settings.get("sampling_rate", "input"),
