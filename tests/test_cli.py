@@ -426,6 +426,10 @@ def test_a_small_model_gets_one_thread_unless_told_otherwise(monkeypatch, hidden
     try:
         loading.choose_threads(SimpleNamespace(model=model, device=torch.device(device)))
         assert torch.get_num_threads() == expected
+        loading.set_threads(None)
+        assert torch.get_num_threads() == expected
+        loading.set_threads(2)
+        assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(num_threads)
 

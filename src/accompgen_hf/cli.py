@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from accompgen_hf.loading import SHIPPED_VOCALS, UsageError, choose_device, load_pipeline
+from accompgen_hf.loading import SHIPPED_VOCALS, UsageError, choose_device, load_pipeline, set_threads
 from accompgen_hf.messages import report_failure, say
 from accompgen_hf.repository_commands import add_repository_commands
 from accompgen_hf.web_command import add_web_command
@@ -96,6 +96,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--separate-stem", choices=("vocals", "instrumental"), help="and what that is")
     add("--settings", metavar="FILE", help="settings.json of an earlier result: make the same again")
     add("--device", default="auto", help="auto, cuda, cuda:1, mps or cpu (auto: the first of these that is there)")
+    add(
+        "--threads", type=_number(int, 1), metavar="N", help="of the CPU (small models: 1, others: one for every core)"
+    )
     add("--allow-truncated", action="store_true", default=None, help="use what is there of a file that ends early")
     add("--quiet", action="store_true", help="no progress bars")
     add("--debug", action="store_true", help="show the full traceback of an error")
@@ -163,6 +166,7 @@ def run(arguments: argparse.Namespace) -> int:
         device = f"cuda:{os.environ.get('LOCAL_RANK', rank)}"
     separator = open_separator(settings, device)
     pipe = load_pipeline(settings.get("model"), device)
+    set_threads(arguments.threads)
     if getattr(pipe.model.config, "is_placeholder", False):
         say("placeholder model: its weights are barely trained; length, timing and files are real, the music is not")
     origin = " (of the part file left over)" if unfinished is not None else " (new)"

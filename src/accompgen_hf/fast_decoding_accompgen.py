@@ -49,11 +49,15 @@ class FastStageDecoder:
         """Run the prompt through the stage and keep its keys and values; returns logits `(R, codebook_size)`."""
         cache = DynamicCache()
         hidden_states = self.model.model(input_ids, segment_ids, segment_positions, cache)[0]
-        self.state = self.weights.take_state(len(input_ids), self._num_keys())
-        self.state.restart([(layer.keys, layer.values) for layer in cache.layers])
-        self.bias = _BiasRow(self.model.model.relative_bias, self.state.bias, self.first_target)
+        self.begin([(layer.keys, layer.values) for layer in cache.layers])
         head = self.model.heads[self.slot % self.target.num_codebooks]
         return head(hidden_states[:, -1]).float()
+
+    def begin(self, keys_and_values: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        """Take the prompt's keys and values of every layer, each `(R, H, num_prompt_positions, D)`."""
+        self.state = self.weights.take_state(len(keys_and_values[0][0]), self._num_keys())
+        self.state.restart(keys_and_values)
+        self.bias = _BiasRow(self.model.model.relative_bias, self.state.bias, self.first_target)
 
     def _num_keys(self) -> int:
         """Positions that the buffers hold; on a GPU those of a whole window, so that all windows share one graph."""

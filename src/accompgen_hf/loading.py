@@ -49,16 +49,24 @@ def load_pipeline(model: str | None, device: str) -> Any:
 
 
 def choose_threads(pipe: Any) -> None:
-    """Give a small model on the CPU one thread, unless OMP_NUM_THREADS says otherwise.
+    """Give a small model on the CPU one thread, unless OMP_NUM_THREADS or `--threads` says otherwise.
 
-    Its products are too small to share: two threads spend their time waiting for each other. This process is ours; the
-    library never changes the number of threads.
+    Its products are too small to share: two threads spend their time waiting for each other. A larger model keeps
+    torch's number, one for every core. This process is ours; the library never changes the number of threads.
     """
     import torch
 
     sizes = [getattr(pipe.model, name).config.hidden_size for name in ("semantic", "coarse", "fine")]
     if pipe.device.type == "cpu" and max(sizes) <= _ONE_THREAD_HIDDEN_SIZE and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
+
+
+def set_threads(num_threads: int | None) -> None:
+    """What the caller asks for stands above what `choose_threads` has chosen."""
+    if num_threads is not None:
+        import torch
+
+        torch.set_num_threads(num_threads)
 
 
 def describe_model(pipe: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 
-from accompgen_hf.loading import choose_device, load_pipeline
+from accompgen_hf.loading import choose_device, load_pipeline, set_threads
 
 
 def add_web_command(commands: argparse._SubParsersAction) -> None:
@@ -13,6 +13,7 @@ def add_web_command(commands: argparse._SubParsersAction) -> None:
     add = web.add_argument
     add("--model", help="a folder or Hub repository; without it the small default inside the package")
     add("--device", default="auto", help="auto, cuda, cuda:1, mps or cpu (auto: the first of these that is there)")
+    add("--threads", type=int, metavar="N", help="of the CPU (small models: 1, others: one a core)")
     add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 lets the whole network in (%(default)s)")
     add("--port", type=int, metavar="N", help="(the first free one from 7860)")
     add("--max-duration", type=float, default=60.0, metavar="S", help="seconds of a recording (%(default)s)")
@@ -26,6 +27,7 @@ def run_web(arguments: argparse.Namespace) -> int:
 
     device = choose_device(arguments.device)
     pipe = load_pipeline(arguments.model, device)
+    set_threads(arguments.threads)
     ended = threading.Event()
     previous = signal.signal(signal.SIGTERM, lambda *_: ended.set())  # so that files are deleted then, too
     caps = {"max_bytes": round(arguments.max_size * 2**20), "max_duration_s": arguments.max_duration}

@@ -85,6 +85,13 @@ def test_the_description_changes_with_the_weights_and_missing_weights_are_named(
         OursSystem(tmp_path).describe()
 
 
+def test_fewer_bits_are_part_of_the_description_and_reach_the_stages(model_folder):
+    system = OursSystem(model_folder, weight_format="float16")
+    assert system.describe()["options"] == {"weight_format": "float16"}
+    assert OursSystem(model_folder).describe()["options"] == {}
+    assert system.pipeline.model.fine.weight_format == "float16"
+
+
 def test_the_oracle_is_what_the_codec_makes_of_the_truth(model_folder):
     system = OracleSystem(model_folder)
     audio = system.generate(tone(300), RATE, 0, WINDOW)

@@ -22,6 +22,12 @@ def test_a_variant_may_be_another_model():
     assert system.generate_kwargs == {}
 
 
+def test_a_variant_may_decode_with_fewer_bits():
+    system = parse_variant("small:weight_format=int8", "DIR")
+    assert system.weight_format == "int8"
+    assert system.generate_kwargs == {}
+
+
 @pytest.mark.parametrize("text", ["cold", "cold:", ":top_k=1", "cold:top_k", "cold:top_k=", "cold:=3"])
 def test_a_variant_without_settings_is_refused(text):
     with pytest.raises(ValueError, match=r"`variant` must be NAME:OPTION=VALUE.*got"):

@@ -119,18 +119,29 @@ class OursSystem:
         folder (`str` or `os.PathLike`): Of the composite, as `AccompGenForConditionalGeneration` saves it.
         name (`str`): In the table.
         device (`str`): What torch calls it.
+        weight_format (`str`, *optional*): See the model's `quantize`.
         generate_kwargs: To the pipeline: `guidance_scale`, `temperature`, ...
     """
 
-    def __init__(self, folder: str | os.PathLike, name: str = "ours", device: str = "cpu", **generate_kwargs: Any):
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        name: str = "ours",
+        device: str = "cpu",
+        weight_format: str | None = None,
+        **generate_kwargs: Any,
+    ):
         self.name = name
         self.folder = Path(folder)
         self.device = device
+        self.weight_format = weight_format
         self.generate_kwargs = generate_kwargs
         self._pipeline = None
 
     def describe(self) -> dict[str, Any]:
-        return {"system": "accompgen", "files": hash_model_folder(self.folder), "options": self.generate_kwargs}
+        quantized = {} if self.weight_format is None else {"weight_format": self.weight_format}
+        options = {**self.generate_kwargs, **quantized}
+        return {"system": "accompgen", "files": hash_model_folder(self.folder), "options": options}
 
     @property
     def pipeline(self) -> Any:
@@ -141,6 +152,7 @@ class OursSystem:
             import accompgen_hf  # registers the task
 
             self._pipeline = pipeline(accompgen_hf.TASK, model=str(self.folder), device=self.device)
+            self._pipeline.model.quantize(self.weight_format)
         return self._pipeline
 
     def generate(self, vocals: np.ndarray, sampling_rate: int, seed: int, window: Window) -> np.ndarray:

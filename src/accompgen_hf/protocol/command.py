@@ -169,7 +169,7 @@ def parse_variant(text: str, model: str | os.PathLike, device: str = "cpu") -> O
     """Our model with settings of its own, from `NAME:OPTION=VALUE[,OPTION=VALUE]`.
 
     An option is one of the pipeline's call; with `semantic.`, `coarse.` or `fine.` before it, it is for that stage;
-    `model` is another folder. Values are JSON, or else text.
+    `model` is another folder, `weight_format` what its `quantize` takes. Values are JSON, or else text.
 
     Raises:
         ValueError: If `text` is anything else.
