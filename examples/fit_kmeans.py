@@ -79,14 +79,17 @@ def main() -> None:
             for item, path in enumerate(list_recordings(folder))
         ]
         shards[kind] = extract_feature_shards(encoder, readers, output_dir / "features" / kind)
-    centroids = fit_centroids(
-        shards["vocals"],
-        shards["instrumental"],
-        num_clusters=options.num_clusters,
-        seed=options.seed,
-        num_passes=options.num_passes,
-        state_path=output_dir / "kmeans.npz",
-    )
+    try:
+        centroids = fit_centroids(
+            shards["vocals"],
+            shards["instrumental"],
+            num_clusters=options.num_clusters,
+            seed=options.seed,
+            num_passes=options.num_passes,
+            state_path=output_dir / "kmeans.npz",
+        )
+    except ValueError as error:
+        raise SystemExit(f"error: {error}") from error
     report = report_centroids(centroids, shards["vocals"], shards["instrumental"], seed=options.seed)
     save_centroids(output_dir / "centroids.safetensors", centroids, report)
     (output_dir / "report.json").write_text(json.dumps(asdict(report), indent=2) + "\n")

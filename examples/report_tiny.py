@@ -17,8 +17,9 @@ from transformers import pipeline
 
 import accompgen_hf  # registers the task
 from accompgen_hf.data.dataset import StageClipDataset
-from accompgen_hf.data.preparation import Track, prepare_shards
+from accompgen_hf.data.preparation import prepare_shards
 from accompgen_hf.data.songs import HELD_OUT_SEED, generate_song
+from accompgen_hf.data.sources import Track
 from accompgen_hf.data.tokenization import TokenExtractor, TokenRecipe
 from accompgen_hf.evaluation.musical import best_tonic
 from accompgen_hf.picture import draw_picture

@@ -290,5 +290,7 @@ def test_impossible_runs_are_refused(shards, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"`mixed_precision` 'fp16' needs a GPU"):
         train_stage(make_arguments(shards, tmp_path, mixed_precision="fp16"))
     alone = write_shards(tmp_path / "alone", num_rows=5)
-    with pytest.raises(ValueError, match=r"`validation_clips` must cover at least two tracks, got 4 clips of one"):
-        train_stage(make_arguments(alone, tmp_path / "y", max_steps=1))
+    with pytest.raises(ValueError, match=r"must give at least two held-out tracks, .* got 1 tracks, 4 clips"):
+        train_stage(make_arguments(alone, tmp_path / "y", max_steps=10**9))
+    with pytest.raises(ValueError, match=r"got 8 tracks, 1 clips"):
+        train_stage(make_arguments(shards, tmp_path / "z", validation_clips=1))

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from accompgen_hf import AccompGenForConditionalGeneration
-from accompgen_hf.data.preparation import prepare_shards, song_tracks
+from accompgen_hf.data.preparation import prepare_shards
+from accompgen_hf.data.song_source import song_tracks
 from accompgen_hf.data.tokenization import TokenExtractor, TokenRecipe
 from accompgen_hf.training.arguments import StageTrainingArguments
 from accompgen_hf.training.loop import train_stage

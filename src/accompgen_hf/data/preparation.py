@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from accompgen_hf.data.files import write_bytes, write_json
+from accompgen_hf.data.files import read_json, write_bytes, write_json
 from accompgen_hf.data.filter_picture import draw_histograms
 from accompgen_hf.data.filtering import (
     GRID_RATE,
@@ -31,8 +31,7 @@ from accompgen_hf.data.filtering import (
     filter_pair,
 )
 from accompgen_hf.data.shards import Manifest, TokenRow, assign_split, read_rows, shard_name, write_rows
-from accompgen_hf.data.song_source import song_tracks as song_tracks
-from accompgen_hf.data.sources import Track as Track
+from accompgen_hf.data.sources import Track
 from accompgen_hf.data.tokenization import TokenExtractor, measure_activity
 from accompgen_hf.fingerprint_accompgen import hash_json
 
@@ -144,7 +143,7 @@ def _prepare_shard(job: _Job, index: int, tracks: Sequence[Track], progress: tqd
     parts_dir = summary_path.with_suffix("")
     if summary_path.is_file():
         progress.update(len(tracks))
-        yield from _read_json(summary_path)["failures"]
+        yield from read_json(summary_path)["failures"]
         return
     parts_dir.mkdir(exist_ok=True)
     rows, clips, failures = [], [], []
@@ -161,9 +160,9 @@ def _prepare_shard(job: _Job, index: int, tracks: Sequence[Track], progress: tqd
                 write_json(failure_path, {"track_id": track.track_id, "error": f"{type(error).__name__}: {error}"})
         if part_path.is_file():
             rows.extend(read_rows(part_path))
-            clips.extend(_read_json(clips_path) if clips_path.is_file() else [])
+            clips.extend(read_json(clips_path) if clips_path.is_file() else [])
         else:
-            failures.append(_read_json(failure_path))
+            failures.append(read_json(failure_path))
             yield failures[-1]
         progress.update()
     sha256 = write_rows(job.output_dir / shard_name(index), rows)
@@ -221,10 +220,6 @@ def _to_samples(grid_frames: int, sampling_rate: int) -> int:
     return round(grid_frames * sampling_rate / GRID_RATE)
 
 
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text("utf-8"))
-
-
 def _write_manifest(
     job: _Job, num_tracks: int, num_shards: int, settings: dict, max_failures: float
 ) -> Manifest | None:
@@ -233,7 +228,7 @@ def _write_manifest(
     paths = [output_dir / ".progress" / f"shard-{index:05d}.json" for index in range(num_shards)]
     if not all(path.is_file() for path in paths):
         return None
-    summaries = [_read_json(path) for path in paths]
+    summaries = [read_json(path) for path in paths]
     failures = [failure for summary in summaries for failure in summary["failures"]]
     if len(failures) > int(max_failures * num_tracks):
         raise RuntimeError(f"{len(failures)} of {num_tracks} tracks failed, more than `max_failures` {max_failures}.")
@@ -271,10 +266,9 @@ def _write_filter_report(job: _Job, summaries: list[dict]) -> dict[str, Any]:
 
 
 def _check_arguments(tracks, tracks_per_shard, worker_index, num_workers, max_failures, validation_share) -> None:
-    ids = [track.track_id for track in tracks]
-    if not ids or len(set(ids)) != len(ids):
-        num_unique = len(set(ids))
-        raise ValueError(f"`tracks` must be at least one, with unique ids, got {len(ids)} ({num_unique} unique).")
+    num_unique = len({track.track_id for track in tracks})
+    if not tracks or num_unique != len(tracks):
+        raise ValueError(f"`tracks` must be at least one, with unique ids, got {len(tracks)} ({num_unique} unique).")
     if tracks_per_shard < 1:
         raise ValueError(f"`tracks_per_shard` must be at least 1, got {tracks_per_shard}.")
     if not 0 <= worker_index < num_workers:
@@ -287,7 +281,7 @@ def _check_arguments(tracks, tracks_per_shard, worker_index, num_workers, max_fa
 def _claim_folder(path: Path, settings: dict) -> None:
     """Write down what this folder is for, or refuse to mix two preparations in it."""
     if path.is_file():
-        found = json.loads(path.read_text("utf-8"))
+        found = read_json(path)
         wrong = [name for name in sorted({*found, *settings}) if found.get(name) != settings.get(name)]
         if wrong:
             differences = "; ".join(f"{name}: {found.get(name)} there, {settings.get(name)} asked" for name in wrong)

@@ -66,7 +66,11 @@ def load_stage(arguments: StageTrainingArguments) -> AccompGenStageForCausalLM:
 def open_datasets(
     arguments: StageTrainingArguments, config: AccompGenStageConfig
 ) -> tuple[StageClipDataset, StageClipDataset | None]:
-    """Clips to train on and, unless there is no validation, held-out ones."""
+    """Clips to train on and, unless there is no validation, held-out ones.
+
+    Raises:
+        ValueError: If there are too few of either; said before the first step, not after hours.
+    """
     open_split = dataset_class(config)
     training = open_split(
         arguments.data,
@@ -79,7 +83,15 @@ def open_datasets(
     )
     if not arguments.validation_clips:
         return training, None
-    return training, open_split(arguments.data, config, "validation", seed=arguments.seed)
+    validation = open_split(arguments.data, config, "validation", seed=arguments.seed)
+    num_tracks = len({row.track_id for row in validation.rows})
+    if min(num_tracks, arguments.validation_clips) < 2:
+        raise ValueError(
+            "`data` and `validation_clips` must give at least two held-out tracks, for `conditioning_gain`, "
+            f"got {num_tracks} tracks, {arguments.validation_clips} clips. Prepare the data with a higher "
+            "`validation_share`, or set `validation_clips` to 0."
+        )
+    return training, validation
 
 
 def save_stage(model: AccompGenStageForCausalLM, folder: Path, weights: dict[str, torch.Tensor] | None = None) -> None:
