@@ -26,6 +26,8 @@ class StubPipeline:
         self.model = SimpleNamespace(
             config=SimpleNamespace(is_placeholder=False, token_fingerprint="f1"),
             parameters=lambda: [torch.empty(10)],
+            coarse=torch.nn.Linear(10, 10),
+            fine=torch.nn.Linear(10, 10),
         )
         self.device = torch.device("cpu")
         self.calls = []
@@ -267,9 +269,20 @@ def test_long_work_is_announced_with_its_time_and_the_preview(stub, here, capsys
     monkeypatch.setattr(work, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
     write_vocals(here / "take.wav", duration_s=20.0)
     assert cli.main(["generate", "take.wav", "--seed", "7"]) == 0
-    assert "about 101 s; a first impression with `--preview`" in capsys.readouterr().err
+    expected = (
+        "about 101 s; a first impression with `--preview` takes about half of it; with `--stream` you can listen"
+    )
+    assert expected in capsys.readouterr().err
     trial_lengths = [call["vocals"]["array"].shape for call in stub.calls]
     assert trial_lengths == [(1, 2205), (1, 11025), (1, 441_000)]
+
+
+def test_only_what_helps_is_offered(stub, here, capsys, monkeypatch):
+    stub.model.fine = torch.nn.Linear(5, 5)  # a preview would hardly be sooner
+    monkeypatch.setattr(work, "estimate_seconds", lambda pipe, vocals, total_s, options: total_s)
+    write_vocals(here / "take.wav", duration_s=40.0, sampling_rate=8000)
+    assert cli.main(["demo", "take.wav"]) == 0
+    assert "this will take about 40 s (Ctrl-C stops)" in capsys.readouterr().err
 
 
 def test_the_announcement_is_of_all_recordings_that_are_left(stub, here, capsys, monkeypatch):

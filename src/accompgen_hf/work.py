@@ -29,6 +29,8 @@ ESTIMATE_ABOVE_S = 30.0  # work that takes longer is announced
 _FREE_OF_TRIAL_S = 12.0
 _FREE_OF_TRIAL_PARAMETERS = 60_000_000
 _TRIAL_DURATIONS_S = (0.1, 0.5)
+PREVIEW_HINT = "a first impression with `--preview` takes about half of it"
+STREAM_HINT = "with `--stream` you can listen meanwhile, and a stopped one goes on"
 _OPTION_KEYS = (  # settings that go to the pipeline under their own names
     "guidance_scale",
     "temperature",
@@ -118,7 +120,10 @@ class Work:
     def announce(self, take: Take, left: Sequence[Job]) -> None:
         if not self.is_announced:
             others_s = [stated_duration(job.source) for job in left if job != take.job]
-            announce_work(self.pipe, take.vocals, others_s, self.options)
+            hints = [PREVIEW_HINT] if _is_preview_short(self.pipe.model) and not self.options.get("preview") else []
+            if self.arguments.command == "generate" and not self.arguments.stream:
+                hints.append(STREAM_HINT)
+            announce_work(self.pipe, take.vocals, others_s, self.options, hints)
             self.is_announced = True
 
     def make(self, takes: list[Take]) -> list[Outcome]:
@@ -230,12 +235,25 @@ def stated_duration(path: str) -> float | None:
         return None
 
 
-def announce_work(pipe: Any, vocals: Recording, others_s: Sequence[float | None], options: Mapping[str, Any]) -> None:
-    """Before more than 30 s of work: say how long it will take, as measured here, and what is faster.
+def _is_preview_short(model: Any) -> bool:
+    """Whether leaving the fine stage out saves much: it makes as many codes as the coarse one."""
+    coarse, fine = (sum(weight.numel() for weight in part.parameters()) for part in (model.coarse, model.fine))
+    return fine >= 0.7 * coarse
+
+
+def announce_work(
+    pipe: Any,
+    vocals: Recording,
+    others_s: Sequence[float | None],
+    options: Mapping[str, Any],
+    hints: Sequence[str] = (),
+) -> None:
+    """Before more than 30 s of work: say how long it will take, as measured here, and what helps.
 
     Args:
         vocals (`Recording`): The first; the trials are made on it.
         others_s: Durations of the others in seconds; `None` counts as long as the first.
+        hints: What else to say.
     """
     total_s = vocals.duration_s + sum(vocals.duration_s if other is None else other for other in others_s)
     num_parameters = sum(parameter.numel() for parameter in pipe.model.parameters())
@@ -244,10 +262,9 @@ def announce_work(pipe: Any, vocals: Recording, others_s: Sequence[float | None]
         return
     seconds = estimate_seconds(pipe, vocals, total_s, options)
     if seconds > ESTIMATE_ABOVE_S:
-        hint = "" if options.get("preview") else "; a first impression with `--preview` takes about half of it"
         about = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
         music = f" for {total_s / 60:.0f} min of music" if others_s else ""
-        say(f"this will take about {about}{music}{hint} (Ctrl-C stops)")
+        say("; ".join([f"this will take about {about}{music}", *hints]) + " (Ctrl-C stops)")
 
 
 def estimate_seconds(pipe: Any, vocals: Recording, total_s: float, options: Mapping[str, Any]) -> float:
