@@ -160,6 +160,14 @@ def test_a_changed_weight_is_heard_in_the_next_call():
     assert torch.equal(fast, stage.generate(**conditioning, seed=5, cache_implementation="dynamic"))
 
 
+def test_autocast_around_the_call_changes_nothing():
+    stage = make_stage(AccompGenSemanticConfig)
+    conditioning = make_conditioning(stage.config, 0.24)
+    plain = stage.generate(**conditioning, seed=5)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(stage.generate(**conditioning, seed=5), plain)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_graph_gives_the_tokens_of_the_stock_loop(dtype):
