@@ -14,7 +14,7 @@ JOURNEY = """
 import json, sys
 import huggingface_hub, torch
 from huggingface_hub import HfApi, snapshot_download
-from transformers import AutoModel, pipeline
+from transformers import AutoModel, AutoModelForCausalLM, pipeline
 import accompgen_hf
 from accompgen_hf.hub import push_folder, verify_repository
 
@@ -36,6 +36,11 @@ tell("v1", heads(pipeline("vocal-accompaniment", model="someone/band", revision=
 tell("main", heads(AutoModel.from_pretrained("someone/band")))
 tell("cached", heads(AutoModel.from_pretrained("someone/band", revision="v1")))
 tell("verify", verify_repository("someone/band", revision="v1"))
+stage = AutoModel.from_pretrained("someone/band").fine
+stage.push_to_hub("someone/stage")
+again = AutoModelForCausalLM.from_pretrained("someone/stage")
+tell("stage", torch.equal(again.heads[0].weight, stage.heads[0].weight))
+tell("stage verify", verify_repository("someone/stage"))
 huggingface_hub.constants.HF_HUB_OFFLINE = True
 tell("offline", heads(pipeline("vocal-accompaniment", model="someone/band", revision="v1", device="cpu").model))
 try:
@@ -84,7 +89,8 @@ def test_a_model_goes_to_the_hub_and_comes_back(server, tmp_path):
 
     sums = [model.coarse.heads[0].weight.sum().item() for model in models]
     assert (told["v1"], told["main"], told["cached"], told["offline"]) == (sums[0], sums[1], sums[0], sums[0])
-    assert told["verify"] == []
+    assert told["verify"] == told["stage verify"] == []
+    assert told["stage"] is True
     commit = server.repositories["someone/band"]["main"]
     assert told["second push"] == f"{server.address}/someone/band/commit/{commit}"
     assert server.commits[commit]["model.safetensors"] == ("lfs", hash_file(folders[1] / "model.safetensors"))
