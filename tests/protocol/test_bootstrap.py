@@ -56,7 +56,21 @@ def test_a_difference_is_paired_by_song():
 def test_the_normalised_score_is_zero_at_the_base_and_one_at_the_oracle():
     base, oracle = certain(5.0), certain(1.0)
     scores = [normalised_score(certain(value), base, oracle, higher_is_better=False) for value in (5.0, 3.0, 1.0)]
-    assert scores == [0.0, 0.5, 1.0]
+    assert [score.value for score in scores] == [0.0, 0.5, 1.0]
+
+
+def test_the_normalised_scores_interval_is_that_of_paired_songs():
+    rng = np.random.default_rng(0)
+    songs = rng.normal(0, 0.3, (60, 1))  # what makes a song hard is hard for all
+    draws = draw_songs(60, 400, 0)
+    base, ours, oracle = (estimate_mean(songs + level, draws) for level in (0.0, 0.5, 1.0))
+    low, high = normalised_score(ours, base, oracle, True).interval
+    assert (low, high) == pytest.approx((0.5, 0.5))
+    noisy = estimate_mean(songs + 0.5 + rng.normal(0, 0.4, (60, 1)), draws)
+    score = normalised_score(noisy, base, oracle, True)
+    low, high = score.interval
+    exact = [(o - b) / (t - b) for o, b, t in zip(noisy.resamples, base.resamples, oracle.resamples, strict=True)]
+    assert high - low == pytest.approx(np.subtract(*np.quantile(exact, (0.975, 0.025))), rel=0.05)
 
 
 def test_a_small_or_uncertain_or_wrong_gap_is_void():
@@ -65,7 +79,7 @@ def test_a_small_or_uncertain_or_wrong_gap_is_void():
     assert normalised_score(ours, base, certain(0.0), True) == "void"  # the oracle is worse than the base
     wide = Estimate(0.9, np.linspace(-1.0, 2.8, 50), 10)
     assert normalised_score(ours, base, wide, True) == "void"
-    assert normalised_score(ours, base, certain(0.9), True) == 0.0
+    assert normalised_score(ours, base, certain(0.9), True).value == 0.0
     assert normalised_score(None, base, certain(0.9), True) is None
 
 

@@ -4,9 +4,16 @@ import numpy as np
 import pytest
 
 from accompgen_hf.evaluation.frechet import GaussianStatistics, frechet_distance
-from accompgen_hf.protocol.bootstrap import draw_songs
+from accompgen_hf.protocol.bootstrap import Estimate, draw_songs
 from accompgen_hf.protocol.collection import Collected
-from accompgen_hf.protocol.metrics import Metric, adherence_estimates, fad_estimates, normalise, score_estimates
+from accompgen_hf.protocol.metrics import (
+    Metric,
+    adherence_estimates,
+    fad_estimates,
+    infinity_bounds,
+    normalise,
+    score_estimates,
+)
 
 NUM_SONGS = 40
 DRAWS = draw_songs(NUM_SONGS, 20, 0)
@@ -64,6 +71,15 @@ def test_scores_are_means_and_normalised_between_random_and_oracle():
     systems = {"random": system(0.0, 1), "ours": system(0.25, 1), "oracle": system(1.0, 1)}
     estimates = score_estimates(systems, DRAWS)
     assert estimates["ours"]["key"].value == 0.25
-    assert normalise(estimates, {"key": Metric("key")})["ours"] == {"key": 0.25}
+    assert normalise(estimates, {"key": Metric("key")})["ours"]["key"].value == 0.25
+    other_base = {**estimates, "retrieval": {"key": Estimate(0.5, None, 40)}}
+    assert normalise(other_base, {"key": Metric("key")}, "retrieval")["ours"]["key"].value == -0.5
     assert normalise(estimates, {"key": Metric("key", None)})["ours"] == {}
     assert normalise({"ours": estimates["ours"]}, {"key": Metric("key")}) == {"ours": {}}
+
+
+def test_the_bound_of_extrapolated_distances_is_twice_the_oracle_plus_real_against_real():
+    key = "fad_infinity.x"
+    estimates = {name: {key: Estimate(value, None, 9)} for name, value in (("oracle", 6.0), ("truth", 4.0))}
+    assert infinity_bounds(estimates) == {"x": 16.0}
+    assert infinity_bounds({"oracle": estimates["oracle"]}) == {}

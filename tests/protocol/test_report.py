@@ -26,7 +26,7 @@ def results() -> dict:
             "key_exact": estimate(key, 0.0, 1.0),
             "lufs": estimate(-23.04, -24, -22),
         }
-        return {"description": {"system": "accompgen"}, "metrics": metrics, "normalised": normalised}
+        return {"description": {"system": "accompgen"}, "metrics": metrics, "normalised": {"random": normalised}}
 
     embedder = {
         "name": "logmel",
@@ -41,10 +41,11 @@ def results() -> dict:
         "separation": None,
         "seen_songs": {"checked": "not checked", "seen": [], "allowed": False},
         "embedders": {"logmel": embedder},
+        "fad_infinity_bounds": {"logmel": 16.0},
         "adherence_gates": {"harmony-rhythm": {"is_sensitive": True, "real": 0.9, "shuffled": 0.1}},
         "systems": {
             "random": system(3.0, 0.1),
-            "ours": system(2.0, 0.5, key_exact=0.5, **{"fad_isolated.logmel": "void"}),
+            "ours": system(2.0, 0.5, key_exact=estimate(0.5, 0.1, 0.9), **{"fad_isolated.logmel": "void"}),
         },
         "made_with": {"commit": "abc", "versions": {"python": "3.11"}, "token_fingerprint": None},
     }
@@ -72,7 +73,12 @@ def test_the_table_names_sets_intervals_directions_and_embedders(results):
 
 def test_normalised_scores_stand_below_and_say_void(results):
     assert "| random = 0, oracle = 1 | FADi logmel | key |" in table_of(results)
-    assert "| ours | void | 0.50 |" in table_of(results)
+    assert "| ours | void | 0.50 [0.10, 0.90] |" in table_of(results)
+    assert "retrieval = 0" not in table_of(results)
+
+
+def test_the_bound_of_extrapolated_distances_is_printed(results):
+    assert "FADi∞ of the oracle, twice, plus real against real (truth): logmel 16.00." in table_of(results)
     assert "| random | n/a | n/a |" in table_of(results)
 
 

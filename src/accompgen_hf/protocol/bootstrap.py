@@ -109,12 +109,15 @@ def difference(first: Estimate | None, second: Estimate | None) -> Estimate | No
 
 def normalised_score(
     ours: Estimate | None, base: Estimate | None, oracle: Estimate | None, higher_is_better: bool
-) -> float | str | None:
+) -> Estimate | str | None:
     """(ours - base) / (oracle - base): 0 is the base, 1 the oracle.
 
+    Its resamples are the quotient's linear part at the three values: a resample whose own gap is small does not count
+    for more than others.
+
     Returns:
-        `float`; `"void"` where the oracle is less than 0.1 better than the base, or not surely better (the gap's 95 %
-        interval reaches zero): such a metric says nothing; `None` where a value is missing.
+        [`Estimate`]; `"void"` where the oracle is less than 0.1 better than the base, or not surely better (the gap's
+        95 % interval reaches zero): such a metric says nothing; `None` where a value is missing.
     """
     gap = difference(oracle, base)
     if gap is None or ours is None:
@@ -123,4 +126,9 @@ def normalised_score(
     smallest_gap = min(sign * edge for edge in gap.interval or (gap.value,))
     if sign * gap.value < MIN_GAP or smallest_gap <= 0:
         return "void"
-    return float((ours.value - base.value) / gap.value)
+    share = (ours.value - base.value) / gap.value
+    resamples = None
+    sides = [side.resamples for side in (ours, base, oracle)]
+    if all(side is not None and len(side) == len(sides[0]) for side in sides):
+        resamples = share + (sides[0] - (1 - share) * sides[1] - share * sides[2]) / gap.value
+    return Estimate(float(share), resamples, ours.num_windows)

@@ -24,7 +24,7 @@ from accompgen_hf.protocol.bootstrap import (
 from accompgen_hf.protocol.collection import Collected, Songs
 
 MIN_WINDOWS_INFINITY = 30
-BASE, ORACLE = "random", "oracle"
+BASES, ORACLE, TRUTH = ("random", "retrieval"), "oracle", "truth"
 
 
 @dataclass(frozen=True)
@@ -137,19 +137,36 @@ def score_estimates(systems: Mapping[str, Collected], draws: np.ndarray) -> dict
     return estimates
 
 
-def normalise(estimates: Mapping[str, Estimates], metrics: Mapping[str, Metric]) -> dict[str, dict[str, float | str]]:
-    """Every system's scores between random (0) and oracle (1), for metrics that have a better side."""
-    if BASE not in estimates or ORACLE not in estimates:
+def normalise(
+    estimates: Mapping[str, Estimates], metrics: Mapping[str, Metric], base: str = BASES[0]
+) -> dict[str, dict[str, Estimate | str]]:
+    """Every system's scores between a base system (0) and the oracle (1), for metrics that have a better side.
+
+    Returns:
+        By system and metric; `"void"` where the metric tells base and oracle not apart. Empty if either is missing.
+    """
+    if base not in estimates or ORACLE not in estimates:
         return {name: {} for name in estimates}
-    normalised: dict[str, dict[str, float | str]] = {}
+    normalised: dict[str, dict[str, Estimate | str]] = {}
     for name, own in estimates.items():
         normalised[name] = {}
         for key, estimate in own.items():
             metric = metrics.get(key)
             if metric is None or metric.higher_is_better is None:
                 continue
-            base, oracle = estimates[BASE].get(key), estimates[ORACLE].get(key)
-            score = normalised_score(estimate, base, oracle, metric.higher_is_better)
+            of_base, of_oracle = estimates[base].get(key), estimates[ORACLE].get(key)
+            score = normalised_score(estimate, of_base, of_oracle, metric.higher_is_better)
             if score is not None:
                 normalised[name][key] = score
     return normalised
+
+
+def infinity_bounds(estimates: Mapping[str, Estimates]) -> dict[str, float]:
+    """By embedder, twice the oracle's FAD-infinity plus that of real against real: the truth's."""
+    if ORACLE not in estimates or TRUTH not in estimates:
+        return {}
+    keys = [key for key in estimates[ORACLE] if key.startswith("fad_infinity.") and key in estimates[TRUTH]]
+    return {
+        key.removeprefix("fad_infinity."): 2 * estimates[ORACLE][key].value + estimates[TRUTH][key].value
+        for key in keys
+    }

@@ -10,7 +10,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from accompgen_hf.data.files import write_bytes
 from accompgen_hf.decoding_accompgen import import_optional
-from accompgen_hf.protocol.metrics import Metric
+from accompgen_hf.protocol.metrics import BASES, Metric
 
 FAD_METRICS = {
     "fad_isolated": Metric("FADi", False),
@@ -61,7 +61,8 @@ def format_table(results: Mapping[str, Any], metrics: Mapping[str, Metric]) -> s
         *_separation_lines(results["separation"]),
         *_rows("Distances and prompt adherence", systems, distances, metrics, results),
         *_rows("Music", systems, scores, metrics, results),
-        *_normalised_rows(systems, metrics),
+        *_bound_lines(results["fad_infinity_bounds"]),
+        *(line for base in BASES for line in _normalised_rows(base, metrics, results)),
         "| embedder | windows of the reference | dimensions | weights |",
         "|---|---|---|---|",
     ]
@@ -117,17 +118,28 @@ def _cell(key: str, estimate: Mapping[str, Any] | None, digits: int, results: Ma
     return format_estimate(estimate, digits)
 
 
-def _normalised_rows(systems: Mapping[str, Any], metrics: Mapping[str, Metric]) -> list[str]:
-    keys = [key for key in metrics if any(key in system["normalised"] for system in systems.values())]
+def _normalised_rows(base: str, metrics: Mapping[str, Metric], results: Mapping[str, Any]) -> list[str]:
+    found = {name: system["normalised"].get(base, {}) for name, system in results["systems"].items()}
+    keys = [key for key in metrics if any(key in scores for scores in found.values())]
     if not keys:
         return []
-    lines = ["| random = 0, oracle = 1 | " + " | ".join(metrics[key].label for key in keys) + " |"]
+    lines = [f"| {base} = 0, oracle = 1 | " + " | ".join(metrics[key].label for key in keys) + " |"]
     lines.append("|---" * (len(keys) + 1) + "|")
-    for name, system in systems.items():
-        cells = [system["normalised"].get(key, "n/a") for key in keys]
-        cells = [cell if isinstance(cell, str) else f"{cell:.2f}" for cell in cells]
+    for name, scores in found.items():
+        cells = [
+            scores[key] if isinstance(scores.get(key), str) else _cell(key, scores.get(key), 2, results)
+            for key in keys
+        ]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return [*lines, ""]
+
+
+def _bound_lines(bounds: Mapping[str, float]) -> list[str]:
+    """Where FAD-infinity ends to be explained by the codec and by real music's own spread."""
+    if not bounds:
+        return []
+    parts = ", ".join(f"{embedder} {value:.2f}" for embedder, value in bounds.items())
+    return [f"FADi∞ of the oracle, twice, plus real against real (truth): {parts}.", ""]
 
 
 def insert_results(page: str | os.PathLike, table: str, picture: Path) -> None:

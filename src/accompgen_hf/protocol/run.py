@@ -19,10 +19,12 @@ from accompgen_hf.protocol.bootstrap import draw_songs
 from accompgen_hf.protocol.collection import collect_real_pairs, collect_system
 from accompgen_hf.protocol.generation import check_names, generate_outputs
 from accompgen_hf.protocol.metrics import (
+    BASES,
     Estimates,
     Metric,
     adherence_estimates,
     fad_estimates,
+    infinity_bounds,
     normalise,
     score_estimates,
 )
@@ -107,9 +109,9 @@ def run_protocol(
         name: {**distances[name], **adherence[name], **scores[name]} for name in collected
     }
     metrics = metric_table(list(dict.fromkeys(key for own in estimates.values() for key in own)), SCORE_METRICS)
-    normalised = normalise(estimates, metrics)
+    normalised = {base: normalise(estimates, metrics, base) for base in BASES}
     results = {
-        "format": 1,
+        "format": 2,
         "dataset": {
             "name": dataset,
             "num_songs": len(test_set.song_ids),
@@ -127,12 +129,19 @@ def run_protocol(
             for name, embedder in embedders.items()
         },
         "adherence_gates": gates,
+        "fad_infinity_bounds": infinity_bounds(estimates),
         "num_resamples": num_resamples,
         "systems": {
             system.name: {
                 "description": system.describe(),
                 "metrics": {key: estimate.to_dict() for key, estimate in estimates[system.name].items()},
-                "normalised": normalised[system.name],
+                "normalised": {
+                    base: {
+                        key: score if isinstance(score, str) else score.to_dict()
+                        for key, score in found[system.name].items()
+                    }
+                    for base, found in normalised.items()
+                },
             }
             for system in systems
         },
