@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 import accompgen_hf
+from accompgen_hf.data.training_tracks import join_records
 from accompgen_hf.hub import assemble_pipeline, save_repository
 from accompgen_hf.sharing_accompgen import write_manifest
 
@@ -30,7 +31,8 @@ def main() -> None:
     options = parse_arguments()
     if options.install is None:
         pipe = assemble_pipeline(**{part: getattr(options, part) for part in PARTS})
-        save_repository(pipe, options.output_dir, half_precision=True)
+        record = join_records(getattr(options, stage) for stage in PARTS[:3])
+        save_repository(pipe, options.output_dir, half_precision=True, more_files=record)
         print(options.output_dir)
         return
     report = json.loads((options.report / "report.json").read_text("utf-8"))

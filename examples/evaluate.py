@@ -22,6 +22,7 @@ from accompgen_hf.protocol.command import (
     build_systems,
     build_windows,
     export_inputs,
+    list_models,
     read_fingerprint,
 )
 from accompgen_hf.protocol.listening import write_listening_test
@@ -43,7 +44,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def evaluate(options: argparse.Namespace) -> dict[str, Any] | None:
     test_set, reference, corpus = build_windows(options)
-    seen_songs = check_seen_songs(test_set.song_ids, options.training_data, options.allow_seen)
+    seen_songs = check_seen_songs(test_set.song_ids, options.training_data, list_models(options), options.allow_seen)
     separator = open_separator(options)
     separation = None if options.isolated_only else describe_separation(separator, options.dataset)
     if separation is not None:

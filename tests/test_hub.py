@@ -19,6 +19,7 @@ from accompgen_hf import (
     cli,
 )
 from accompgen_hf.codebooks_accompgen import build_stage_inputs
+from accompgen_hf.data.training_tracks import hash_track, read_record, write_record
 from accompgen_hf.hub import (
     PLAIN_CARD,
     base_card_values,
@@ -157,9 +158,12 @@ def test_the_command_line_assembles_parts(tmp_path, capsys):
     parts = ("semantic", "coarse", "fine", "semantic_encoder", "codec")
     for part in parts:
         getattr(model, part).save_pretrained(tmp_path / part)
+    for part in parts[:3]:
+        write_record(tmp_path / part, {hash_track(part)})
     options = [f"--{part.replace('_', '-')}={tmp_path / part}" for part in parts]
     assert cli.main(["assemble", *options, "-o", str(tmp_path / "band"), "--license", "mit", "--half"]) == 0
     assert capsys.readouterr().out.split() == [str(tmp_path / "band")]
+    assert read_record(tmp_path / "band") == {hash_track(part) for part in parts[:3]}
     assert verify_repository(tmp_path / "band") == []
     card = ModelCard.load(tmp_path / "band" / "README.md")
     assert (card.data.license, card.data.pipeline_tag) == ("mit", "audio-to-audio")

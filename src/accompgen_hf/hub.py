@@ -55,6 +55,7 @@ def save_repository(
     half_precision: bool = False,
     card: str | None = None,
     include_code: bool = False,
+    more_files: Mapping[str, bytes] | None = None,
 ) -> Path:
     """Write model, processor, vocabularies, card and manifest to a folder, all or nothing.
 
@@ -65,6 +66,7 @@ def save_repository(
             that loading gives float32 everywhere: half precision is slow on a CPU and gives other tokens.
         card (`str`, *optional*): Text of README.md.
         include_code (`bool`): For `trust_remote_code`, see `VocalAccompanimentPipeline.save_pretrained`.
+        more_files (mapping, *optional*): Name to content of files beside these.
 
     Raises:
         ValueError: If a weight is not finite, or too large for float16.
@@ -79,7 +81,7 @@ def save_repository(
             stage_config = getattr(pipe.model.config, f"{name}_config")
             build_stage_tokenizer(stage_config).save(str(staged / f"{name}_tokenizer.json"))
 
-    return _write_repository(Path(folder), write, card)
+    return _write_repository(Path(folder), write, card, more_files)
 
 
 def save_stage_repository(
@@ -87,6 +89,7 @@ def save_stage_repository(
     folder: str | os.PathLike,
     card: str | None = None,
     include_code: bool = False,
+    more_files: Mapping[str, bytes] | None = None,
 ) -> Path:
     """Write one stage with its vocabulary, card and manifest to a folder, all or nothing; arguments as above."""
 
@@ -96,16 +99,20 @@ def save_stage_repository(
         PreTrainedTokenizerFast(tokenizer_object=build_stage_tokenizer(stage.config), **names).save_pretrained(staged)
         finish_folder(staged, include_code)
 
-    return _write_repository(Path(folder), write, card)
+    return _write_repository(Path(folder), write, card, more_files)
 
 
-def _write_repository(folder: Path, write: Callable[[Path], None], card: str | None) -> Path:
+def _write_repository(
+    folder: Path, write: Callable[[Path], None], card: str | None, more_files: Mapping[str, bytes] | None
+) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     staged = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         write(staged)
         if card is not None:
             (staged / "README.md").write_text(card, encoding="utf-8")
+        for name, content in (more_files or {}).items():
+            (staged / name).write_bytes(content)
         write_manifest(staged)
         staged.chmod(0o755)
         for file in staged.iterdir():  # safetensors are written for their owner alone

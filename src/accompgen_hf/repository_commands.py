@@ -32,6 +32,7 @@ def add_repository_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def run_assemble(arguments: argparse.Namespace) -> int:
+    from .data.training_tracks import join_records
     from .hub import PLAIN_CARD, assemble_pipeline, base_card_values, fill_card, push_folder, save_repository
 
     template = PLAIN_CARD if arguments.card is None else arguments.card.read_text("utf-8")
@@ -40,7 +41,9 @@ def run_assemble(arguments: argparse.Namespace) -> int:
         parts["centroids"] = arguments.centroids
     pipe = assemble_pipeline(**parts)
     values = {**base_card_values(pipe.model), "name": arguments.output.name, "license": arguments.license}
-    save_repository(pipe, arguments.output, arguments.half, fill_card(template, values), arguments.include_code)
+    record = join_records(parts[stage] for stage in ("semantic", "coarse", "fine"))
+    card = fill_card(template, values)
+    save_repository(pipe, arguments.output, arguments.half, card, arguments.include_code, record)
     print(arguments.output, flush=True)
     if arguments.push is not None:
         print(push_folder(arguments.output, arguments.push or arguments.output.name), flush=True)

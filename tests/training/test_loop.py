@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM
 
 import accompgen_hf  # noqa: F401  (registers the stages with AutoModelForCausalLM)
 from accompgen_hf.data.shards import Manifest, shard_name
+from accompgen_hf.data.training_tracks import read_record, read_shard_tracks
 from accompgen_hf.training.loop import StageTrainer, train_stage
 from accompgen_hf.training.metrics import read_metrics
 from accompgen_hf.training.processes import prepare_sharded
@@ -54,6 +55,7 @@ def test_every_stage_trains_and_its_folder_loads(shards, tmp_path, stage):
     assert len(summary["validation"]["perplexity"]) == (1 if stage == "semantic" else 4)
     assert (tmp_path / "curves.png").stat().st_size > 10_000
     assert json.loads((tmp_path / "summary.json").read_text())["arguments"]["stage"] == stage
+    assert read_record(tmp_path / "final") == read_shard_tracks(shards)
 
 
 def test_two_micro_batches_equal_one_batch(shards, tmp_path):

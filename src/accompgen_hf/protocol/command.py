@@ -203,6 +203,13 @@ def build_embedders(names: Sequence[str]) -> dict[str, Embedder]:
     return embedders
 
 
+def list_models(options: argparse.Namespace) -> list[str]:
+    """Folders of our models under test, which say what they were trained on."""
+    variants = [str(parse_variant(text, options.model).folder) for text in options.variant]
+    own = [options.model] if "ours" in options.systems or options.stage_oracles else []
+    return [*dict.fromkeys([*own, *variants, *([] if options.singsong is None else [options.singsong])])]
+
+
 def read_fingerprint(model: str | os.PathLike) -> str | None:
     """`token_fingerprint` of a model's folder, if it states one."""
     path = Path(model) / "config.json"

@@ -23,6 +23,7 @@ from accompgen_hf.codebooks_accompgen import IGNORED_LABEL
 from accompgen_hf.data.dataset import StepPositions
 from accompgen_hf.data.files import write_json
 from accompgen_hf.data.shards import sum_hours_by_licence
+from accompgen_hf.data.training_tracks import read_record, read_shard_tracks, write_record
 from accompgen_hf.modeling_accompgen_stages import AccompGenStageForCausalLM
 from accompgen_hf.training.arguments import StageTrainingArguments
 from accompgen_hf.training.checkpointing import SigtermFlag, check_same_run, find_checkpoint, save_checkpoint
@@ -282,11 +283,19 @@ class StageTrainer:
                 weights = self.accelerator.get_state_dict(self.model)  # whole on the first process, however sharded
                 if self.accelerator.is_main_process:
                     save_stage(self.stage, self.output_dir / "final", weights)
+                    write_record(self.output_dir / "final", self._list_tracks())
             if self.accelerator.is_main_process:
                 write_json(summary_path, summary)
         self.accelerator.wait_for_everyone()
         self.report.close()
         return summary
+
+    def _list_tracks(self) -> set[str]:
+        """Of the shards, and of the model whose weights the run began with, where that says so."""
+        data = self.arguments.data
+        folders = [data] if isinstance(data, str) else data
+        first = None if self.arguments.init_from is None else read_record(self.arguments.init_from)
+        return set().union(first or (), *(read_shard_tracks(folder) for folder in folders))
 
     def _summarise(self, is_finished: bool) -> dict[str, Any]:
         return {

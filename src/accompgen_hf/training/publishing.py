@@ -7,6 +7,7 @@ from typing import Any
 
 from huggingface_hub import HfApi
 
+from accompgen_hf.data.training_tracks import join_records
 from accompgen_hf.hub import fill_card, push_folder, save_stage_repository, stage_card_values
 from accompgen_hf.training.stages import STAGE_MODELS
 
@@ -64,5 +65,6 @@ def publish_stage(output_dir: str | os.PathLike, repo_id: str, template: str) ->
     summary = json.loads((output_dir / "summary.json").read_text("utf-8"))
     stage = STAGE_MODELS[summary["arguments"]["stage"]].from_pretrained(output_dir / "final")
     values = {**stage_card_values(stage), **describe_training(summary), "repository": repo_id}
-    folder = save_stage_repository(stage, output_dir / "repository", fill_card(template, values))
+    record = join_records([output_dir / "final"])
+    folder = save_stage_repository(stage, output_dir / "repository", fill_card(template, values), more_files=record)
     return push_folder(folder, repo_id)
