@@ -71,7 +71,7 @@ setup(
     python_requires=">=3.10",
     package_dir={"": "src"},
     packages=find_packages("src"),
-    package_data={"accompgen_hf": ["assets/**/*", "evaluation/modules/**/*"]},
+    package_data={"accompgen_hf": ["assets/**/*", "evaluation/*.json", "evaluation/modules/**/*"]},
     include_package_data=False,
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS,

@@ -17,7 +17,7 @@ from accompgen_hf.evaluation.beats import track_beats
 from accompgen_hf.evaluation.musical import PITCH_CLASSES, chroma
 from accompgen_hf.fingerprint_accompgen import hash_json
 
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 # How well each pitch class fits a key, tonic first (Krumhansl & Kessler 1982).
 KRUMHANSL_PROFILES = {
     "major": (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88),

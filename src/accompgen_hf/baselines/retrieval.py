@@ -10,7 +10,7 @@ import numpy as np
 
 from accompgen_hf.baselines.corpus import Corpus, Excerpt, estimate_key, relative_key
 from accompgen_hf.baselines.system import Window, fit_output, match_loudness
-from accompgen_hf.evaluation.beats import track_beats
+from accompgen_hf.baselines.voice_tempo import estimate_voice_tempo
 
 MAX_TEMPO_DIFFERENCE_BPM = 4.0
 
@@ -67,7 +67,7 @@ class RetrievalSystem:
         if key is not None:
             keys = (key, relative_key(*key))
             excerpts = [excerpt for excerpt in excerpts if (excerpt.tonic, excerpt.mode) in keys] or excerpts
-        tempo_bpm = track_beats(vocals, sampling_rate).tempo_bpm
+        tempo_bpm = estimate_voice_tempo(vocals, sampling_rate)
         if tempo_bpm <= 0:  # nothing repeats: any tempo is as good
             return excerpts
         differences = np.array([abs(excerpt.tempo_bpm - tempo_bpm) for excerpt in excerpts])

@@ -1,7 +1,7 @@
-"""Beats of an accompaniment: onsets in three bands, a tempo and a phase, dynamic programming over onsets (Ellis 2007).
+"""Beats of an accompaniment: onsets in three bands and chord changes, a grid, and dynamic programming along it.
 
-The tempo of a clip lies between 60 and 170 beats per minute and may drift a little. What decides between a beat and
-the off-beat is the bass, and that chords change on beats.
+The grid comes from `meter.py`; the sequence that follows onsets near it is that of Ellis (2007). The tempo lies
+between 58 and 172 beats per minute and may drift a little.
 """
 
 from typing import NamedTuple
@@ -11,19 +11,18 @@ from transformers.audio_utils import mel_filter_bank
 
 from accompgen_hf.audio_accompgen import resample
 from accompgen_hf.evaluation.chords import CHORD_HOP_S, chord_fits, smooth_chords
+from accompgen_hf.evaluation.meter import FRAME_RATE, find_grids
 
-FRAME_RATE = 100  # onset frames per second
-MIN_BPM, MAX_BPM = 60.0, 170.0
 BEAT_TOLERANCE_S = 0.07
-_NUM_TEMPI = 140
 _ANALYSIS_RATE, _FFT_SIZE = 16_000, 512  # 32 ms
 _BASS_RATE, _BASS_WINDOW, _BASS_HZ = 4000, 256, (30.0, 200.0)  # 64 ms
 _FLOOR_DB = -70.0  # below full scale: rises under it are noise
 _MIN_RISE_DB = 1.0  # mean over a clip's strongest frames; silence and steady noise stay below
 _MIN_DURATION_S = 2.0
 _BAND_WEIGHTS = {"low": 1.0, "mid": 0.3, "high": 0.5}
+_CHANGE_WIDTH = 3.0  # frames: standard deviation of a chord change's place
 _TIGHTNESS = 400.0
-_GRID_WEIGHT = 1.0
+_GRID_WEIGHT, _GRID_WIDTH = 6.0, 4.0  # of the pull towards the grid; frames
 
 
 class Beats(NamedTuple):
@@ -75,12 +74,34 @@ def _above_surroundings(rise: np.ndarray) -> np.ndarray:
     return rise / deviation if deviation > 1e-9 else np.zeros_like(rise)
 
 
+def has_onsets(bands: dict[str, np.ndarray]) -> bool:
+    """Whether something rises: no silence, no steady noise."""
+    return float(np.quantile(sum(bands.values()), 0.98)) >= _MIN_RISE_DB
+
+
 def onset_strength(bands: dict[str, np.ndarray]) -> np.ndarray:
     """One curve of all bands, smoothed over 30 ms, with a standard deviation of one: `(num_frames,)`."""
     strength = sum(weight * _above_surroundings(bands[name]) for name, weight in _BAND_WEIGHTS.items())
-    smoothing = np.exp(-0.5 * (np.arange(-4, 5) / 1.5) ** 2)
-    strength = np.convolve(strength, smoothing / smoothing.sum(), "same")
+    strength = _smooth(strength)
     return strength / max(strength.std(), 1e-9)
+
+
+def _smooth(curve: np.ndarray) -> np.ndarray:
+    """Over 30 ms."""
+    weights = np.exp(-0.5 * (np.arange(-4, 5) / 1.5) ** 2)
+    return np.convolve(curve, weights / weights.sum(), "same")
+
+
+def rhythm_curves(audio: np.ndarray, sampling_rate: int, bands: dict[str, np.ndarray]) -> np.ndarray:
+    """What a grid is found in: onsets of `low`, `mid` and `high`, and changes of chord, `(num_frames, 4)`.
+
+    Each has a standard deviation of one, so neither level nor duration counts.
+    """
+    strength = onset_strength(bands)
+    curves = [_smooth(_above_surroundings(bands[name])) for name in ("low", "mid", "high")]
+    changes = np.bincount(chord_changes(audio, sampling_rate, strength), minlength=len(strength))
+    curves.append(np.convolve(changes, np.exp(-0.5 * (np.arange(-10, 11) / _CHANGE_WIDTH) ** 2), "same"))
+    return np.stack([curve / max(curve.std(), 1e-9) for curve in curves], axis=1)
 
 
 def chord_changes(audio: np.ndarray, sampling_rate: int, strength: np.ndarray) -> np.ndarray:
@@ -91,36 +112,7 @@ def chord_changes(audio: np.ndarray, sampling_rate: int, strength: np.ndarray) -
     for change in changes:
         near = np.arange(max(0, int(change) - 22), min(len(strength), int(change) + 23))
         snapped.append(near[(strength[near] * np.exp(-0.5 * ((near - change) / 12) ** 2)).argmax()])
-    return np.array(snapped, dtype=np.float64)
-
-
-def find_grid(strength: np.ndarray, changes: np.ndarray) -> tuple[float, float]:
-    """Period and phase, in frames, of the even grid that onsets and chord changes fit best."""
-    best = (-np.inf, 0.0, 0.0)
-    for tempo_bpm in np.exp(np.linspace(np.log(MIN_BPM), np.log(MAX_BPM), _NUM_TEMPI)):
-        period = 60.0 * FRAME_RATE / tempo_bpm
-        phases = np.arange(0, period, 2.0)
-        on_beats = _mean_on_grid(strength, phases, period)
-        quarters = 0.5 * (
-            _mean_on_grid(strength, (phases + period / 4) % period, period)
-            + _mean_on_grid(strength, (phases + 3 * period / 4) % period, period)
-        )
-        score = on_beats - 0.3 * quarters
-        if len(changes):
-            distance = (changes - phases[:, None] + period / 2) % period - period / 2
-            score += 2.0 * (np.exp(-0.5 * (distance / 4) ** 2).mean(axis=1) - 10 / period)  # 10 / period is chance
-        score = (score + 3.0) * np.exp(-0.5 * np.log2(tempo_bpm / 110.0) ** 2)
-        if score.max() > best[0]:
-            best = (score.max(), period, phases[score.argmax()])
-    return best[1], best[2]
-
-
-def _mean_on_grid(strength: np.ndarray, phases: np.ndarray, period: float) -> np.ndarray:
-    """Mean of the curve on the grid of every phase: (num_phases,)"""
-    frames = np.rint(phases[:, None] + period * np.arange(int(len(strength) / period) + 1)).astype(int)
-    is_inside = frames < len(strength)
-    values = np.where(is_inside, strength[np.minimum(frames, len(strength) - 1)], 0.0)
-    return values.sum(axis=1) / np.maximum(is_inside.sum(axis=1), 1)
+    return np.array(snapped, dtype=np.int64)
 
 
 def track_beats(audio: np.ndarray, sampling_rate: int) -> Beats:
@@ -137,14 +129,16 @@ def track_beats(audio: np.ndarray, sampling_rate: int) -> Beats:
     if len(audio) < _MIN_DURATION_S * sampling_rate:
         return nothing
     bands = onset_bands(audio, sampling_rate)
-    if np.quantile(sum(bands.values()), 0.98) < _MIN_RISE_DB:
+    if not has_onsets(bands):
         return nothing
-    strength = onset_strength(bands)
-    period, phase = find_grid(strength, chord_changes(audio, sampling_rate, strength))
-    offsets = (np.arange(len(strength)) - phase + period / 2) % period - period / 2
-    pulled = strength + _GRID_WEIGHT * np.exp(-0.5 * (offsets / 4) ** 2)
-    frames = _follow(pulled, period)
-    return Beats(frames / FRAME_RATE, 60.0 * FRAME_RATE / period)
+    grids = find_grids(rhythm_curves(audio, sampling_rate, bands))
+    pulled = onset_strength(bands)
+    for grid in grids:
+        places = np.arange(grid.first, grid.end)
+        offsets = (places - grid.phase + grid.period / 2) % grid.period - grid.period / 2
+        pulled[places] += _GRID_WEIGHT * np.exp(-0.5 * (offsets / _GRID_WIDTH) ** 2)
+    period = grids[0].period
+    return Beats(_follow(pulled, period) / FRAME_RATE, 60.0 * FRAME_RATE / period)
 
 
 def _follow(strength: np.ndarray, period: float) -> np.ndarray:

@@ -18,7 +18,7 @@ _ROOTS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 # Qualities as the songs write them -> mir_eval's words.
 _QUALITIES = {"m7b5": "hdim7"}
 _ANALYSIS_RATE = 8000
-_TREBLE_HZ, _TREBLE_WINDOW_S = (130.0, 1050.0), 0.5
+TREBLE_HZ, TREBLE_WINDOW_S = (130.0, 1050.0), 0.5
 _BASS_HZ, _BASS_WINDOW_S = (40.0, 180.0), 0.6
 _BASS_WEIGHT = 0.5
 _SILENCE = 1e-5  # magnitude of a spectral line, full scale at 1: -100 dB
@@ -94,7 +94,7 @@ def _templates() -> tuple[np.ndarray, np.ndarray]:
 
 def chord_fits(audio: np.ndarray, sampling_rate: int) -> np.ndarray:
     """How well every frame fits every chord, "no chord" last: `(num_frames, 25)`, 10 frames per second."""
-    treble = band_chroma(audio, sampling_rate, _TREBLE_HZ, _TREBLE_WINDOW_S)
+    treble = band_chroma(audio, sampling_rate, TREBLE_HZ, TREBLE_WINDOW_S)
     bass = band_chroma(audio, sampling_rate, _BASS_HZ, _BASS_WINDOW_S)
     treble_templates, bass_templates = _templates()
     fits = treble @ treble_templates.T + _BASS_WEIGHT * bass @ bass_templates.T

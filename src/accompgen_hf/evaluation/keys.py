@@ -1,10 +1,24 @@
-"""Key of an accompaniment, from its chords and its pitch classes (profiles of Temperley 2001), and scores of keys."""
+"""Key of an accompaniment, from the order of its chords and from its pitch classes, and scores of keys.
 
+How often a chord sounds in a key and which follows which is counted on the scores of training songs
+(`musical_tables.json`); the profiles of pitch classes are those of Temperley (2001).
+"""
+
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
-from accompgen_hf.evaluation.chords import NO_CHORD, PITCH_CLASSES, chord_fits, smooth_chords
+from accompgen_hf.evaluation.chords import (
+    NO_CHORD,
+    PITCH_CLASSES,
+    TREBLE_HZ,
+    TREBLE_WINDOW_S,
+    band_chroma,
+    chord_fits,
+    smooth_chords,
+)
+from accompgen_hf.evaluation.tables import load_tables
 
 LOWEST_HZ, HIGHEST_HZ = 55.0, 1000.0  # above, partials say more of the instrument than of the chord
 WINDOW_S = 0.68  # resolves a semitone from about 50 Hz up
@@ -15,12 +29,11 @@ KEY_PROFILES = {
     "major": (0.748, 0.060, 0.488, 0.082, 0.670, 0.460, 0.096, 0.715, 0.104, 0.366, 0.057, 0.400),
     "minor": (0.712, 0.084, 0.474, 0.618, 0.049, 0.460, 0.105, 0.747, 0.404, 0.067, 0.133, 0.330),
 }
-# How much a triad on a degree (semitones above the tonic, 0 major or 1 minor) speaks for a key; others `_OTHER_CHORD`.
-CHORD_WEIGHTS = {
-    "major": {(0, 0): 1.0, (5, 0): 0.7, (7, 0): 0.7, (9, 1): 0.6, (2, 1): 0.4, (4, 1): 0.3},
-    "minor": {(0, 1): 1.0, (5, 1): 0.6, (7, 0): 0.55, (7, 1): 0.3, (8, 0): 0.6, (3, 0): 0.5, (10, 0): 0.5},
-}
-_OTHER_CHORD = 0.05
+MODES = ("major", "minor")
+# Degrees of a key: twelve roots above the tonic, of each kind of chord. A heard minor seventh tells V from I.
+CHORD_KINDS = ("major triad", "dominant seventh", "minor triad")
+NUM_DEGREES = len(CHORD_KINDS) * PITCH_CLASSES
+_UNSEEN_SHARE, _UNSEEN_STEPS = 0.003, 0.5  # of a chord that no training song plays in the key, added to every count
 _MIN_TONAL_SHARE = 0.1  # of the time there must be chords at all
 
 
@@ -82,24 +95,67 @@ def best_tonic(audio: np.ndarray, sampling_rate: int, mode: str) -> int:
     return int(key_correlations(chroma(audio, sampling_rate).mean(axis=1), mode).argmax())
 
 
-def detect_key(audio: np.ndarray, sampling_rate: int) -> Key | None:
-    """Key of mono audio `(num_samples,)`, or `None` if it holds chords for less than a tenth of its time.
+def degree_of(root: int, quality: str, tonic: int) -> int:
+    """Number of a chord in a key; `quality` as the songs write it."""
+    kind = 1 if quality == "7" else 2 if quality.startswith("m") and not quality.startswith("maj") else 0
+    return kind * PITCH_CLASSES + (root - tonic) % PITCH_CLASSES
 
-    A key's score is the mean log weight of the chords on its degrees, plus the correlation of its profile.
+
+def key_scores(degrees_on_c: np.ndarray, durations: np.ndarray, pitch_class_energy: np.ndarray) -> dict[Key, float]:
+    """How well every key fits: mean log share of its chords, mean log share of their steps, and its profile.
+
+    Args:
+        degrees_on_c (`np.ndarray` of shape `(num_chords,)`): The chords in order, as degrees of C, at least one.
+        durations (`np.ndarray` of shape `(num_chords,)`): Of each.
+        pitch_class_energy (`np.ndarray` of shape `(12,)`): Mean chroma.
     """
-    path = smooth_chords(chord_fits(audio, sampling_rate))
-    shares = np.bincount(path, minlength=NO_CHORD + 1) / len(path)
-    if shares[:NO_CHORD].sum() < _MIN_TONAL_SHARE:
-        return None
-    pitch_class_energy = chroma(audio, sampling_rate).mean(axis=1)
+    kinds, roots = np.divmod(degrees_on_c, PITCH_CLASSES)
     scores = {}
-    for mode, weights in CHORD_WEIGHTS.items():
+    for mode in MODES:
+        shares, steps = _log_shares(mode)
         correlations = key_correlations(pitch_class_energy, mode)
         for tonic in range(PITCH_CLASSES):
-            logs = [
-                np.log(weights.get(((chord - tonic) % 12, chord // 12), _OTHER_CHORD)) for chord in range(NO_CHORD)
-            ]
-            scores[Key(tonic, mode)] = float(shares[:NO_CHORD] @ logs + correlations[tonic])
+            degrees = kinds * PITCH_CLASSES + (roots - tonic) % PITCH_CLASSES
+            score = np.average(shares[degrees], weights=durations) + correlations[tonic]
+            if len(degrees) > 1:
+                score += np.mean([steps[place] for place in pairwise(degrees.tolist())])
+            scores[Key(tonic, mode)] = float(score)
+    return scores
+
+
+def _log_shares(mode: str) -> tuple[np.ndarray, np.ndarray]:
+    """Of chords `(36,)`, and of their steps `(36, 36)`."""
+    counts = load_tables()["chords"][mode]
+    shares = np.array(counts["seconds"]) / np.sum(counts["seconds"]) + _UNSEEN_SHARE
+    steps = np.full((NUM_DEGREES, NUM_DEGREES), _UNSEEN_STEPS)
+    before, after, counted = np.reshape(counts["steps"], (-1, 3)).T
+    steps[before, after] += counted
+    return np.log(shares / shares.sum()), np.log(steps / steps.sum(axis=1, keepdims=True))
+
+
+def hear_degrees(audio: np.ndarray, sampling_rate: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """The chords of mono audio as degrees of C, their durations in frames, and the share of time that has chords."""
+    path = smooth_chords(chord_fits(audio, sampling_rate))
+    treble = band_chroma(audio, sampling_rate, TREBLE_HZ, TREBLE_WINDOW_S)
+    degrees, durations = [], []
+    for frames in np.split(np.arange(len(path)), np.flatnonzero(np.diff(path)) + 1):
+        chord = path[frames[0]]
+        if chord == NO_CHORD:
+            continue
+        root, is_minor = chord % PITCH_CLASSES, chord >= PITCH_CLASSES
+        has_seventh = treble[frames, (root + 10) % PITCH_CLASSES].mean() > 0
+        kind = 2 if is_minor else int(has_seventh)
+        degrees.append(kind * PITCH_CLASSES + root)
+        durations.append(len(frames))
+    return np.array(degrees, dtype=int), np.array(durations), sum(durations) / len(path)
+
+
+def detect_key(audio: np.ndarray, sampling_rate: int) -> Key | None:
+    """Key of mono audio `(num_samples,)`, or `None` if it holds chords for less than a tenth of its time."""
+    degrees, durations, tonal_share = hear_degrees(audio, sampling_rate)
+    if tonal_share < _MIN_TONAL_SHARE:
+        return None
+    scores = key_scores(degrees, durations, chroma(audio, sampling_rate).mean(axis=1))
     return max(scores, key=scores.get)
 
 

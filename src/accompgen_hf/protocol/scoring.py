@@ -20,7 +20,7 @@ from accompgen_hf.evaluation.score import score_accompaniment
 from accompgen_hf.fingerprint_accompgen import hash_json
 from accompgen_hf.mixing_accompgen import mix
 
-SCORES_VERSION = 1
+SCORES_VERSION = 2  # rises when a number changes for the same audio
 TARGETS = ("mix", "instrumental")
 PAIR_ONLY = ("harmony-rhythm",)  # these hear both sides apart, and have no `embed`
 TARGET_ONLY = ("vggish", "logmel", "encodec")  # timbre: what they hear of a mix does not say whether it fits

@@ -1,0 +1,57 @@
+"""Fit what the musical metrics know of music on training songs, and write it into the package.
+
+    python examples/fit_musical_tables.py
+
+Chords of keys are counted in the scores of songs, places of onsets in the bar fitted on true accompaniments: no model,
+no held-out song. examples/measure_metrics.py measures the result on others.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from accompgen_hf.data.files import write_bytes
+from accompgen_hf.data.songs import compose_song, require_training_seed, synthesize_song
+from accompgen_hf.evaluation.tables import TABLES_PATH
+from accompgen_hf.protocol.musical_tables import format_tables, make_metronome, make_rhythm_example, make_tables
+
+RATE = 24_000
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=TABLES_PATH)
+    parser.add_argument("--rhythm_seeds", type=int, nargs=2, default=[0, 160], metavar=("FIRST", "END"))
+    parser.add_argument("--chord_seeds", type=int, nargs=2, default=[20_000, 21_500], metavar=("FIRST", "END"))
+    parser.add_argument("--num_metronomes", type=int, default=32)
+    parser.add_argument("--duration_s", type=float, default=10.0, help="of an excerpt")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse_arguments()
+    for first, end in (options.rhythm_seeds, options.chord_seeds):
+        require_training_seed(first)
+        require_training_seed(end - 1)
+    examples = []
+    for seed in tqdm(range(*options.rhythm_seeds), desc="accompaniments", unit="song"):
+        song = synthesize_song(compose_song(seed, duration_s=options.duration_s), RATE)
+        known = song.annotation
+        examples.append(make_rhythm_example(song.instrumental, RATE, known.tempo_bpm, known.meter, -known.start_s))
+    for index, tempo_bpm in enumerate(np.linspace(60.0, 170.0, options.num_metronomes)):
+        first_s = 0.6 * index / options.num_metronomes
+        clicks = make_metronome(tempo_bpm, options.duration_s, RATE, first_s)
+        examples.append(make_rhythm_example(clicks, RATE, tempo_bpm, None, first_s))
+    scores = (compose_song(seed, duration_s=options.duration_s) for seed in range(*options.chord_seeds))
+    made_with = {
+        name: getattr(options, name) for name in ("rhythm_seeds", "num_metronomes", "chord_seeds", "duration_s")
+    }
+    tables = make_tables(tqdm(scores, desc="scores", unit="song"), examples, made_with)
+    write_bytes(options.output, format_tables(tables).encode())
+    print(options.output)
+
+
+if __name__ == "__main__":
+    main()
