@@ -37,7 +37,6 @@ from accompgen_hf.fast_decoding_accompgen import FastStageDecoder
 FORMATS = {"fast": None, "fast float16": "float16", "fast int8": "int8"}
 PEERS = ("musicgen", "llama dynamic", "llama static", "llama static compile")
 SUBJECTS = ("stock", *FORMATS, "fast bf16", *PEERS)
-REFERENCE = "llama static compile"
 STEPS = 2  # per round
 NUM_ROWS = 2
 
@@ -47,6 +46,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--contexts", type=int, nargs="+", default=[875, 1250], help="positions before the first step")
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--subjects", nargs="+", choices=SUBJECTS, default=list(SUBJECTS))
+    parser.add_argument("--reference", choices=SUBJECTS, default=PEERS[-1], help="what speeds are compared with")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--hidden_size", type=int, default=1024, help="the paper's by default; less to try it out")
     parser.add_argument("--num_layers", type=int, default=6)
@@ -216,7 +216,7 @@ def floor_bytes(stage, context: int, num_rows: int, weight_bytes: int, cache_byt
     return num_weights * weight_bytes + num_cached * cache_bytes
 
 
-def report_context(stage, context: int, times: dict[str, list[tuple[float, float]]]) -> dict:
+def report_context(stage, context: int, times: dict[str, list[tuple[float, float]]], reference: str) -> dict:
     read_s = [processor for processor, _ in times.pop("read")]
     bandwidth = 2**28 / statistics.median(read_s)
     weight_bytes = {"fast": 4, "fast float16": 2, "fast int8": 1}
@@ -224,9 +224,9 @@ def report_context(stage, context: int, times: dict[str, list[tuple[float, float
     for name, pairs in times.items():
         row = {"ms": [round(1e3 * value, 2) for value in median_interval([pair[0] for pair in pairs])]}
         row["clock_ms"] = round(1e3 * statistics.median(pair[1] for pair in pairs), 2)
-        if REFERENCE in times:
-            ratios = [peer[0] / own[0] for peer, own in zip(times[REFERENCE], pairs, strict=True)]
-            row[f"speed against {REFERENCE}"] = [round(value, 2) for value in median_interval(ratios)]
+        if reference in times:
+            ratios = [peer[0] / own[0] for peer, own in zip(times[reference], pairs, strict=True)]
+            row[f"speed against {reference}"] = [round(value, 2) for value in median_interval(ratios)]
         if name in weight_bytes:
             floor_s = floor_bytes(stage, context, NUM_ROWS, weight_bytes[name], 4) / bandwidth
             row["floor_ms"], row["times the floor"] = round(1e3 * floor_s, 2), round(row["ms"][0] / 1e3 / floor_s, 2)
@@ -269,7 +269,7 @@ def main() -> None:
         for context in options.contexts:
             torch.compiler.reset()
             times = run_rounds(make_steps(stage, peers, context, options), options.rounds, options.device)
-            report["contexts"].append(report_context(stage, context, times))
+            report["contexts"].append(report_context(stage, context, times, options.reference))
             print(json.dumps(report["contexts"][-1], indent=1), flush=True)
     print(json.dumps(report, indent=1))
 
