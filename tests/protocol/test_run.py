@@ -113,7 +113,7 @@ def test_musdb18_runs_with_every_kind_of_system(form, built_in, musdb, model_fol
     assert results["separation"] is None
     table = (tmp_path / "run" / "table.md").read_text()
     assert "FADs and Δ: n/a" in table
-    assert "not checked: no --training_data was given" in table
+    assert "not checked: no model has a training_tracks.json, and no --training_data was given" in table
     assert (tmp_path / "run" / "results.png").is_file()
     assert (tmp_path / "run" / "model_index_theirs.yaml").is_file()
     assert (tmp_path / "listening" / "key.json").is_file()
