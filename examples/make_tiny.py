@@ -38,12 +38,13 @@ def main() -> None:
     options = parser.parse_args()
     work, repository = options.work_dir, options.work_dir / "accompgen-tiny"
     codec, encoder, tokens = make_tokens(options)
-    # 3. The three stages.
+    # 3. The three stages; what they begin with is what encoder and codec know.
+    starts = {"semantic": ["--init_ids_from", encoder], "fine": ["--init_codes_from", codec]}
+    starts["coarse"] = starts["semantic"] + starts["fine"]
     for index, stage in enumerate(STAGES):
         steps = [] if options.stage_steps is None else ["--max_steps", options.stage_steps[index]]
         config = EXAMPLES / "configs" / "tiny" / f"{stage}.yaml"
-        start = [] if stage == "semantic" else ["--init_codes_from", codec]
-        arguments = ("--config", config, "--data", tokens, "--output_dir", work / stage, *start, *steps)
+        arguments = ("--config", config, "--data", tokens, "--output_dir", work / stage, *starts[stage], *steps)
         run(work, stage, work / stage / "final", "train_stage.py", *arguments)
     # 4. One folder, and what it measures.
     parts = [part for stage in STAGES for part in (f"--{stage}", work / stage / "final")]

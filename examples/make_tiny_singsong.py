@@ -29,7 +29,7 @@ def main() -> None:
     for stage, steps in zip(STAGES, options.stage_steps or match_steps(), strict=True):
         config = EXAMPLES / "configs" / "singsong" / "tiny" / f"{stage}.yaml"
         arguments = ("--config", config, "--data", tokens, "--output_dir", work / stage, "--max_steps", steps)
-        arguments += ("--init_codes_from", codec)
+        arguments += ("--init_codes_from", codec, *(("--init_ids_from", encoder) if stage == "singsong" else ()))
         run(work, stage, work / stage / "final", "train_stage.py", *arguments)
     assemble(work, encoder, codec, work / "singsong-tiny")
 

@@ -1,4 +1,4 @@
-"""Train the small semantic encoder on procedural songs: songs, targets, masked prediction, centroids, probes.
+"""Train the small semantic encoder on procedural songs: songs, targets, masked prediction, centroids, tuning, probes.
 
     python examples/train_semantic_encoder.py --output_dir runs/semantic_encoder
 
@@ -7,6 +7,7 @@ Every step goes on where it was killed. The encoder lies in `<output_dir>/final`
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,19 +25,24 @@ from accompgen_hf.training.semantic_finish import (
 from accompgen_hf.training.semantic_model import save_rounded_hubert
 from accompgen_hf.training.semantic_pool import SongPool
 from accompgen_hf.training.semantic_targets import SemanticTargets
+from accompgen_hf.training.semantic_tuning import FAMILY_WEIGHTS, SemanticTuner
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", required=True, help="folder for songs, checkpoints, metrics and the encoder")
-    parser.add_argument("--num_clips", type=int, default=250, help="10-s songs to train on (default: %(default)s)")
+    parser.add_argument("--num_clips", type=int, default=1500, help="10-s songs to train on (default: %(default)s)")
     parser.add_argument(
         "--num_held_out_clips", type=int, default=50, help="songs to measure on (default: %(default)s)"
     )
     parser.add_argument("--first_held_out_seed", type=int, default=790_000, help="their first seed; not a test song")
     parser.add_argument("--num_clusters", type=int, default=500)
-    parser.add_argument("--max_steps", type=int, default=1500)
-    parser.add_argument("--batch_clips", type=int, default=4)
+    parser.add_argument(
+        "--num_centroid_clips", type=int, default=250, help="of them, to fit all centroids on (default: %(default)s)"
+    )
+    parser.add_argument("--max_steps", type=int, default=2600)
+    parser.add_argument("--tuning_steps", type=int, default=550, help="with centroids (default: %(default)s)")
+    parser.add_argument("--batch_clips", type=int, default=3)
     parser.add_argument("--learning_rate", type=float, default=1e-3)
     parser.add_argument("--warmup_steps", type=int, default=100)
     parser.add_argument("--evaluate_every", type=int, default=100)
@@ -58,7 +64,8 @@ def main() -> None:
     pool = SongPool(output_dir / "pool", options.num_clips).build()
     held_out_pool = SongPool(output_dir / "pool", options.num_held_out_clips, options.first_held_out_seed).build()
     note("songs")
-    targets = SemanticTargets(output_dir / "targets", options.seed).build(pool, held_out_pool)
+    few = SongPool(output_dir / "pool", min(options.num_clips, options.num_centroid_clips))
+    targets = SemanticTargets(output_dir / "targets", options.seed).build(few, pool, held_out_pool)
     note("targets")
 
     # 2. Masked prediction
@@ -66,25 +73,38 @@ def main() -> None:
     arguments = SemanticEncoderArguments(
         output_dir=str(output_dir / "run"), **{name: getattr(options, name) for name in names}
     )
-    hubert = SemanticEncoderTrainer(arguments, pool, held_out_pool, targets).train()
+    trainer = SemanticEncoderTrainer(arguments, pool, held_out_pool, targets)
+    hubert = trainer.train()
     save_rounded_hubert(hubert, output_dir / "hubert")
     plot_metrics(output_dir / "run" / "metrics.jsonl", output_dir / "run" / "curve.png")
     note("masked_prediction")
 
-    # 3. Centroids on the rounded weights
+    # 3. Centroids, and both tuned so that the ids keep what the features know
     layer = hubert.config.num_hidden_layers
     blank = np.zeros((1, hubert.config.hidden_size), np.float32)
     encoder = AccompGenSemanticEncoder.from_hubert(output_dir / "hubert", blank, layer=layer)
     centroids, centroid_report = fit_pool_centroids(
-        encoder, pool, output_dir / "features", options.num_clusters, options.seed, arguments.noise_std
+        encoder, few, output_dir / "features", options.num_clusters, options.seed, arguments.noise_std
     )
     note("centroids")
-    encoder = AccompGenSemanticEncoder.from_hubert(output_dir / "hubert", centroids, layer=layer)
+    tuning = replace(
+        arguments,
+        output_dir=str(output_dir / "tuning"),
+        max_steps=options.tuning_steps,
+        learning_rate=options.learning_rate / 2,
+        warmup_steps=20,
+        family_weights=dict(FAMILY_WEIGHTS),
+        seed=options.seed + 1,
+    )
+    tuner = SemanticTuner(tuning, pool, held_out_pool, targets, trainer.model, centroids)
+    save_rounded_hubert(tuner.train(), output_dir / "hubert_tuned")
+    note("tuning")
+    encoder = AccompGenSemanticEncoder.from_hubert(output_dir / "hubert_tuned", tuner.centroids, layer=layer)
     save_encoder(encoder, output_dir / "final")
 
     # 4. What the ids know, read from the folder that ships
     encoder = AccompGenSemanticEncoder.from_pretrained(output_dir / "final", dtype=torch.float32)
-    probes = probe_encoder(encoder, pool, held_out_pool, arguments.noise_std)
+    probes = probe_encoder(encoder, few, held_out_pool, arguments.noise_std)
     note("probes")
     report = {
         "parameters": sum(parameter.numel() for parameter in encoder.parameters()),

@@ -51,8 +51,7 @@ def test_unknown_missing_and_impossible_fields_are_refused(config_path, capsys):
         "`sample_every` must be at least 1": {"sample_every": 0},
         r"`report_to` must be among .* got \['paper'\]": {"report_to": ["wandb", "paper"]},
         "`model` may only change": {"init_from": "x", "model": {"hidden_size": 8}},
-        "`init_new_ids` renews the embeddings": {"init_new_ids": True},
-        "`init_new_ids` renews .* `stage` 'semantic'": {"init_new_ids": True, "init_from": "x", "stage": "semantic"},
+        "`init_ids_from` lets .* `stage` 'semantic'": {"init_ids_from": "y", "init_from": "x", "stage": "semantic"},
         "`init_codes_from` starts the tables of a new": {"init_codes_from": "codec", "init_from": "x"},
         "`init_codes_from` starts .* `stage` 'semantic'": {"init_codes_from": "codec", "stage": "semantic"},
     }

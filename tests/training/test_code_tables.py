@@ -2,15 +2,16 @@
 
 import pytest
 import torch
-from tests.tiny import STAGE_SIZES, init_codebooks, tiny_codec_config, tiny_stage
+from tests.tiny import STAGE_SIZES, init_codebooks, tiny_codec_config, tiny_model, tiny_stage
 from transformers import EncodecModel
 
 from accompgen_hf import AccompGenCoarseConfig, AccompGenFineConfig, AccompGenSemanticConfig
+from accompgen_hf.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
 from accompgen_hf.training.arguments import StageTrainingArguments
 from accompgen_hf.training.code_tables import (
     EMBEDDING_RMS,
     HEAD_NORM,
-    renew_semantic_tables,
+    start_tables_from_centroids,
     start_tables_from_codec,
 )
 from accompgen_hf.training.stages import load_stage
@@ -114,13 +115,40 @@ def test_a_codec_of_other_codebooks_is_refused(codec):
         start_tables_from_codec(tiny_stage(AccompGenCoarseConfig, codebook_size=32), codec, seed=0)
 
 
-def test_new_semantic_ids_leave_everything_else_as_it_was(tmp_path):
+@pytest.fixture(scope="module")
+def encoder_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("encoder")
+    tiny_model().semantic_encoder.save_pretrained(folder)
+    return folder
+
+
+def read_centroids(folder):
+    return AccompGenSemanticEncoder.from_pretrained(folder).centroids.detach()
+
+
+@pytest.mark.parametrize("config_class", [AccompGenSemanticConfig, AccompGenCoarseConfig])
+def test_distances_of_id_embeddings_are_those_of_centroids(config_class, encoder_folder):
+    stage, centroids = tiny_stage(config_class, hidden_size=32), read_centroids(encoder_folder)
+    start_tables_from_centroids(stage, centroids, seed=0)
+    expected = torch.cdist(centroids, centroids)
+    for segment in stage.config.segments[:2]:
+        rows = stage.get_input_embeddings().weight[segment.offset : segment.offset + segment.num_ids]
+        found = torch.cdist(rows, rows)
+        torch.testing.assert_close(found * (expected.sum() / found.sum()), expected, atol=1e-3, rtol=1e-3)
+        assert rows.pow(2).mean().sqrt().item() == pytest.approx(EMBEDDING_RMS)
+    if config_class is AccompGenSemanticConfig:
+        head = stage.heads[0].weight
+        found = torch.cdist(head, head)
+        torch.testing.assert_close(found * (expected.sum() / found.sum()), expected, atol=1e-3, rtol=1e-3)
+    with pytest.raises(ValueError, match=r"`init_ids_from` must have \d+ centroids, one per semantic id, got 3"):
+        start_tables_from_centroids(stage, centroids[:3], seed=0)
+
+
+def test_other_semantic_ids_leave_everything_else_of_a_trained_stage(encoder_folder, tmp_path):
     trained = tiny_stage(AccompGenCoarseConfig, token_fingerprint="a" * 64)
     trained.save_pretrained(tmp_path / "trained")
-    arguments = StageTrainingArguments(
-        "coarse", "data", "out", init_from=str(tmp_path / "trained"), init_new_ids=True, seed=5
-    )
-    stage = load_stage(arguments)
+    folders = {"init_from": str(tmp_path / "trained"), "init_ids_from": str(encoder_folder)}
+    stage = load_stage(StageTrainingArguments("coarse", "data", "out", **folders, seed=5))
     assert stage.config.token_fingerprint is None
     before, after = trained.state_dict(), stage.state_dict()
     name = "model.embed_tokens.weight"
@@ -130,7 +158,13 @@ def test_new_semantic_ids_leave_everything_else_as_it_was(tmp_path):
         own = is_changed[segment.offset : segment.offset + segment.num_ids]
         assert own.all() if segment.name.endswith("semantic_ids") else not own.any()
     assert not is_changed[: stage.config.segments[0].offset].any()
-    again = load_stage(arguments).state_dict()[name]
-    assert torch.equal(again, after[name])
-    renew_semantic_tables(stage, seed=6)
-    assert not torch.equal(stage.state_dict()[name], again)
+
+
+def test_a_new_stage_starts_from_centroids_and_a_fine_one_has_none(encoder_folder):
+    sizes = {**STAGE_SIZES, "hidden_size": 32}
+    options = {"model": sizes, "init_ids_from": str(encoder_folder), "seed": 2}
+    stage = load_stage(StageTrainingArguments("semantic", "data", "out", **options))
+    segment = stage.config.segments[0]
+    rows = stage.get_input_embeddings().weight[segment.offset : segment.offset + segment.num_ids]
+    assert rows.pow(2).mean().sqrt().item() == pytest.approx(EMBEDDING_RMS)
+    load_stage(StageTrainingArguments("fine", "data", "out", **options))

@@ -29,7 +29,13 @@ from accompgen_hf.training.semantic_model import (
     save_rounded_hubert,
 )
 from accompgen_hf.training.semantic_pool import SongPool, label_frames
-from accompgen_hf.training.semantic_targets import TARGET_FAMILIES, SemanticTargets, compute_target_features
+from accompgen_hf.training.semantic_targets import (
+    HEARD_FAMILIES,
+    NO_CHORD,
+    TARGET_FAMILIES,
+    SemanticTargets,
+    compute_target_features,
+)
 
 TINY_HUBERT = {
     **SMALL_HUBERT,
@@ -77,7 +83,7 @@ def test_pitch_target_peaks_at_the_sung_note_and_harmony_at_its_class():
 
 def test_targets_do_not_depend_on_the_level():
     quiet, loud = compute_target_features(0.01 * make_tone(60)), compute_target_features(make_tone(60))
-    for name in TARGET_FAMILIES:
+    for name in HEARD_FAMILIES:
         np.testing.assert_allclose(quiet[name], loud[name], atol=1e-3)
 
 
@@ -106,6 +112,23 @@ def test_frame_labels_agree_with_the_annotation():
     beats = annotation.beat_times[(annotation.beat_times > 0.1) & (annotation.beat_times < 9.9)]
     assert labels["is_beat"][(beats * 50).astype(int)].all()
     assert labels["is_beat"].sum() <= 3 * len(annotation.beat_times)
+    frames = (beats * 50).astype(int)
+    assert (labels["beat_phase"][frames + 1] == 0).all()  # a frame's centre may lie just before the beat
+    assert (labels["beat_phase"][frames - 2] == 3).all()
+
+
+def test_chord_and_beat_are_taught_alike_to_voice_and_band(parts):
+    pool, _, targets = parts
+    annotation = compose_song(1, duration_s=10.0)
+    for kind in ("vocals", "instrumental"):
+        chords, beats = (targets.read_ids(pool, name, kind, 1) for name in ("chord", "beat"))
+        assert chords.shape == beats.shape == (500,)
+        for chord in annotation.chords:
+            is_minor = (chord.root + 3) % 12 in chord.pitch_classes
+            middle = int((chord.start_s + chord.end_s) / 2 * 50)
+            assert chords[middle] == 2 * chord.root + is_minor
+        assert set(beats) == {0, 1, 2, 3}
+        assert chords.max() <= NO_CHORD
 
 
 def test_pool_is_made_once_and_reads_the_same(parts):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from accompgen_hf.training.semantic_probe import derive_labels, probe_kind, probe_label
+from accompgen_hf.training.semantic_probe import LABELS, derive_labels, probe_kind, probe_label
 
 
 def test_ids_that_are_the_value_tell_everything():
@@ -45,11 +45,14 @@ def test_labels_of_vocals_and_instrumentals():
         "chord_root": np.array([[0, -1, 11]]),
         "is_minor_chord": np.array([[1, 0, 0]]),
         "is_beat": np.array([[0, 1, 0]]),
+        "beat_phase": np.array([[3, 0, 0]]),
     }
     assert derive_labels("vocals", labels)["pitch_class"].tolist() == [[0, -1, 1]]
     assert derive_labels("vocals", labels)["is_voiced"].tolist() == [[1, 0, 1]]
-    assert derive_labels("instrumental", labels)["chord"].tolist() == [[1, -1, 22]]
+    for kind in ("vocals", "instrumental"):
+        assert derive_labels(kind, labels)["chord"].tolist() == [[1, -1, 22]]
+        assert derive_labels(kind, labels)["beat_phase"].tolist() == [[3, 0, 0]]
     ids = np.array([[3, 4, 5]])
-    assert set(probe_kind("vocals", ids, labels, ids, labels)) == {"is_voiced", "pitch_class", "is_onset"}
+    assert set(probe_kind("vocals", ids, labels, ids, labels)) == set(LABELS["vocals"])
     with pytest.raises(ValueError, match="`kind` must be 'vocals' or 'instrumental', got 'drums'"):
         derive_labels("drums", labels)

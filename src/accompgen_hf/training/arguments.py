@@ -35,9 +35,9 @@ class StageTrainingArguments:
         model (`dict`): Fields of the stage's config.
         init_from (`str`, *optional*): Folder or Hub id whose weights and config the run starts from, with a new
             schedule (fine-tuning).
-        init_new_ids (`bool`): The shards' semantic ids come from another encoder or other centroids than those of
-            `init_from`: a coarse or fine stage keeps its weights but for their embeddings, which start anew. The
-            codec must be the same.
+        init_ids_from (`str`, *optional*): Folder or Hub id of the semantic encoder whose centroids the embeddings of
+            semantic ids, and the semantic stage's head, start from (ours). With `init_from`, a coarse or fine stage
+            goes on with this encoder's ids instead of those that it was trained on; the codec must be the same.
         init_codes_from (`str`, *optional*): Folder or Hub id of the codec whose codebooks the embeddings and heads of
             a new coarse or fine stage start from (ours; see `training/code_tables.py`).
         max_steps (`int`): Optimiser steps.
@@ -78,7 +78,7 @@ class StageTrainingArguments:
     output_dir: str
     model: dict[str, Any] = field(default_factory=dict)
     init_from: str | None = None
-    init_new_ids: bool = False
+    init_ids_from: str | None = None
     init_codes_from: str | None = None
     max_steps: int = 100_000
     global_batch_size: int = 180
@@ -141,10 +141,10 @@ class StageTrainingArguments:
                 "`init_codes_from` starts the tables of a new coarse or fine stage; got "
                 f"`stage` {self.stage!r} and `init_from` {self.init_from!r}. Leave one of them out."
             )
-        if self.init_new_ids and (self.init_from is None or self.stage not in ("coarse", "fine")):
+        if self.init_ids_from is not None and self.init_from is not None and self.stage not in ("coarse", "fine"):
             raise ValueError(
-                "`init_new_ids` renews the embeddings of semantic ids of the coarse or fine stage in `init_from`; got "
-                f"`stage` {self.stage!r} and `init_from` {self.init_from!r}. Leave it out."
+                "`init_ids_from` lets a coarse or fine stage in `init_from` go on with other semantic ids; got "
+                f"`stage` {self.stage!r}, which is about these ids alone. Leave one of them out."
             )
         if self.init_from is not None and not set(self.model) <= set(TRAINING_FIELDS):
             raise ValueError(

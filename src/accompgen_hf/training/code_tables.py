@@ -1,9 +1,9 @@
-"""Where a stage's tables start: codes as the codec's codebook vectors, turned; semantic ids anew after fine-tuning.
+"""Start a stage's tables from the codec and the semantic encoder: codebook vectors and centroids, turned.
 
 EnCodec's codebooks are residual: a frame is the sum of one vector per codebook. A stage that starts with random tables
 learns the place of every single code from the few times it is seen; with the codec's geometry it knows from the first
-step which codes sound alike, and the sum of a frame's embeddings is the frame (ours, not the paper's; measured in
-docs/default.md).
+step which codes sound alike, and the sum of a frame's embeddings is the frame. In the same way centroids say which
+semantic ids mean alike (ours, not the paper's; measured in docs/default.md).
 """
 
 import torch
@@ -57,23 +57,34 @@ def start_tables_from_codec(stage: AccompGenStageForCausalLM, codec: EncodecMode
 
 
 @torch.no_grad()
-def renew_semantic_tables(stage: AccompGenStageForCausalLM, seed: int) -> None:
-    """Let a trained coarse or fine stage learn other semantic ids: draw their embeddings anew, in place.
-
-    What it knows of codes and time stays. It forgets the token space that it was trained in, and the ids of silence.
+def start_tables_from_centroids(stage: AccompGenStageForCausalLM, centroids: torch.Tensor, seed: int) -> None:
+    """Replace the embeddings of semantic ids, and the semantic stage's head, in place; all else stays as it is.
 
     Args:
         stage (`AccompGenStageForCausalLM`):
-            Coarse or fine.
+            Any, or one of SingSong's.
+        centroids (`torch.FloatTensor` of shape `(num_clusters, width)`):
+            Of the semantic encoder whose ids the stage is to read.
         seed (`int`):
-            Of the new embeddings.
+            Of the rotation, the same for all tables.
+
+    Raises:
+        ValueError: If there are not as many centroids as the stage has ids.
     """
-    table, generator = stage.get_input_embeddings().weight, torch.Generator().manual_seed(seed)
-    for segment in stage.config.segments:
-        if segment.name.endswith("semantic_ids"):
-            rows = table[segment.offset : segment.offset + segment.num_ids]
-            rows.copy_(torch.randn(rows.shape, generator=generator) * stage.config.initializer_range)
-    stage.config.token_fingerprint, stage.config.silence_codes = None, None
+    config = stage.config
+    segments = [segment for segment in config.segments if segment.name.endswith("semantic_ids")]
+    if any(segment.num_ids != len(centroids) for segment in segments):
+        raise ValueError(
+            f"`init_ids_from` must have {segments[0].num_ids} centroids, one per semantic id, got {len(centroids)}."
+        )
+    around = centroids.float() - centroids.float().mean(0)
+    turned = around @ _rotation(around.shape[1], config.hidden_size, seed)  # (num_clusters, hidden_size)
+    for segment in segments:
+        rows = slice(segment.offset, segment.offset + segment.num_ids)
+        stage.get_input_embeddings().weight[rows] = turned * (EMBEDDING_RMS / turned.pow(2).mean().sqrt())
+    if config.target_segment in segments:
+        [head] = _heads(stage)
+        head.copy_(turned * (HEAD_NORM / turned.norm(dim=1).mean()))
 
 
 def _heads(stage: AccompGenStageForCausalLM) -> list[torch.Tensor]:

@@ -36,6 +36,7 @@ from accompgen_hf.training.semantic_pool import KINDS, SongPool
 from accompgen_hf.training.semantic_targets import HOP_SAMPLES, TARGET_FAMILIES, SemanticTargets
 
 KEPT_CHECKPOINTS = 2
+FAMILY_WEIGHTS = {"timbre": 0.5, "pitch": 1.0, "harmony": 1.0, "chord": 1.0, "beat": 1.0}
 
 
 @dataclass
@@ -45,7 +46,7 @@ class SemanticEncoderArguments:
     Attributes:
         output_dir (`str`): Checkpoints, metrics and the finished `hubert` folder.
         max_steps (`int`): Updates.
-        batch_clips (`int`): Crops per update, half of them vocals.
+        batch_clips (`int`): Crops per update, vocals and instrumentals in turns.
         crop_duration_s (`float`): Length of a crop; a multiple of 0.04.
         mask_start_probability (`float`): Share of frames at which a hidden span begins.
         mask_length (`int`): Frames of a span.
@@ -57,9 +58,9 @@ class SemanticEncoderArguments:
     """
 
     output_dir: str
-    max_steps: int = 1500
-    batch_clips: int = 4
-    crop_duration_s: float = 5.0
+    max_steps: int = 2600
+    batch_clips: int = 3
+    crop_duration_s: float = 8.0
     learning_rate: float = 1e-3
     warmup_steps: int = 100
     weight_decay: float = 0.01
@@ -67,7 +68,7 @@ class SemanticEncoderArguments:
     mask_start_probability: float = 0.065
     mask_length: int = 10
     unmasked_weight: float = 1.0
-    family_weights: dict[str, float] = field(default_factory=lambda: {"timbre": 1.0, "pitch": 1.0, "harmony": 1.0})
+    family_weights: dict[str, float] = field(default_factory=lambda: dict(FAMILY_WEIGHTS))
     noise_std: float = 0.01
     hubert: dict = field(default_factory=lambda: dict(SMALL_HUBERT))
     seed: int = 0

@@ -15,10 +15,10 @@ LOGIT_SCALE = 10.0  # HuBERT's temperature of 0.1 on cosines
 # Three convolutions instead of seven, the first one long enough (64 ms) to tell semitones apart: it begins as a bank
 # of filters (`initialise_filter_bank`), because learning pitch from raw samples costs thousands of steps.
 SMALL_HUBERT = {
-    "hidden_size": 128,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "intermediate_size": 384,
+    "hidden_size": 192,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 6,
+    "intermediate_size": 512,
     "conv_dim": [240, 128, 128],
     "conv_kernel": [1024, 4, 4],
     "conv_stride": [80, 2, 2],
@@ -42,7 +42,10 @@ class HubertForMaskedPrediction(nn.Module):
 
     def forward(self, input_values: torch.Tensor, is_masked: torch.Tensor) -> dict[str, torch.Tensor]:
         """Give logits (B, T50, classes) per family; `is_masked` (B, T50) frames are hidden from the encoder."""
-        hidden_states = self.hubert(input_values, mask_time_indices=is_masked).last_hidden_state
+        return self.read_targets(self.hubert(input_values, mask_time_indices=is_masked).last_hidden_state)
+
+    def read_targets(self, hidden_states: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Logits of every family from features (B, T50, hidden)."""
         logits = {}
         for name, projection in self.projections.items():
             vectors = nn.functional.normalize(projection(hidden_states), dim=-1)

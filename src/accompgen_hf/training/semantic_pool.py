@@ -1,7 +1,7 @@
 """Procedural clips on disk, at 16 kHz and with frame labels: what the semantic encoder is trained and probed on.
 
 Synthesis costs more than a training step, so clips are made once, in chunks; a chunk that is there is not made again.
-Labels come from the songs' annotations and serve probes alone: no weight is ever trained on them.
+Labels come from the songs' annotations: chord and beat teach the encoder (`semantic_targets`), all serve probes.
 """
 
 import os
@@ -20,6 +20,7 @@ FRAME_RATE = 50
 CLIP_DURATION_S = 10.0
 CHUNK_CLIPS = 50
 KINDS = ("vocals", "instrumental")
+PHASES_PER_BEAT = 4
 
 
 def label_frames(annotation: SongAnnotation, num_frames: int) -> dict[str, np.ndarray]:
@@ -33,8 +34,9 @@ def label_frames(annotation: SongAnnotation, num_frames: int) -> dict[str, np.nd
 
     Returns:
         `dict[str, np.ndarray]` of int8 arrays `(num_frames,)`: `midi_pitch` (-1 where nobody sings), `is_onset` (a
-        note begins within 30 ms), `is_beat` (a beat within 30 ms), `chord_root` (0-11, -1 without chord),
-        `is_minor_chord` (its third is minor), `tonic` and `is_minor_key` (the same in all frames).
+        note begins within 30 ms), `is_beat` (a beat within 30 ms), `beat_phase` (the quarter of the beat, 0 from the
+        beat on), `chord_root` (0-11, -1 without chord), `is_minor_chord` (its third is minor), `tonic` and
+        `is_minor_key` (the same in all frames).
     """
     centres = (np.arange(num_frames) + 0.5) / FRAME_RATE
     labels = {name: np.full(num_frames, -1, np.int8) for name in ("midi_pitch", "chord_root")}
@@ -46,6 +48,8 @@ def label_frames(annotation: SongAnnotation, num_frames: int) -> dict[str, np.nd
             labels["is_onset"][np.abs(centres - note.start_s) < 0.03] = 1
     for beat_s in annotation.beat_times:
         labels["is_beat"][np.abs(centres - beat_s) < 0.03] = 1
+    beats_passed = (centres + annotation.start_s) / annotation.beat_s
+    labels["beat_phase"] = (beats_passed % 1 * PHASES_PER_BEAT).astype(np.int8)
     for chord in annotation.chords:
         is_chord = (centres >= chord.start_s) & (centres < chord.end_s)
         labels["chord_root"][is_chord] = chord.root

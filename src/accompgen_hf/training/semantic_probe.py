@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 LABELS = {
-    "vocals": ("is_voiced", "pitch_class", "is_onset"),
-    "instrumental": ("chord_root", "chord", "is_beat"),
+    "vocals": ("is_voiced", "pitch_class", "is_onset", "chord", "beat_phase"),
+    "instrumental": ("chord_root", "chord", "is_beat", "beat_phase"),
 }
 
 
@@ -36,17 +36,21 @@ class ProbeResult:
 
 def derive_labels(kind: str, labels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Turn the frame labels of a pool into what is probed; -1 marks frames that do not count."""
+    roots = labels["chord_root"].astype(np.int64)
+    shared = {
+        "chord": np.where(roots >= 0, 2 * roots + labels["is_minor_chord"], -1),
+        "beat_phase": labels["beat_phase"].astype(np.int64),
+    }
     if kind == "vocals":
         pitches = labels["midi_pitch"].astype(np.int64)
         return {
             "is_voiced": (pitches >= 0).astype(np.int64),
             "pitch_class": np.where(pitches >= 0, pitches % 12, -1),
             "is_onset": labels["is_onset"].astype(np.int64),
+            **shared,
         }
     if kind == "instrumental":
-        roots = labels["chord_root"].astype(np.int64)
-        chords = np.where(roots >= 0, 2 * roots + labels["is_minor_chord"], -1)
-        return {"chord_root": roots, "chord": chords, "is_beat": labels["is_beat"].astype(np.int64)}
+        return {"chord_root": roots, "is_beat": labels["is_beat"].astype(np.int64), **shared}
     raise ValueError(f"`kind` must be 'vocals' or 'instrumental', got {kind!r}.")
 
 

@@ -7,6 +7,10 @@ of the audio give three sets of target classes (HuBERT's "cluster ensembles"), e
     pitch     salience of 61 semitones: overtones summed                128 ms  the sung note, the lead line
     harmony   pitch classes above and pitch classes of the bass         256 ms  chord and bass, averaged over 0.5 s
 
+Two more families come from the annotation, for voice and band alike: the chord and the phase of the beat. Nothing in a
+single frame of a voice says where the beat falls or which chord is meant; the encoder, which hears seconds on both
+sides, learns to infer them, and so the ids of the voice carry what a band has to know (ours: HuBERT has no labels).
+
 Frame t of every view is centred on sample 320 t + 160, as HuBERT's frame t is.
 
 Letters: F frequency bins, P semitones, T frames.
@@ -21,11 +25,14 @@ import torch
 from tqdm import tqdm
 
 from accompgen_hf.data.kmeans import assign_centroids, fit_centroids, write_feature_shard
-from accompgen_hf.training.semantic_pool import CHUNK_CLIPS, KINDS, SongPool
+from accompgen_hf.training.semantic_pool import CHUNK_CLIPS, KINDS, PHASES_PER_BEAT, SongPool
 
 SAMPLING_RATE = 16_000
 HOP_SAMPLES = 320
-TARGET_FAMILIES = {"timbre": 200, "pitch": 200, "harmony": 100}  # name -> number of classes
+HEARD_FAMILIES = {"timbre": 200, "pitch": 200, "harmony": 100}  # name -> number of classes, found by k-means
+NO_CHORD = 24
+TAUGHT_FAMILIES = {"chord": NO_CHORD + 1, "beat": PHASES_PER_BEAT}  # from the annotation
+TARGET_FAMILIES = {**HEARD_FAMILIES, **TAUGHT_FAMILIES}
 
 _PITCH_RANGE = (40, 101)  # MIDI, E2 to E7
 _HARMONY_RANGE = (28, 89)  # MIDI, E1 to E6
@@ -42,7 +49,7 @@ def compute_target_features(waveform: np.ndarray) -> dict[str, np.ndarray]:
             16 kHz mono, `num_samples` a multiple of 320; without the noise that the encoder will hear.
 
     Returns:
-        `dict[str, np.ndarray]`: for every name of `TARGET_FAMILIES` float32 `(num_samples // 320, dimensions)`.
+        `dict[str, np.ndarray]`: for every name of `HEARD_FAMILIES` float32 `(num_samples // 320, dimensions)`.
 
     Raises:
         ValueError: If `waveform` is not one-dimensional or its length is not a multiple of 320.
@@ -75,7 +82,7 @@ class SemanticTargets:
         self.folder.mkdir(parents=True, exist_ok=True)
         for each in (pool, *other_pools):
             self._write_features(each)
-        for name, num_classes in TARGET_FAMILIES.items():
+        for name, num_classes in HEARD_FAMILIES.items():
             path = self.folder / f"{name}_centroids.npy"
             if not path.exists():
                 shards = [[self._path(pool, name, kind, chunk) for chunk in _chunks(pool)] for kind in KINDS]
@@ -86,17 +93,28 @@ class SemanticTargets:
         return self
 
     def read_ids(self, pool: SongPool, name: str, kind: str, clip: int) -> np.ndarray:
-        """Read the classes of family `name` of one clip, int16 `(num_frames,)`."""
+        """Read the classes of family `name` of one clip, int16 `(num_frames,)`; taught ones have no kind."""
+        if name in TAUGHT_FAMILIES:
+            return self._read_taught(pool, name, clip)
         path = self._path(pool, f"{name}_ids", kind, clip // CHUNK_CLIPS)
         if path not in self._open:
             self._open[path] = np.load(path)
         return self._open[path].reshape(CHUNK_CLIPS, -1)[clip % CHUNK_CLIPS]
 
+    def _read_taught(self, pool: SongPool, name: str, clip: int) -> np.ndarray:
+        place = Path(name) / str(pool.first_seed + clip)
+        if place not in self._open:
+            labels = {key: rows[0] for key, rows in pool.read_labels([clip]).items()}
+            roots = labels["chord_root"].astype(np.int16)
+            chords = np.where(roots >= 0, 2 * roots + labels["is_minor_chord"], NO_CHORD)
+            self._open[place] = {"chord": chords, "beat": labels["beat_phase"]}[name].astype(np.int16)
+        return self._open[place]
+
     def _path(self, pool: SongPool, name: str, kind: str, chunk: int) -> Path:
         return self.folder / f"{name}_{kind}_{pool.first_seed + chunk * CHUNK_CLIPS:06d}.npy"
 
     def _write_features(self, pool: SongPool) -> None:
-        last = list(TARGET_FAMILIES)[-1]
+        last = list(HEARD_FAMILIES)[-1]
         missing = [
             (kind, chunk)
             for kind in KINDS
@@ -106,7 +124,7 @@ class SemanticTargets:
         for kind, chunk in tqdm(missing, desc="target features", disable=None):
             clips = range(chunk * CHUNK_CLIPS, (chunk + 1) * CHUNK_CLIPS)
             views = [compute_target_features(pool.read_waveform(kind, clip)) for clip in clips]
-            for name in TARGET_FAMILIES:
+            for name in HEARD_FAMILIES:
                 features = np.concatenate([view[name] for view in views]).astype(np.float16)
                 write_feature_shard(self._path(pool, name, kind, chunk), features)
 

@@ -13,6 +13,7 @@ from accompgen_hf.baselines.singsong_data import SingSongClipDataset, SingSongCo
 from accompgen_hf.configuration_accompgen import AccompGenStageConfig
 from accompgen_hf.data.collator import StageCollator
 from accompgen_hf.data.dataset import StageClipDataset
+from accompgen_hf.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
 from accompgen_hf.modeling_accompgen_stages import (
     AccompGenCoarseForCausalLM,
     AccompGenFineForCausalLM,
@@ -20,7 +21,7 @@ from accompgen_hf.modeling_accompgen_stages import (
     AccompGenStageForCausalLM,
 )
 from accompgen_hf.training.arguments import StageTrainingArguments
-from accompgen_hf.training.code_tables import renew_semantic_tables, start_tables_from_codec
+from accompgen_hf.training.code_tables import start_tables_from_centroids, start_tables_from_codec
 
 STAGE_MODELS = {
     "semantic": AccompGenSemanticForCausalLM,
@@ -35,8 +36,8 @@ def load_stage(arguments: StageTrainingArguments) -> AccompGenStageForCausalLM:
     """Build the stage that `arguments` describe, in float32.
 
     Raises:
-        ValueError: If `init_from` is another stage, `init_codes_from` does not fit, or `model` names a field that the
-            stage's config lacks.
+        ValueError: If `init_from` is another stage, `init_codes_from` or `init_ids_from` does not fit, or `model`
+            names a field that the stage's config lacks.
     """
     model_class = STAGE_MODELS[arguments.stage]
     config_class = model_class.config_class
@@ -48,8 +49,9 @@ def load_stage(arguments: StageTrainingArguments) -> AccompGenStageForCausalLM:
                 f"{arguments.init_from}."
             )
         stage = model_class.from_pretrained(arguments.init_from, dtype=torch.float32, **arguments.model)
-        if arguments.init_new_ids:
-            renew_semantic_tables(stage, arguments.seed)
+        if arguments.init_ids_from is not None:
+            stage.config.token_fingerprint, stage.config.silence_codes = None, None  # of the ids before
+            start_tables_from_centroids(stage, _load_centroids(arguments.init_ids_from), arguments.seed)
         return stage
     unknown = sorted(name for name in arguments.model if not hasattr(config_class(), name))
     if unknown:
@@ -58,9 +60,15 @@ def load_stage(arguments: StageTrainingArguments) -> AccompGenStageForCausalLM:
     with torch.random.fork_rng():
         torch.manual_seed(arguments.seed)
         stage = model_class(config)
+    if arguments.init_ids_from is not None:
+        start_tables_from_centroids(stage, _load_centroids(arguments.init_ids_from), arguments.seed)
     if arguments.init_codes_from is not None:
         start_tables_from_codec(stage, EncodecModel.from_pretrained(arguments.init_codes_from), arguments.seed)
     return stage
+
+
+def _load_centroids(folder: str) -> torch.Tensor:
+    return AccompGenSemanticEncoder.from_pretrained(folder, dtype=torch.float32).centroids.detach()
 
 
 def open_datasets(
