@@ -36,18 +36,7 @@ from accompgen_hf.training.semantic_targets import (
     SemanticTargets,
     compute_target_features,
 )
-
-TINY_HUBERT = {
-    **SMALL_HUBERT,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "conv_dim": [120, 16, 16],
-    "conv_kernel": [256, 4, 4],
-    "num_conv_pos_embeddings": 8,
-    "num_conv_pos_embedding_groups": 2,
-}
+from tiny_encoder import TINY_HUBERT
 
 
 @pytest.fixture(scope="module")

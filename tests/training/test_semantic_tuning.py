@@ -8,22 +8,11 @@ pytest.importorskip("sklearn")
 
 from accompgen_hf.training import semantic_pool, semantic_targets
 from accompgen_hf.training.semantic_encoder import SemanticEncoderArguments, read_metrics
-from accompgen_hf.training.semantic_model import SMALL_HUBERT, HubertForMaskedPrediction, make_hubert_config
+from accompgen_hf.training.semantic_model import HubertForMaskedPrediction, make_hubert_config
 from accompgen_hf.training.semantic_pool import SongPool
 from accompgen_hf.training.semantic_targets import TARGET_FAMILIES, SemanticTargets
 from accompgen_hf.training.semantic_tuning import FAMILY_WEIGHTS, SemanticTuner
-
-TINY_HUBERT = {
-    **SMALL_HUBERT,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "conv_dim": [120, 16, 16],
-    "conv_kernel": [256, 4, 4],
-    "num_conv_pos_embeddings": 8,
-    "num_conv_pos_embedding_groups": 2,
-}
+from tiny_encoder import TINY_HUBERT
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,73 @@
+"""Sound and pictures of the default for docs/listen.md: the first held-out songs and the real recording, none picked.
+
+    python examples/make_listening_page.py --page docs/listen.md [--model DIR] [--num_songs 5]
+
+Every song is accompanied once, by the seed 0. Mixes are Ogg Vorbis, beside them the same voice with its true band.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from transformers import pipeline
+
+import accompgen_hf
+from accompgen_hf.audio_accompgen import load_audio, write_audio
+from accompgen_hf.data.songs import HELD_OUT_SEED, generate_song
+from accompgen_hf.loading import SHIPPED_VOCALS
+from accompgen_hf.mixing_accompgen import mix
+from accompgen_hf.picture import draw_picture
+from accompgen_hf.protocol.report import insert_block
+
+RATE = 24_000
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--page", type=Path, required=True, help="Markdown page with the marks of `listen`")
+    parser.add_argument("--model", default=accompgen_hf.DEFAULT_MODEL, help="folder of the composite")
+    parser.add_argument("--num_songs", type=int, default=5)
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse_arguments()
+    folder = options.page.parent / options.page.stem
+    folder.mkdir(exist_ok=True)
+    pipe = pipeline(accompgen_hf.TASK, model=str(options.model), device="cpu")
+    rows = ["| sung | ours | true band | picture |", "|---|---|---|---|"]
+    for seed in range(HELD_OUT_SEED, HELD_OUT_SEED + options.num_songs):
+        song = generate_song(seed, sampling_rate=RATE)
+        key, tempo = song.annotation.key_name, round(song.annotation.tempo_bpm)
+        title = f"song {seed}: {song.annotation.style.replace('_', ' ')}, {key}, {tempo} BPM"
+        play(pipe, song.vocals, f"song_{seed}", title, folder)
+        truth = folder / f"song_{seed}_true.ogg"
+        write_audio(truth, mix(song.vocals, song.instrumental, RATE), RATE, "VORBIS")
+        rows.append(row(title, folder, f"song_{seed}", f"[listen]({folder.name}/{truth.name})"))
+    voice, rate = load_audio(SHIPPED_VOCALS)
+    play(pipe, {"array": voice, "sampling_rate": rate}, "recording", SHIPPED_VOCALS.name, folder)
+    rows.append(row(f"`{SHIPPED_VOCALS.name}`, a real voice", folder, "recording", ""))
+    insert_block(options.page, "listen", "\n".join(rows))
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    print(f"{options.page}, {folder}: {size / 1e6:.2f} MB")
+
+
+def play(pipe: Any, vocals: Any, name: str, title: str, folder: Path) -> None:
+    """Accompany one voice, by seed 0, into a mix and a picture."""
+    recording = vocals if isinstance(vocals, dict) else {"array": vocals, "sampling_rate": RATE}
+    result = pipe(recording, seed=0, show_progress=False)
+    write_audio(folder / f"{name}.ogg", result["mix"], result["sampling_rate"], "VORBIS")
+    rates = (recording["sampling_rate"], result["sampling_rate"], result["sampling_rate"])
+    path = folder / f"{name}.png"
+    draw_picture(path, recording["array"], result["audio"], result["mix"], rates, title=title)
+    with Image.open(path) as image:  # small enough for a repository: half as wide, 48 colours
+        image.convert("RGB").reduce(2).quantize(48).save(path, optimize=True)
+
+
+def row(title: str, folder: Path, name: str, truth: str) -> str:
+    return f"| {title} | [listen]({folder.name}/{name}.ogg) | {truth} | [see]({folder.name}/{name}.png) |"
+
+
+if __name__ == "__main__":
+    main()
