@@ -91,6 +91,4 @@ class StageOracleSystem(OursSystem):
             blocks = (config.codec_block_duration_s, config.codec_context_duration_s)
             codes = encode_in_blocks(model.codec, torch.from_numpy(at_codec_rate)[None], config.bandwidth, *blocks)
             known["coarse_codes"] = codes[:, : config.coarse_config.num_codebooks]
-        recording = {"array": vocals, "sampling_rate": sampling_rate}
-        options = {"output_sampling_rate": "input", "show_progress": False, **self.generate_kwargs}
-        return self.pipeline(recording, seed=seed, known_codes=known, **options)["audio"]
+        return self.accompany(vocals, sampling_rate, seed, known_codes=known)

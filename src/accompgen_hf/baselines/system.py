@@ -156,8 +156,12 @@ class OursSystem:
         return self._pipeline
 
     def generate(self, vocals: np.ndarray, sampling_rate: int, seed: int, window: Window) -> np.ndarray:
+        return self.accompany(vocals, sampling_rate, seed)
+
+    def accompany(self, vocals: np.ndarray, sampling_rate: int, seed: int, **kwargs: Any) -> np.ndarray:
+        """float32 `(num_samples,)` through the pipeline, whatever window it comes from; `kwargs` are of this call."""
         recording = {"array": vocals, "sampling_rate": sampling_rate}
-        options = {"output_sampling_rate": "input", "show_progress": False, **self.generate_kwargs}
+        options = {"output_sampling_rate": "input", "show_progress": False, **self.generate_kwargs, **kwargs}
         return self.pipeline(recording, seed=seed, **options)["audio"]
 
 
