@@ -3,6 +3,7 @@
 import pytest
 import torch
 from tests.tiny import STAGE_SIZES, init_codebooks, tiny_codec_config, tiny_model, tiny_stage
+from tests.tiny_singsong import SIZES as SINGSONG_SIZES
 from transformers import EncodecModel
 
 from accompgen_hf import AccompGenCoarseConfig, AccompGenFineConfig, AccompGenSemanticConfig
@@ -10,6 +11,7 @@ from accompgen_hf.modeling_accompgen_semantic_encoder import AccompGenSemanticEn
 from accompgen_hf.training.arguments import StageTrainingArguments
 from accompgen_hf.training.code_tables import (
     EMBEDDING_RMS,
+    FIRST_CODEBOOK,
     HEAD_NORM,
     start_tables_from_centroids,
     start_tables_from_codec,
@@ -168,3 +170,21 @@ def test_a_new_stage_starts_from_centroids_and_a_fine_one_has_none(encoder_folde
     rows = stage.get_input_embeddings().weight[segment.offset : segment.offset + segment.num_ids]
     assert rows.pow(2).mean().sqrt().item() == pytest.approx(EMBEDDING_RMS)
     load_stage(StageTrainingArguments("fine", "data", "out", **options))
+
+
+@pytest.mark.parametrize("stage_name", ["singsong", "singsong_fine"])
+def test_the_baseline_starts_from_the_same_geometry(stage_name, codec, encoder_folder, tmp_path):
+    codec.save_pretrained(tmp_path)
+    fields = {"init_codes_from": str(tmp_path), "init_ids_from": str(encoder_folder)}
+    stage = load_stage(StageTrainingArguments(stage_name, "data", "out", model=SINGSONG_SIZES, **fields))
+    centroids = read_centroids(encoder_folder)
+    for segment in stage.config.segments:
+        ids = segment.name.endswith("semantic_ids")
+        vectors = centroids if ids else codebook(codec, FIRST_CODEBOOK[segment.name])
+        expected = torch.cdist(vectors, vectors)
+        rows = slice(segment.offset, segment.offset + segment.codebook_size)
+        tables = [stage.get_input_embeddings().weight[rows]]
+        tables += [stage.lm_head.weight[rows]] if segment in stage.config.target_segments else []
+        for table in tables:
+            found = torch.cdist(table, table)
+            torch.testing.assert_close(found * (expected.sum() / found.sum()), expected, atol=1e-2, rtol=1e-2)

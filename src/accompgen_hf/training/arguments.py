@@ -136,9 +136,9 @@ class StageTrainingArguments:
         unknown = sorted(set(self.report_to) - set(TRACKERS))
         if unknown:
             raise ValueError(f"`report_to` must be among {TRACKERS}, got {unknown}.")
-        if self.init_codes_from is not None and (self.init_from is not None or self.stage not in ("coarse", "fine")):
+        if self.init_codes_from is not None and (self.init_from is not None or self.stage == "semantic"):
             raise ValueError(
-                "`init_codes_from` starts the tables of a new coarse or fine stage; got "
+                "`init_codes_from` starts the tables of a new stage that reads or writes codes; got "
                 f"`stage` {self.stage!r} and `init_from` {self.init_from!r}. Leave one of them out."
             )
         if self.init_ids_from is not None and self.init_from is not None and self.stage not in ("coarse", "fine"):

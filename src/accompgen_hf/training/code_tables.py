@@ -9,6 +9,7 @@ semantic ids mean alike (ours, not the paper's; measured in docs/default.md).
 import torch
 from transformers import EncodecModel
 
+from accompgen_hf.configuration_accompgen import AccompGenStageConfig, Segment
 from accompgen_hf.modeling_accompgen_stages import AccompGenStageForCausalLM
 
 EMBEDDING_RMS = 0.2  # of an embedding's elements over the first four codebooks; large beside a step of the optimiser
@@ -52,13 +53,13 @@ def start_tables_from_codec(stage: AccompGenStageForCausalLM, codec: EncodecMode
         vectors = turned[first : first + segment.num_codebooks] * scale
         stage.get_input_embeddings().weight[rows] = vectors.flatten(0, 1)
     first = FIRST_CODEBOOK[config.target_segment.name]
-    for head, vectors in zip(_heads(stage), turned[first:], strict=False):
+    for head, vectors in zip(_heads(stage, config.target_segment), turned[first:], strict=False):
         head.copy_(vectors * (HEAD_NORM / vectors.norm(dim=1).mean()))
 
 
 @torch.no_grad()
 def start_tables_from_centroids(stage: AccompGenStageForCausalLM, centroids: torch.Tensor, seed: int) -> None:
-    """Replace the embeddings of semantic ids, and the semantic stage's head, in place; all else stays as it is.
+    """Replace the embeddings of semantic ids, and the head of those that the stage writes, in place; no other table.
 
     Args:
         stage (`AccompGenStageForCausalLM`):
@@ -82,16 +83,21 @@ def start_tables_from_centroids(stage: AccompGenStageForCausalLM, centroids: tor
     for segment in segments:
         rows = slice(segment.offset, segment.offset + segment.num_ids)
         stage.get_input_embeddings().weight[rows] = turned * (EMBEDDING_RMS / turned.pow(2).mean().sqrt())
-    if config.target_segment in segments:
-        [head] = _heads(stage)
-        head.copy_(turned * (HEAD_NORM / turned.norm(dim=1).mean()))
+    for segment in segments:
+        if segment in _written_segments(config):
+            [head] = _heads(stage, segment)
+            head.copy_(turned * (HEAD_NORM / turned.norm(dim=1).mean()))
 
 
-def _heads(stage: AccompGenStageForCausalLM) -> list[torch.Tensor]:
-    """Weights of the last stream's heads, one per codebook; SingSong has all of them in one matrix."""
+def _written_segments(config: AccompGenStageConfig) -> tuple[Segment, ...]:
+    """SingSong's decoder writes semantic ids and codes, a stage of ours one stream."""
+    return getattr(config, "target_segments", (config.target_segment,))
+
+
+def _heads(stage: AccompGenStageForCausalLM, segment: Segment) -> list[torch.Tensor]:
+    """Weights of a stream's heads, one per codebook; SingSong has all of them in one matrix."""
     if hasattr(stage, "heads"):
         return [head.weight for head in stage.heads]
-    segment = stage.config.target_segment
     rows = slice(segment.offset, segment.offset + segment.num_ids)
     return list(stage.lm_head.weight[rows].split(segment.codebook_size))
 
