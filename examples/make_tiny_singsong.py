@@ -14,7 +14,6 @@ from pathlib import Path
 
 from accompgen_hf.baselines.singsong_accompaniment import SingSongForAccompaniment
 from accompgen_hf.training.arguments import StageTrainingArguments
-from accompgen_hf.training.stages import STAGE_MODELS, count_positions
 from make_tiny import EXAMPLES, make_parser, make_tokens, run
 
 STAGES = ("singsong", "singsong_fine")
@@ -35,24 +34,14 @@ def main() -> None:
 
 
 def match_steps() -> tuple[int, int]:
-    """Steps in which S-SA, and its fine model, see as many positions as our stages whose work they do."""
-    steps = []
-    for stage, stages in zip(STAGES, (("semantic", "coarse"), ("fine",)), strict=True):
-        per_step = _positions("singsong", stage) / _read("singsong", stage).max_steps
-        steps.append(round(sum(_positions("", ours) for ours in stages) / per_step))
-    return steps[0], steps[1]
+    """Steps of the stages whose work they do; S-SA, which does that of two, takes the longer training's."""
+    steps = {stage: _read_max_steps(stage) for stage in ("semantic", "coarse", "fine")}
+    return max(steps["semantic"], steps["coarse"]), steps["fine"]
 
 
-def _positions(family: str, stage: str) -> int:
-    """Positions of all training steps of a small config."""
-    arguments = _read(family, stage)
-    config = STAGE_MODELS[stage].config_class(**arguments.model)
-    return arguments.max_steps * arguments.global_batch_size * count_positions(config)
-
-
-def _read(family: str, stage: str) -> StageTrainingArguments:
-    path = EXAMPLES / "configs" / family / "tiny" / f"{stage}.yaml"
-    return StageTrainingArguments.from_yaml(path, data="", output_dir="")
+def _read_max_steps(stage: str) -> int:
+    path = EXAMPLES / "configs" / "tiny" / f"{stage}.yaml"
+    return StageTrainingArguments.from_yaml(path, data="", output_dir="").max_steps
 
 
 def assemble(work: Path, encoder: Path, codec: Path, folder: Path) -> None:

@@ -25,6 +25,10 @@ class Projection:
     def __call__(self, values: torch.Tensor) -> torch.Tensor:
         return torch.mm(values, self.weight)
 
+    def write(self, values: torch.Tensor, out: torch.Tensor) -> None:
+        """Write the product into `out`."""
+        torch.mm(values, self.weight, out=out)
+
     def add_to(self, hidden_states: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         """Add the product to `hidden_states` in place."""
         return hidden_states.addmm_(values, self.weight)
@@ -38,6 +42,9 @@ class HalfProjection:
 
     def __call__(self, values: torch.Tensor) -> torch.Tensor:
         return torch.ops.quantized.linear_dynamic_fp16(values, self.packed)
+
+    def write(self, values: torch.Tensor, out: torch.Tensor) -> None:
+        out.copy_(self(values))
 
     def add_to(self, hidden_states: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         return hidden_states.add_(self(values))
@@ -58,6 +65,9 @@ class Int8Projection:
     def __call__(self, values: torch.Tensor) -> torch.Tensor:
         # Without VNNI, sums of two products of 8 bits each would overflow: `reduce_range` leaves activations 7 bits.
         return torch.ops.quantized.linear_dynamic(values, self.packed, reduce_range=True)
+
+    def write(self, values: torch.Tensor, out: torch.Tensor) -> None:
+        out.copy_(self(values))
 
     def add_to(self, hidden_states: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         return hidden_states.add_(self(values))

@@ -14,7 +14,7 @@ from accompgen_hf.baselines.singsong import SingSongFineForConditionalGeneration
 from accompgen_hf.baselines.singsong_config import SingSongAccompanimentConfig, SingSongConfig, SingSongFineConfig
 from accompgen_hf.training.arguments import StageTrainingArguments
 from accompgen_hf.training.code_tables import start_tables_from_codec
-from accompgen_hf.training.stages import STAGE_MODELS, count_positions
+from accompgen_hf.training.stages import STAGE_MODELS
 from tiny import CODEBOOK_SIZE, NUM_CLUSTERS, tiny_model
 from tiny_singsong import tiny_singsong
 
@@ -102,7 +102,7 @@ def test_the_sharding_config_wraps_the_blocks_that_t5_names():
 
 
 def test_tiny_has_the_parameters_and_the_training_of_the_default(monkeypatch):
-    """The comparison is fair: within 10 % of the default's parameters and of its training positions."""
+    """The comparison is fair: within 10 % of the default's parameters; as many steps of as many clips as long."""
     config = AccompGenConfig.from_pretrained(accompgen_hf.DEFAULT_MODEL)
     with torch.device("meta"):
         default = AccompGenForConditionalGeneration(config)
@@ -111,16 +111,13 @@ def test_tiny_has_the_parameters_and_the_training_of_the_default(monkeypatch):
     sizes = [count_parameters(build_on_meta(CONFIGS / "singsong" / "tiny" / f"{stage}.yaml")) for stage in MODELS]
     assert sum(sizes) == pytest.approx(sum(count_parameters(getattr(default, stage)) for stage in theirs), rel=0.1)
 
-    def positions(runs: dict[str, StageTrainingArguments]) -> int:
-        return sum(
-            run.max_steps * run.global_batch_size * count_positions(STAGE_MODELS[stage].config_class(**run.model))
-            for stage, run in runs.items()
-        )
-
     monkeypatch.syspath_prepend(CONFIGS.parent)
-    for run, steps in zip(ours.values(), importlib.import_module("make_tiny_singsong").match_steps(), strict=True):
-        run.max_steps = steps
-    assert positions(ours) == pytest.approx(positions(theirs), rel=0.1)
+    steps = importlib.import_module("make_tiny_singsong").match_steps()
+    assert steps == (theirs["coarse"].max_steps, theirs["fine"].max_steps)
+    for stage, run in ours.items():
+        assert run.global_batch_size == theirs["fine" if stage == "singsong_fine" else "coarse"].global_batch_size
+    clips = {stage: run.model["clip_duration_s"] for stage, run in {**ours, **theirs}.items()}
+    assert (clips["singsong"], clips["singsong_fine"]) == (clips["coarse"], clips["fine"])
 
 
 def test_the_codec_gives_both_models_their_first_code_tables():
