@@ -81,7 +81,10 @@ def test_the_evaluation_gets_an_accompaniment_of_equal_length(folder):
     assert first.shape == vocals.shape
     assert first.dtype == np.float32
     assert np.array_equal(first, second)
-    assert not np.array_equal(first, system.generate(vocals, 16_000, 4, window))
+    other = system.generate(vocals, 16_000, 4, window)
+    assert not np.array_equal(first, other)
+    together = system.generate_batch([vocals, vocals], 16_000, [3, 4], [window, window])
+    np.testing.assert_allclose(together, [first, other], atol=1e-4)
     description = system.describe()
     assert (system.name, description["system"]) == ("singsong", "singsong")
     assert "model.safetensors" in description["files"]

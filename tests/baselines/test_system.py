@@ -77,6 +77,19 @@ def test_ours_is_the_pipeline_at_the_vocals_rate(model_folder):
     assert np.array_equal(first, expected["audio"])
 
 
+def test_voices_together_get_what_each_gets_alone(model_folder):
+    voices, seeds = [tone(300, 16_000), tone(350, 16_000)], [3, 9]
+    windows = [WINDOW, Window("song-0000000ms", "song", 0.0, 1.0, lambda rate: tone(600, rate))]
+    for system in (OursSystem(model_folder), StageOracleSystem(model_folder, "semantic")):
+        together = system.generate_batch(voices, 16_000, seeds, windows)
+        alone = [
+            system.generate(voice, 16_000, seed, window)
+            for voice, seed, window in zip(voices, seeds, windows, strict=True)
+        ]
+        assert not np.allclose(*alone, atol=1e-3)
+        np.testing.assert_allclose(together, alone, atol=1e-4)
+
+
 def test_the_description_changes_with_the_weights_and_missing_weights_are_named(model_folder, tmp_path):
     VocalAccompanimentPipeline(tiny_model(seed=1), AccompGenProcessor(), device="cpu").save_pretrained(tmp_path)
     assert OursSystem(tmp_path).describe() != OursSystem(model_folder).describe()

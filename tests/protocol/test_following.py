@@ -24,8 +24,6 @@ RATE = following.SAMPLING_RATE
 class Echo:
     """Plays what is sung."""
 
-    generate_kwargs: dict = {}
-
     def __init__(self):
         self.num_calls = 0
 
@@ -35,9 +33,9 @@ class Echo:
     def play(self, vocals: np.ndarray) -> np.ndarray:
         return vocals
 
-    def pipeline(self, recordings, seed, **options):
+    def accompany(self, vocals, sampling_rate, seeds):
         self.num_calls += 1
-        return [{"audio": self.play(recording["array"])} for recording in recordings]
+        return [self.play(voice) for voice, _ in zip(vocals, seeds, strict=True)]
 
 
 class Drone(Echo):

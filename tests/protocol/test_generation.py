@@ -1,11 +1,14 @@
 """Outputs as files: resumed after a kill, made again after a change, refused where they cannot be scored."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from accompgen_hf.audio_accompgen import load_audio, write_audio
 from accompgen_hf.baselines.system import FolderSystem
 from accompgen_hf.data.sources import Track
+from accompgen_hf.protocol import generation
 from accompgen_hf.protocol.generation import check_names, generate_outputs, window_seed
 from accompgen_hf.protocol.windows import write_windows
 
@@ -63,6 +66,31 @@ def test_a_changed_system_plays_again(test_set, tmp_path):
     reseeded = Echo(version=2)
     generate_outputs(reseeded, test_set, tmp_path, "isolated", seed=8)
     assert len(reseeded.seeds) == 4
+
+
+class Choir(Echo):
+    """Hears several voices at once."""
+
+    def generate_batch(self, vocals, sampling_rate, seeds, windows):
+        self.batches = [*getattr(self, "batches", []), [window.window_id for window in windows]]
+        return [
+            self.generate(*each[:1], sampling_rate, *each[1:]) for each in zip(vocals, seeds, windows, strict=True)
+        ]
+
+
+def test_windows_of_a_batch_are_equally_long_and_keep_their_seeds(test_set, tmp_path, monkeypatch):
+    monkeypatch.setattr(generation, "BATCH_SIZE", 3)
+    choir, alone = Choir(), Echo()
+    folder = generate_outputs(choir, test_set, tmp_path / "together", "isolated", seed=7)
+    other = generate_outputs(alone, test_set, tmp_path / "one by one", "isolated", seed=7)
+    ids = [window.window_id for window in test_set.windows]
+    assert choir.batches == [ids[:3]]  # the fourth is alone
+    assert choir.seeds == alone.seeds
+    assert all((folder / f"{name}.wav").read_bytes() == (other / f"{name}.wav").read_bytes() for name in ids)
+    windows = [
+        dataclasses.replace(test_set.windows[0], duration_s=length) for length in (1.0, 1.0, 0.5, 0.5, 0.5, 0.5)
+    ]
+    assert [len(batch) for batch in generation._batches(windows, 3)] == [2, 3, 1]
 
 
 def test_nan_and_another_length_are_refused_with_system_and_window(test_set, tmp_path):

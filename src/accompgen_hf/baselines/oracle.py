@@ -80,8 +80,14 @@ class StageOracleSystem(OursSystem):
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "given": self.given}
 
+    def generate_batch(
+        self, vocals: list[np.ndarray], sampling_rate: int, seeds: list[int], windows: list[Window]
+    ) -> list[np.ndarray]:
+        known = [self._true_codes(window) for window in windows]
+        return self.accompany(vocals, sampling_rate, seeds, known_codes=known)
+
     @torch.no_grad()
-    def generate(self, vocals: np.ndarray, sampling_rate: int, seed: int, window: Window) -> np.ndarray:
+    def _true_codes(self, window: Window) -> dict[str, torch.LongTensor]:
         model, processor = self.pipeline.model, self.pipeline.processor
         rate = model.config.codec_config.sampling_rate
         at_16_khz, at_codec_rate = processor.prepare_instrumental(window.load_instrumental(rate), rate)
@@ -91,4 +97,4 @@ class StageOracleSystem(OursSystem):
             blocks = (config.codec_block_duration_s, config.codec_context_duration_s)
             codes = encode_in_blocks(model.codec, torch.from_numpy(at_codec_rate)[None], config.bandwidth, *blocks)
             known["coarse_codes"] = codes[:, : config.coarse_config.num_codebooks]
-        return self.accompany(vocals, sampling_rate, seed, known_codes=known)
+        return known

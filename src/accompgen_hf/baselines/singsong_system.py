@@ -42,11 +42,23 @@ class SingSongSystem:
         return self._model
 
     def generate(self, vocals: np.ndarray, sampling_rate: int, seed: int, window: Window) -> np.ndarray:
+        return self.generate_batch([vocals], sampling_rate, [seed], [window])[0]
+
+    def generate_batch(
+        self, vocals: list[np.ndarray], sampling_rate: int, seeds: list[int], windows: list[Window]
+    ) -> list[np.ndarray]:
         config = self.model.config
         processor = AccompGenProcessor(vocal_target_lufs=config.vocal_target_lufs, noise_std=config.noise_std)
-        input_values = torch.from_numpy(processor.prepare_vocals(vocals, sampling_rate, seed=seed))[None]
-        audio = self.model.generate(input_values.to(self.device), seed=seed, **self.generate_kwargs).audio[0]
+        prepared = [
+            processor.prepare_vocals(voice, sampling_rate, seed=seed)
+            for voice, seed in zip(vocals, seeds, strict=True)
+        ]
+        input_values = torch.from_numpy(np.stack(prepared)).to(self.device)
+        played = self.model.generate(input_values, seed=seeds, **self.generate_kwargs).audio.float().cpu().numpy()
         codec_rate = config.codec_config.sampling_rate
-        audio = audio[: output_num_samples(len(vocals), sampling_rate, codec_rate)].float().cpu().numpy()
-        audio = np.clip(resample(audio, codec_rate, sampling_rate), -1, 1)
-        return fit_output(audio, len(vocals), sampling_rate, f"SingSong's output for {window.window_id}")
+        outputs = []
+        for voice, audio, window in zip(vocals, played, windows, strict=True):
+            audio = audio[: output_num_samples(len(voice), sampling_rate, codec_rate)]
+            audio = np.clip(resample(audio, codec_rate, sampling_rate), -1, 1)
+            outputs.append(fit_output(audio, len(voice), sampling_rate, f"SingSong's output for {window.window_id}"))
+        return outputs

@@ -53,7 +53,11 @@ class System(Protocol):
         """What decides its outputs, as JSON: outputs made under another description are made again."""
 
     def generate(self, vocals: np.ndarray, sampling_rate: int, seed: int, window: Window) -> np.ndarray:
-        """float32 `(num_samples,)` -> an accompaniment of the same shape at the same rate."""
+        """float32 `(num_samples,)` -> an accompaniment of the same shape at the same rate.
+
+        A system that plays to several voices at less cost also has `generate_batch(vocals, sampling_rate, seeds,
+        windows)`, which takes lists of equally long ones and gives a list.
+        """
 
 
 class FolderSystem:
@@ -156,13 +160,22 @@ class OursSystem:
         return self._pipeline
 
     def generate(self, vocals: np.ndarray, sampling_rate: int, seed: int, window: Window) -> np.ndarray:
-        return self.accompany(vocals, sampling_rate, seed)
+        return self.generate_batch([vocals], sampling_rate, [seed], [window])[0]
 
-    def accompany(self, vocals: np.ndarray, sampling_rate: int, seed: int, **kwargs: Any) -> np.ndarray:
-        """float32 `(num_samples,)` through the pipeline, whatever window it comes from; `kwargs` are of this call."""
-        recording = {"array": vocals, "sampling_rate": sampling_rate}
+    def generate_batch(
+        self, vocals: list[np.ndarray], sampling_rate: int, seeds: list[int], windows: list[Window]
+    ) -> list[np.ndarray]:
+        return self.accompany(vocals, sampling_rate, seeds)
+
+    def accompany(
+        self, vocals: list[np.ndarray], sampling_rate: int, seeds: list[int], **kwargs: Any
+    ) -> list[np.ndarray]:
+        """float32 `(num_samples,)` each through the pipeline together, whatever window they come from; `kwargs` are of
+        this call."""
+        recordings = [{"array": voice, "sampling_rate": sampling_rate} for voice in vocals]
         options = {"output_sampling_rate": "input", "show_progress": False, **self.generate_kwargs, **kwargs}
-        return self.pipeline(recording, seed=seed, **options)["audio"]
+        results = self.pipeline(recordings, seed=seeds, batch_size=len(vocals), **options)
+        return [result["audio"] for result in results]
 
 
 def hash_model_folder(folder: str | os.PathLike) -> dict[str, str]:

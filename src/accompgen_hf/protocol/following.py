@@ -69,11 +69,9 @@ def _generate(system: OursSystem, vocals: dict[str, np.ndarray], paths: dict[str
     missing = [name for name, path in paths.items() if not path.is_file()]
     if not missing:
         return
-    recordings = [{"array": vocals[name], "sampling_rate": SAMPLING_RATE} for name in missing]
-    options = {"output_sampling_rate": "input", "show_progress": False, **system.generate_kwargs}
-    results = system.pipeline(recordings, seed=[seed] * len(missing), batch_size=len(missing), **options)
-    for name, result in zip(missing, results, strict=True):
-        write_audio(paths[name], result["audio"], SAMPLING_RATE)
+    outputs = system.accompany([vocals[name] for name in missing], SAMPLING_RATE, [seed] * len(missing))
+    for name, audio in zip(missing, outputs, strict=True):
+        write_audio(paths[name], audio, SAMPLING_RATE)
 
 
 def _measure_versions(heard: dict[str, np.ndarray], asked_bpm: float) -> dict[str, Any]:
@@ -128,12 +126,9 @@ def follow_recording(system: OursSystem, path: str | os.PathLike, output_dir: Pa
         missing = [seed for seed, own in enumerate(paths) if not own.is_file()]
         if missing:
             vocals = voice if name == "as-is" else shift_recording(voice, SAMPLING_RATE, semitones, speed)
-            options = {"output_sampling_rate": "input", "show_progress": False, **system.generate_kwargs}
-            recordings = [{"array": vocals, "sampling_rate": SAMPLING_RATE}] * len(missing)
-            for seed, result in zip(
-                missing, system.pipeline(recordings, seed=missing, batch_size=len(missing), **options), strict=True
-            ):
-                write_audio(paths[seed], result["audio"], SAMPLING_RATE)
+            outputs = system.accompany([vocals] * len(missing), SAMPLING_RATE, missing)
+            for seed, played in zip(missing, outputs, strict=True):
+                write_audio(paths[seed], played, SAMPLING_RATE)
     voice_key = detect_key(voice, SAMPLING_RATE)
     results: dict[str, Any] = {"recording": Path(path).name, "key": voice_key, "seeds": num_seeds, "versions": {}}
     for name, (semitones, _) in VERSIONS.items():

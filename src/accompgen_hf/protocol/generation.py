@@ -4,7 +4,8 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from accompgen_hf.baselines.system import FolderSystem, System, Window
 from accompgen_hf.data.files import write_json
 from accompgen_hf.protocol.windows import SEPARATED, VOCALS, WindowFolder
 
+BATCH_SIZE = 16  # windows that a system which can accompanies together; a killed run loses as many
 CONDITIONS = {"isolated": VOCALS, "separated": SEPARATED}  # which vocals a system hears
 
 
@@ -69,14 +71,27 @@ def generate_outputs(system: System, test_set: WindowFolder, folder: Path, condi
     target = folder / system.name / condition
     target.mkdir(parents=True, exist_ok=True)
     missing = [window for window in test_set.windows if not (target / f"{window.window_id}.wav").is_file()]
-    for window in tqdm(missing, desc=f"{system.name}, {condition}", unit="window", disable=not missing):
-        vocals = test_set.load(window, CONDITIONS[condition])
-        audio = system.generate(
-            vocals, test_set.sampling_rate, seed=window_seed(seed, window.window_id), window=window
-        )
-        check_output(audio, vocals, system.name, window)
-        write_audio(target / f"{window.window_id}.wav", audio, test_set.sampling_rate)
+    with tqdm(total=len(missing), desc=f"{system.name}, {condition}", unit="window", disable=not missing) as progress:
+        for windows in _batches(missing, BATCH_SIZE if hasattr(system, "generate_batch") else 1):
+            vocals = [test_set.load(window, CONDITIONS[condition]) for window in windows]
+            seeds = [window_seed(seed, window.window_id) for window in windows]
+            if len(windows) == 1:
+                rest = {"seed": seeds[0], "window": windows[0]}
+                outputs = [system.generate(vocals[0], test_set.sampling_rate, **rest)]
+            else:
+                outputs = system.generate_batch(vocals, test_set.sampling_rate, seeds, windows)
+            for window, voice, audio in zip(windows, vocals, outputs, strict=True):
+                check_output(audio, voice, system.name, window)
+                write_audio(target / f"{window.window_id}.wav", audio, test_set.sampling_rate)
+            progress.update(len(windows))
     return target
+
+
+def _batches(windows: Sequence[Window], batch_size: int) -> Iterator[list[Window]]:
+    """Windows in their order, equally long ones together."""
+    for _, group in groupby(windows, key=lambda window: window.duration_s):
+        together = list(group)
+        yield from (together[start : start + batch_size] for start in range(0, len(together), batch_size))
 
 
 def check_output(audio: np.ndarray, vocals: np.ndarray, name: str, window: Window) -> None:
