@@ -80,9 +80,14 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any] | None:
 
 def evaluate_seeds(options: argparse.Namespace) -> None:
     """Evaluate once for every seed, each on songs of its own, and compare."""
-    output_dir, runs = options.output_dir, []
+    for name in ("page", "export_inputs"):
+        if getattr(options, name) is not None:
+            raise ValueError(f"`{name}` is of one run, `seeds` makes {len(options.seeds)}: leave one of them out.")
+    output_dir, listening_test, runs = options.output_dir, options.listening_test, []
     for seed in options.seeds:
         options.seed, options.output_dir = seed, str(seed_folder(output_dir, seed))
+        if listening_test is not None:
+            options.listening_test = seed_folder(listening_test, seed)
         runs.append(evaluate(options))
     table = compare_seeds(runs)
     write_bytes(Path(output_dir) / "seeds.md", table.encode())

@@ -148,6 +148,15 @@ def test_too_few_windows_say_what_to_do(musdb, model_folder, tmp_path):
         load_script().evaluate(options)
 
 
+def test_without_embedders_two_windows_are_enough(musdb, model_folder, tmp_path):
+    options = musdb_options(tmp_path, musdb / "hq", model_folder, "--systems", "random", "--windows_per_song", 1)
+    options.embedders = []
+    results = load_script().evaluate(options)
+    found = results["systems"]["random"]["metrics"]
+    assert "vocal_leakage_db" in found
+    assert not any(key.startswith(("fad", "apa")) for key in found)
+
+
 def test_missing_weights_and_unknown_embedders_are_named():
     with pytest.raises(ValueError, match="`weights` are missing for the embedder 'vggish'"):
         build_embedders(["vggish"])
@@ -164,3 +173,27 @@ def test_songs_that_do_not_suffice_are_named(musdb, tmp_path):
         build_windows(
             make_options(tmp_path, "--dataset", "musdb18", "--data", musdb / "hq" / "test", "--num_songs", 2)
         )
+
+
+def test_seeds_have_folders_of_their_own_and_one_table(musdb, model_folder, tmp_path):
+    script = load_script()
+    options = musdb_options(
+        tmp_path / "run",
+        musdb / "hq",
+        model_folder,
+        "--systems",
+        "random",
+        "oracle",
+        "--listening_test",
+        tmp_path / "l",
+    )
+    options.seeds = [0, 5]
+    script.evaluate_seeds(options)
+    assert "2 seeds of 2 songs each" in (tmp_path / "run" / "seeds.md").read_text("utf-8")
+    for seed in options.seeds:
+        assert (tmp_path / "run" / f"seed-{seed}" / "table.md").is_file()
+        assert (tmp_path / "l" / f"seed-{seed}" / "key.json").is_file()
+    options = musdb_options(tmp_path / "other", musdb / "hq", model_folder, "--page", tmp_path / "page.md")
+    options.seeds = [0, 5]
+    with pytest.raises(ValueError, match="`page` is of one run, `seeds` makes 2: leave one of them out"):
+        script.evaluate_seeds(options)
