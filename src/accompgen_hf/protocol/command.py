@@ -65,7 +65,8 @@ def add_protocol_options(parser: argparse.ArgumentParser) -> None:
     add("--device", default="cpu")
     add = parser.add_argument_group("measuring").add_argument
     embedders = [name for name in DEFAULT_EMBEDDERS if name in EMBEDDERS]
-    described = f"of {', '.join(EMBEDDERS)}; weights are a file, folder or Hub id (default: {' '.join(embedders)}; none: no FAD, no APA)"
+    described = f"of {', '.join(EMBEDDERS)}; weights are a file, folder or Hub id (default: {' '.join(embedders)})"
+    described += "; without a name no FAD and no APA"
     add("--embedders", nargs="*", default=embedders, metavar="NAME[=WEIGHTS]", help=described)
     add("--target", choices=TARGETS, default="mix", help="what FAD hears")
     add("--isolated_only", action="store_true", help="leave FADs and Δ out")
