@@ -14,10 +14,12 @@ from tiny_shards import make_arguments, write_shards
 
 
 def test_a_tracker_whose_package_is_missing_is_named(monkeypatch):
-    packages = {"wandb": ("no_such_wandb",), "tensorboard": ("no_such_board", "tensorboardX")}
+    packages = {"wandb": ("no_such_wandb",), "tensorboard": ("no_such_board", "no_such_either")}
     monkeypatch.setattr(reporting, "TRACKER_PACKAGES", packages)
     with pytest.raises(ImportError, match=r"`report_to` wandb needs no_such_wandb: `pip install no_such_wandb`"):
         check_trackers(["wandb"])
+    with pytest.raises(ImportError, match=r"needs no_such_board: `pip install no_such_board`"):
+        check_trackers(["tensorboard"])
     check_trackers([])
 
 

@@ -25,14 +25,15 @@ def check_trackers(names: list[str]) -> None:
         ImportError: If a package is missing; it is named.
     """
     for name in names:
-        packages = TRACKER_PACKAGES[name]
-        for index, package in enumerate(packages):
+        packages, missing = TRACKER_PACKAGES[name], []
+        for package in packages:
             try:
                 import_optional(package, f"`report_to` {name}", packages[0])
                 break
-            except ImportError:
-                if index == len(packages) - 1:
-                    raise
+            except ImportError as error:
+                missing.append(error)
+        else:
+            raise missing[0]
 
 
 class RunReport:
