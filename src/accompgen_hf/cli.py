@@ -81,7 +81,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--temperature", type=_number(float, 0), metavar="T", help="below 1: safer, above 1: wilder")
     add("--top-k", type=_number(int, 0), metavar="K", help="choose among the K likeliest codes only")
     add("--top-p", type=_number(float, 0, 1), metavar="P", help="choose among the likeliest codes that sum up to P")
-    add("--preview", action=argparse.BooleanOptionalAction, help="coarse codes alone: faster, duller sound")
+    add("--preview", action=argparse.BooleanOptionalAction, help="coarse codes alone: a little sooner, duller sound")
     add("--sampling-rate", type=_number(int, 1), metavar="HZ", help="of the files written (that of the vocals)")
     add(
         "--accompaniment-lufs-offset",
