@@ -56,8 +56,8 @@ def test_noise_detuning_and_delay_move_every_musical_score_the_right_way_level_b
 
 @pytest.mark.slow
 def test_true_accompaniments_score_at_least_nine_tenths_and_silence_and_clicks_do_not():
-    """60 songs that nothing was fitted on (two minutes)."""
-    found = measure_truth(make_songs(HELD_OUT_SEED + 2000, 60))
+    """Songs that nothing was fitted on: the evaluation's 64 and 60 others (five minutes)."""
+    found = measure_truth([*make_songs(HELD_OUT_SEED, 64), *make_songs(HELD_OUT_SEED + 2000, 60)])
     for name in ("key_exact", "chord_majmin", "beat_f1"):
         assert found["truth"][name] >= 0.9, found
     for name in ("key_exact", "chord_majmin", "beat_f1"):
