@@ -34,14 +34,8 @@ class Projection:
         return hidden_states.addmm_(values, self.weight)
 
 
-class HalfProjection:
-    """The weight in float16: exact for a weight that float16 holds."""
-
-    def __init__(self, weight: torch.Tensor):
-        self.packed = torch.ops.quantized.linear_prepack_fp16(weight, None)
-
-    def __call__(self, values: torch.Tensor) -> torch.Tensor:
-        return torch.ops.quantized.linear_dynamic_fp16(values, self.packed)
+class _PackedProjection:
+    """FBGEMM's products give a tensor of their own."""
 
     def write(self, values: torch.Tensor, out: torch.Tensor) -> None:
         out.copy_(self(values))
@@ -50,7 +44,17 @@ class HalfProjection:
         return hidden_states.add_(self(values))
 
 
-class Int8Projection:
+class HalfProjection(_PackedProjection):
+    """The weight in float16: exact for a weight that float16 holds."""
+
+    def __init__(self, weight: torch.Tensor):
+        self.packed = torch.ops.quantized.linear_prepack_fp16(weight, None)
+
+    def __call__(self, values: torch.Tensor) -> torch.Tensor:
+        return torch.ops.quantized.linear_dynamic_fp16(values, self.packed)
+
+
+class Int8Projection(_PackedProjection):
     """The weight in int8, with a scale for every output."""
 
     def __init__(self, weight: torch.Tensor):
@@ -65,12 +69,6 @@ class Int8Projection:
     def __call__(self, values: torch.Tensor) -> torch.Tensor:
         # Without VNNI, sums of two products of 8 bits each would overflow: `reduce_range` leaves activations 7 bits.
         return torch.ops.quantized.linear_dynamic(values, self.packed, reduce_range=True)
-
-    def write(self, values: torch.Tensor, out: torch.Tensor) -> None:
-        out.copy_(self(values))
-
-    def add_to(self, hidden_states: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        return hidden_states.add_(self(values))
 
 
 def make_projection(

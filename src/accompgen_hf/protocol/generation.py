@@ -76,8 +76,7 @@ def generate_outputs(system: System, test_set: WindowFolder, folder: Path, condi
             vocals = [test_set.load(window, CONDITIONS[condition]) for window in windows]
             seeds = [window_seed(seed, window.window_id) for window in windows]
             if len(windows) == 1:
-                rest = {"seed": seeds[0], "window": windows[0]}
-                outputs = [system.generate(vocals[0], test_set.sampling_rate, **rest)]
+                outputs = [system.generate(vocals[0], test_set.sampling_rate, seed=seeds[0], window=windows[0])]
             else:
                 outputs = system.generate_batch(vocals, test_set.sampling_rate, seeds, windows)
             for window, voice, audio in zip(windows, vocals, outputs, strict=True):

@@ -59,6 +59,12 @@ def label_frames(annotation: SongAnnotation, num_frames: int) -> dict[str, np.nd
     return labels
 
 
+def number_chords(labels: dict[str, np.ndarray], without: int) -> np.ndarray:
+    """Chord of every frame as int64, 2 root + (its third is minor), or `without` where there is none."""
+    roots = labels["chord_root"].astype(np.int64)
+    return np.where(roots >= 0, 2 * roots + labels["is_minor_chord"], without)
+
+
 class SongPool:
     """Clips of consecutive seeds in a folder.
 

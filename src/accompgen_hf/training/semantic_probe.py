@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from accompgen_hf.training.semantic_pool import number_chords
+
 LABELS = {
     "vocals": ("is_voiced", "pitch_class", "is_onset", "chord", "beat_phase"),
     "instrumental": ("chord_root", "chord", "is_beat", "beat_phase"),
@@ -36,9 +38,8 @@ class ProbeResult:
 
 def derive_labels(kind: str, labels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Turn the frame labels of a pool into what is probed; -1 marks frames that do not count."""
-    roots = labels["chord_root"].astype(np.int64)
     shared = {
-        "chord": np.where(roots >= 0, 2 * roots + labels["is_minor_chord"], -1),
+        "chord": number_chords(labels, -1),
         "beat_phase": labels["beat_phase"].astype(np.int64),
     }
     if kind == "vocals":
@@ -50,6 +51,7 @@ def derive_labels(kind: str, labels: dict[str, np.ndarray]) -> dict[str, np.ndar
             **shared,
         }
     if kind == "instrumental":
+        roots = labels["chord_root"].astype(np.int64)
         return {"chord_root": roots, "is_beat": labels["is_beat"].astype(np.int64), **shared}
     raise ValueError(f"`kind` must be 'vocals' or 'instrumental', got {kind!r}.")
 

@@ -25,7 +25,7 @@ import torch
 from tqdm import tqdm
 
 from accompgen_hf.data.kmeans import assign_centroids, fit_centroids, write_feature_shard
-from accompgen_hf.training.semantic_pool import CHUNK_CLIPS, KINDS, PHASES_PER_BEAT, SongPool
+from accompgen_hf.training.semantic_pool import CHUNK_CLIPS, KINDS, PHASES_PER_BEAT, SongPool, number_chords
 
 SAMPLING_RATE = 16_000
 HOP_SAMPLES = 320
@@ -105,9 +105,8 @@ class SemanticTargets:
         place = Path(name) / str(pool.first_seed + clip)
         if place not in self._open:
             labels = {key: rows[0] for key, rows in pool.read_labels([clip]).items()}
-            roots = labels["chord_root"].astype(np.int16)
-            chords = np.where(roots >= 0, 2 * roots + labels["is_minor_chord"], NO_CHORD)
-            self._open[place] = {"chord": chords, "beat": labels["beat_phase"]}[name].astype(np.int16)
+            classes = number_chords(labels, NO_CHORD) if name == "chord" else labels["beat_phase"]
+            self._open[place] = classes.astype(np.int16)
         return self._open[place]
 
     def _path(self, pool: SongPool, name: str, kind: str, chunk: int) -> Path:
