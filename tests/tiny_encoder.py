@@ -1,5 +1,10 @@
 """Sizes of an encoder in training that a test can afford."""
 
+from contextlib import contextmanager
+
+import pytest
+
+from accompgen_hf.training import semantic_pool, semantic_targets
 from accompgen_hf.training.semantic_model import SMALL_HUBERT
 
 TINY_HUBERT = {
@@ -13,3 +18,15 @@ TINY_HUBERT = {
     "num_conv_pos_embeddings": 8,
     "num_conv_pos_embedding_groups": 2,
 }
+
+TINY_RUN = {"max_steps": 4, "crop_duration_s": 1.0, "batch_clips": 2, "warmup_steps": 1, "hubert": TINY_HUBERT}
+TINY_RUN |= {"save_every": 2, "evaluate_every": 2, "evaluation_clips": 2}
+
+
+@contextmanager
+def chunks_of_two_clips():
+    """Pools and targets whose chunks are as small as a test can afford."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(semantic_pool, "CHUNK_CLIPS", 2)
+        patch.setattr(semantic_targets, "CHUNK_CLIPS", 2)
+        yield

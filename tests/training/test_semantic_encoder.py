@@ -10,7 +10,6 @@ pytest.importorskip("sklearn")
 
 from accompgen_hf.data.songs import compose_song
 from accompgen_hf.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
-from accompgen_hf.training import semantic_pool, semantic_targets
 from accompgen_hf.training.semantic_encoder import SemanticEncoderArguments, SemanticEncoderTrainer, read_metrics
 from accompgen_hf.training.semantic_finish import (
     fit_pool_centroids,
@@ -36,24 +35,20 @@ from accompgen_hf.training.semantic_targets import (
     SemanticTargets,
     compute_target_features,
 )
-from tiny_encoder import TINY_HUBERT
+from tiny_encoder import TINY_HUBERT, TINY_RUN, chunks_of_two_clips
 
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
     """Two clips to train on, two to measure on, and their targets."""
     folder = tmp_path_factory.mktemp("parts")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(semantic_pool, "CHUNK_CLIPS", 2)
-        patch.setattr(semantic_targets, "CHUNK_CLIPS", 2)
+    with chunks_of_two_clips():
         pool, held_out_pool = SongPool(folder / "pool", 2).build(), SongPool(folder / "pool", 2, 790_000).build()
         yield pool, held_out_pool, SemanticTargets(folder / "targets").build(pool, held_out_pool)
 
 
 def make_trainer(parts, folder, **changes) -> SemanticEncoderTrainer:
-    fields = {"max_steps": 4, "crop_duration_s": 1.0, "batch_clips": 2, "warmup_steps": 1, "hubert": TINY_HUBERT}
-    fields |= {"save_every": 2, "evaluate_every": 2, "evaluation_clips": 2}
-    return SemanticEncoderTrainer(SemanticEncoderArguments(str(folder), **{**fields, **changes}), *parts)
+    return SemanticEncoderTrainer(SemanticEncoderArguments(str(folder), **{**TINY_RUN, **changes}), *parts)
 
 
 def make_tone(midi_pitch: float, num_samples: int = 32_000) -> np.ndarray:

@@ -6,33 +6,29 @@ import torch
 
 pytest.importorskip("sklearn")
 
-from accompgen_hf.training import semantic_pool, semantic_targets
 from accompgen_hf.training.semantic_encoder import SemanticEncoderArguments, read_metrics
 from accompgen_hf.training.semantic_model import HubertForMaskedPrediction, make_hubert_config
 from accompgen_hf.training.semantic_pool import SongPool
 from accompgen_hf.training.semantic_targets import TARGET_FAMILIES, SemanticTargets
 from accompgen_hf.training.semantic_tuning import FAMILY_WEIGHTS, SemanticTuner
-from tiny_encoder import TINY_HUBERT
+from tiny_encoder import TINY_HUBERT, TINY_RUN, chunks_of_two_clips
 
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
     folder = tmp_path_factory.mktemp("parts")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(semantic_pool, "CHUNK_CLIPS", 2)
-        patch.setattr(semantic_targets, "CHUNK_CLIPS", 2)
+    with chunks_of_two_clips():
         pool = SongPool(folder / "pool", 2).build()
         yield pool, pool, SemanticTargets(folder / "targets").build(pool)
 
 
 def make_tuner(parts, folder, **changes):
-    fields = {"max_steps": 4, "crop_duration_s": 1.0, "batch_clips": 2, "warmup_steps": 1, "hubert": TINY_HUBERT}
-    fields |= {"save_every": 2, "evaluate_every": 2, "evaluation_clips": 2, "family_weights": dict(FAMILY_WEIGHTS)}
+    fields = {**TINY_RUN, "family_weights": dict(FAMILY_WEIGHTS), **changes}
     with torch.random.fork_rng():
         torch.manual_seed(0)
         trained = HubertForMaskedPrediction(make_hubert_config(TINY_HUBERT), TARGET_FAMILIES)
     centroids = np.random.default_rng(0).standard_normal((12, 16)).astype(np.float32)
-    arguments = SemanticEncoderArguments(str(folder), **{**fields, **changes})
+    arguments = SemanticEncoderArguments(str(folder), **fields)
     return SemanticTuner(arguments, *parts, trained, centroids)
 
 
