@@ -14,6 +14,7 @@ TRAINING_FIELDS = (
     "dropout",
 )  # of the stage's config; no weight depends on them
 MIXED_PRECISIONS = ("no", "fp16", "bf16")
+OPTIMIZERS = ("adamw", "muon")
 TRACKERS = ("tensorboard", "trackio", "wandb")
 # What changes neither the weights nor the numbers that are compared: a checkpoint goes on under other values of it.
 FREE_FIELDS = (
@@ -44,8 +45,9 @@ class StageTrainingArguments:
         global_batch_size (`int`): Clips per optimiser step over all processes.
         micro_batch_size (`int`, *optional*): Clips per forward; the step accumulates as many as it needs. All by
             default.
+        optimizer (`str`): `"adamw"`, as in the paper, or `"muon"` (ours; see `training/muon.py`).
         learning_rate (`float`): Reached after `warmup_steps`, then a cosine down to 0 at `max_steps`.
-        betas (`list` of two `float`): Of AdamW.
+        betas (`list` of two `float`): Of AdamW, which trains tables, heads and gains under `"muon"` too.
         weight_decay (`float`): On matrices; gains are not decayed.
         max_grad_norm (`float`): Gradients are clipped to this norm.
         mixed_precision (`str`): `"no"`, `"fp16"` or `"bf16"`.
@@ -83,6 +85,7 @@ class StageTrainingArguments:
     max_steps: int = 100_000
     global_batch_size: int = 180
     micro_batch_size: int | None = None
+    optimizer: str = "adamw"
     learning_rate: float = 3e-4
     warmup_steps: int = 4000
     betas: list[float] = field(default_factory=lambda: [0.9, 0.99])
@@ -113,7 +116,8 @@ class StageTrainingArguments:
     def __post_init__(self):
         if self.mixed_precision is False:  # what YAML makes of a bare `no`
             self.mixed_precision = "no"
-        for name, allowed in (("stage", STAGES), ("mixed_precision", MIXED_PRECISIONS)):
+        choices = (("stage", STAGES), ("mixed_precision", MIXED_PRECISIONS), ("optimizer", OPTIMIZERS))
+        for name, allowed in choices:
             if getattr(self, name) not in allowed:
                 raise ValueError(f"`{name}` must be one of {allowed}, got {getattr(self, name)!r}.")
         positive = ("max_steps", "global_batch_size", "log_every", "validate_every", "validation_batch_size")

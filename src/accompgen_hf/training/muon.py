@@ -1,0 +1,70 @@
+"""Muon for the matrices inside the layers, AdamW for everything else, as one optimizer.
+
+Muon (Jordan et al., 2024) takes the nearest orthogonal matrix to the averaged gradient as the direction, so that weak
+directions of a layer learn as fast as strong ones. `torch.optim.Muon` computes it in bfloat16, which on a CPU takes
+longer than the rest of a small stage's step, and leaves embeddings and heads to a second optimizer.
+"""
+
+import torch
+from torch.distributed.tensor import DTensor
+
+_MOMENTUM = 0.95
+_STEPS = 5
+_COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the Newton-Schulz iteration, Jordan et al.
+_ADAMW_RMS = 0.2  # of AdamW's updates: with it both take the same learning rate (Liu et al., 2025)
+
+
+class Muon(torch.optim.AdamW):
+    """AdamW, but in groups with `is_matrix` Muon.
+
+    Args:
+        groups (`list` of `dict`): As any optimizer's; matrices of `is_matrix` groups have two dimensions.
+        lr (`float`), betas (`tuple`): As AdamW's; Muon's momentum is 0.95.
+    """
+
+    def __init__(self, groups: list[dict], lr: float, betas: tuple[float, float]):
+        super().__init__([{"is_matrix": False, **group} for group in groups], lr=lr, betas=betas)
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        """Update every parameter that has a gradient.
+
+        Raises:
+            ValueError: If a matrix is sharded: its direction needs it whole.
+        """
+        groups = self.param_groups
+        try:
+            self.param_groups = [group for group in groups if not group["is_matrix"]]
+            loss = super().step(closure)
+        finally:
+            self.param_groups = groups
+        for group in groups:
+            if group["is_matrix"]:
+                for matrix in group["params"]:
+                    if matrix.grad is not None:
+                        self._update(matrix, group["lr"], group["weight_decay"])
+        return loss
+
+    def _update(self, matrix: torch.Tensor, learning_rate: float, weight_decay: float) -> None:
+        if isinstance(matrix, DTensor):
+            raise ValueError("`optimizer` 'muon' needs whole matrices, got sharded ones. Take 'adamw'.")
+        state = self.state[matrix]
+        if "momentum" not in state:
+            state["step"] = torch.zeros(())  # loading a state looks for AdamW's
+            state["momentum"] = torch.zeros_like(matrix)
+        state["momentum"].lerp_(matrix.grad, 1 - _MOMENTUM)
+        direction = orthogonalise(matrix.grad.lerp(state["momentum"], _MOMENTUM))  # Nesterov's
+        matrix.mul_(1 - learning_rate * weight_decay)
+        matrix.add_(direction, alpha=-learning_rate * _ADAMW_RMS * max(matrix.shape) ** 0.5)
+
+
+def orthogonalise(matrix: torch.Tensor) -> torch.Tensor:
+    """Pull the singular values of a matrix towards 1, to between about 0.7 and 1.2, and keep its singular vectors."""
+    first, second, third = _COEFFICIENTS
+    is_tall = matrix.shape[0] > matrix.shape[1]
+    result = matrix.T if is_tall else matrix
+    result = result / (result.norm() + 1e-7)
+    for _ in range(_STEPS):
+        gram = result @ result.T
+        result = first * result + (second * gram + third * gram @ gram) @ result
+    return result.T if is_tall else result
