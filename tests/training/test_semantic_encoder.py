@@ -27,13 +27,14 @@ from accompgen_hf.training.semantic_model import (
     normalise_crops,
     save_rounded_hubert,
 )
-from accompgen_hf.training.semantic_pool import SongPool, label_frames
+from accompgen_hf.training.semantic_pool import PHASES_PER_BEAT, SongPool, label_frames
 from accompgen_hf.training.semantic_targets import (
     HEARD_FAMILIES,
     NO_CHORD,
     TARGET_FAMILIES,
     SemanticTargets,
     compute_target_features,
+    number_beats,
 )
 from tiny_encoder import TINY_HUBERT, TINY_RUN, chunks_of_two_clips
 
@@ -111,8 +112,16 @@ def test_chord_and_beat_are_taught_alike_to_voice_and_band(parts):
             is_minor = (chord.root + 3) % 12 in chord.pitch_classes
             middle = int((chord.start_s + chord.end_s) / 2 * 50)
             assert chords[middle] == 2 * chord.root + is_minor
-        assert set(beats) == {0, 1, 2, 3}
+        assert set(beats) == {0, 1, 2, 3, PHASES_PER_BEAT}
         assert chords.max() <= NO_CHORD
+
+
+def test_a_beats_first_frames_are_a_class_of_their_own():
+    phases = np.repeat([2, 3, 0, 1, 2, 3, 0], [4, 6, 6, 6, 6, 6, 2])
+    now = PHASES_PER_BEAT
+    expected = [2] * 4 + [3] * 6 + [now] * 3 + [0] * 3 + [1] * 6 + [2] * 6 + [3] * 6 + [now] * 2
+    assert number_beats(phases).tolist() == expected
+    assert number_beats(np.zeros(5, np.int8)).tolist() == [0] * 5  # a clip that begins inside a beat's first quarter
 
 
 def test_pool_is_made_once_and_reads_the_same(parts):

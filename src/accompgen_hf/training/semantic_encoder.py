@@ -32,8 +32,9 @@ from accompgen_hf.training.semantic_model import (
     make_hubert_config,
     normalise_crops,
 )
-from accompgen_hf.training.semantic_pool import KINDS, SongPool
-from accompgen_hf.training.semantic_targets import HOP_SAMPLES, TARGET_FAMILIES, SemanticTargets
+from accompgen_hf.training.semantic_pool import CLIP_DURATION_S, KINDS, SongPool
+from accompgen_hf.training.semantic_targets import HOP_SAMPLES, SAMPLING_RATE, TARGET_FAMILIES, SemanticTargets
+from accompgen_hf.training.vocal_augmentation import CENTS, VocalAugmentation, augment_vocals, draw_augmentation
 
 KEPT_CHECKPOINTS = 2
 FAMILY_WEIGHTS = {"timbre": 0.5, "pitch": 1.0, "harmony": 1.0, "chord": 1.0, "beat": 1.0}
@@ -53,6 +54,8 @@ class SemanticEncoderArguments:
         unmasked_weight (`float`): Weight of the loss on frames that are heard; 0 is HuBERT's default.
         family_weights (`dict[str, float]`): Weight of every target family's loss.
         noise_std (`float`): Standard deviation of the noise on vocals.
+        augmentation_probability (`float`): Share of the vocal crops that are heard with another throat, room,
+            microphone and tuning (`vocal_augmentation`); held-out crops never are.
         hubert (`dict`): Fields of `HubertConfig`.
         seed (`int`): Of the initial weights, batches, masks and noise.
     """
@@ -70,6 +73,7 @@ class SemanticEncoderArguments:
     unmasked_weight: float = 1.0
     family_weights: dict[str, float] = field(default_factory=lambda: dict(FAMILY_WEIGHTS))
     noise_std: float = 0.01
+    augmentation_probability: float = 0.5
     hubert: dict = field(default_factory=lambda: dict(SMALL_HUBERT))
     seed: int = 0
     save_every: int = 100
@@ -87,11 +91,20 @@ class SemanticEncoderTrainer:
             Clips to train on and clips to measure on.
         targets (`SemanticTargets`):
             Classes of the frames of both pools.
+
+    Raises:
+        ValueError: If a crop is too long for a voice that the augmentation made faster.
     """
 
     def __init__(
         self, arguments: SemanticEncoderArguments, pool: SongPool, held_out_pool: SongPool, targets: SemanticTargets
     ):
+        longest_s = CLIP_DURATION_S / VocalAugmentation(CENTS).speed
+        if arguments.augmentation_probability and arguments.crop_duration_s > longest_s:
+            raise ValueError(
+                f"`crop_duration_s` must be at most {longest_s:.2f}, so that a faster voice has a crop, got "
+                f"{arguments.crop_duration_s}. Shorten it, or set `augmentation_probability` to 0."
+            )
         self.arguments, self.pool, self.held_out_pool, self.targets = arguments, pool, held_out_pool, targets
         config = make_hubert_config(arguments.hubert)
         with torch.random.fork_rng(devices=[]):
@@ -113,9 +126,16 @@ class SemanticEncoderTrainer:
         waveforms, ids = [], {name: [] for name in TARGET_FAMILIES}
         for row, clip in enumerate(generator.integers(pool.num_clips, size=batch_clips)):
             kind = KINDS[row % len(KINDS)]
-            first = int(generator.integers(pool.num_frames - num_frames + 1))
-            frames = slice(first, first + num_frames)
-            waveform = pool.read_waveform(kind, clip)[first * HOP_SAMPLES : (first + num_frames) * HOP_SAMPLES]
+            augmentation = VocalAugmentation()
+            if kind == "vocals" and pool is self.pool and generator.random() < arguments.augmentation_probability:
+                augmentation = draw_augmentation(generator)
+            # A voice that is tuned higher is faster, too: its crop is longer, and frame t was frame `speed` t.
+            num_read = math.ceil(num_frames * augmentation.speed)
+            first = int(generator.integers(pool.num_frames - num_read + 1))
+            waveform = pool.read_waveform(kind, clip)[first * HOP_SAMPLES : (first + num_read) * HOP_SAMPLES]
+            frames = first + ((np.arange(num_frames) + 0.5) * augmentation.speed).astype(np.int64)
+            if augmentation != VocalAugmentation():
+                waveform = augment_vocals(waveform, augmentation, SAMPLING_RATE)[: num_frames * HOP_SAMPLES]
             if kind == "vocals":
                 noise_seed = int(generator.integers(2**31))
                 waveform = waveform + vocal_noise(noise_seed, 0, 0, len(waveform), arguments.noise_std)

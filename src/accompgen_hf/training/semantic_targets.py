@@ -7,9 +7,10 @@ of the audio give three sets of target classes (HuBERT's "cluster ensembles"), e
     pitch     salience of 61 semitones: overtones summed                128 ms  the sung note, the lead line
     harmony   pitch classes above and pitch classes of the bass         256 ms  chord and bass, averaged over 0.5 s
 
-Two more families come from the annotation, for voice and band alike: the chord and the phase of the beat. Nothing in a
-single frame of a voice says where the beat falls or which chord is meant; the encoder, which hears seconds on both
-sides, learns to infer them, and so the ids of the voice carry what a band has to know (ours: HuBERT has no labels).
+Two more families come from the annotation, for voice and band alike: the chord, and the quarter of the beat with the
+first 60 ms of a beat apart, so that an id can say "now" where the band strikes. Nothing in a single frame of a voice
+says where the beat falls or which chord is meant; the encoder, which hears seconds on both sides, learns to infer
+them, and so the ids of the voice carry what a band has to know (ours: HuBERT has no labels).
 
 Frame t of every view is centred on sample 320 t + 160, as HuBERT's frame t is.
 
@@ -31,7 +32,8 @@ SAMPLING_RATE = 16_000
 HOP_SAMPLES = 320
 HEARD_FAMILIES = {"timbre": 200, "pitch": 200, "harmony": 100}  # name -> number of classes, found by k-means
 NO_CHORD = 24
-TAUGHT_FAMILIES = {"chord": NO_CHORD + 1, "beat": PHASES_PER_BEAT}  # from the annotation
+BEAT_FRAMES = 3  # a beat's first 60 ms are a class of their own: where the band strikes
+TAUGHT_FAMILIES = {"chord": NO_CHORD + 1, "beat": PHASES_PER_BEAT + 1}  # from the annotation
 TARGET_FAMILIES = {**HEARD_FAMILIES, **TAUGHT_FAMILIES}
 
 _PITCH_RANGE = (40, 101)  # MIDI, E2 to E7
@@ -105,7 +107,7 @@ class SemanticTargets:
         place = Path(name) / str(pool.first_seed + clip)
         if place not in self._open:
             labels = {key: rows[0] for key, rows in pool.read_labels([clip]).items()}
-            classes = number_chords(labels, NO_CHORD) if name == "chord" else labels["beat_phase"]
+            classes = number_chords(labels, NO_CHORD) if name == "chord" else number_beats(labels["beat_phase"])
             self._open[place] = classes.astype(np.int16)
         return self._open[place]
 
@@ -134,6 +136,12 @@ class SemanticTargets:
                 if not path.exists():
                     ids = assign_centroids(np.load(self._path(pool, name, kind, chunk)), centroids)[0]
                     write_feature_shard(path, ids.astype(np.int16))
+
+
+def number_beats(beat_phase: np.ndarray) -> np.ndarray:
+    """Quarter of the beat of every frame, but `PHASES_PER_BEAT` in the first frames of a beat; (num_frames,)."""
+    earlier = np.concatenate([np.repeat(beat_phase[:1], BEAT_FRAMES), beat_phase[:-BEAT_FRAMES]])
+    return np.where((beat_phase == 0) & (earlier != 0), PHASES_PER_BEAT, beat_phase)
 
 
 def _chunks(pool: SongPool) -> range:

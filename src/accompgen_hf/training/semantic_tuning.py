@@ -17,7 +17,7 @@ from accompgen_hf.training.semantic_pool import SongPool
 from accompgen_hf.training.semantic_targets import SemanticTargets
 
 COMMITMENT_WEIGHT = 0.25
-FAMILY_WEIGHTS = {"timbre": 0.1, "pitch": 0.3, "harmony": 0.3, "chord": 2.0, "beat": 2.0}
+FAMILY_WEIGHTS = {"timbre": 0.1, "pitch": 0.3, "harmony": 0.3, "chord": 2.0, "beat": 2.5}
 
 
 class SemanticTuner(SemanticEncoderTrainer):
