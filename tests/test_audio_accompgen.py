@@ -20,6 +20,7 @@ from accompgen_hf.audio_accompgen import (
     load_audio,
     resample,
     resampled_length,
+    soften_peaks,
     write_audio,
 )
 
@@ -293,3 +294,15 @@ def test_a_file_that_came_out_short_is_not_kept(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"could not be written completely\. Is the disk full"):
         write_audio(tmp_path / "a.wav", np.zeros(2000, np.float32), RATE)
     assert os.listdir(tmp_path) == []
+
+
+def test_peaks_are_bent_and_never_reach_full_scale():
+    audio = np.concatenate([np.linspace(-4, 4, 801), [0.9, -0.9, 0.0]]).astype(np.float32)
+    bent = soften_peaks(audio)
+    quiet = np.abs(audio) <= 0.9
+    np.testing.assert_array_equal(bent[quiet], audio[quiet])
+    assert bent.dtype == np.float32
+    assert np.abs(bent).max() < 0.98
+    assert (np.diff(bent[:801]) > 0).all()  # louder stays louder
+    assert soften_peaks(np.float32([1.0, -1.0])) == pytest.approx([0.9 + 0.08 * 0.1 / 0.18] * np.array([1, -1]))
+    np.testing.assert_array_equal(bent, np.concatenate([soften_peaks(part) for part in np.split(audio, [7, 300])]))

@@ -27,7 +27,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import Pipeline
 
-from .audio_accompgen import fit_length, load_audio, resample
+from .audio_accompgen import fit_length, load_audio, resample, soften_peaks
 from .decoding_accompgen import check_sampling_rate
 from .mixing_accompgen import mix
 from .processing_accompgen import AccompGenProcessor, gain_of_loudness, output_num_samples
@@ -333,7 +333,7 @@ class VocalAccompanimentPipeline(Pipeline):
             output_sampling_rate = rate
         num_samples = output_num_samples(vocals.shape[1], rate, output_sampling_rate)
         accompaniment = fit_length(resample(accompaniment, codec_rate, output_sampling_rate), num_samples)
-        accompaniment = np.clip(accompaniment, -1.0, 1.0)
+        accompaniment = soften_peaks(accompaniment)
         vocals = fit_length(resample(vocals, rate, output_sampling_rate), num_samples)
         vocals = vocals[0] if len(vocals) == 1 else vocals
         result = {

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .audio_accompgen import ChunkResampler, fit_length, fold_to_mono, load_chunk
+from .audio_accompgen import ChunkResampler, fit_length, fold_to_mono, load_chunk, soften_peaks
 from .loudness_accompgen import LoudnessMeter
 from .processing_accompgen import gain_of_loudness, output_num_samples, padded_num_samples, vocal_noise
 from .songs_accompgen import stream_song
@@ -123,11 +123,11 @@ class AccompanimentStream(Iterator):
                 piece = piece[: max(0, num_samples - resampler.num_in)]
             resampled = resampler.push(piece)
             if len(resampled):
-                yield np.clip(resampled, -1.0, 1.0)
+                yield soften_peaks(resampled)
         num_left = output_num_samples(self._num_vocals, self._vocals_rate, self.sampling_rate) - self.num_samples
         rest = fit_length(resampler.finish(), num_left)
         if len(rest):
-            yield np.clip(rest, -1.0, 1.0)
+            yield soften_peaks(rest)
 
 
 __all__ = ["LEVEL_DURATION_S", "AccompanimentStream"]
