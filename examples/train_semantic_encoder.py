@@ -41,7 +41,7 @@ def parse_arguments() -> argparse.Namespace:
         "--num_centroid_clips", type=int, default=250, help="of them, to fit all centroids on (default: %(default)s)"
     )
     parser.add_argument("--max_steps", type=int, default=2600)
-    parser.add_argument("--tuning_steps", type=int, default=550, help="with centroids (default: %(default)s)")
+    parser.add_argument("--tuning_steps", type=int, default=3400, help="with centroids (default: %(default)s)")
     parser.add_argument("--batch_clips", type=int, default=3)
     parser.add_argument("--learning_rate", type=float, default=1e-3)
     parser.add_argument("--warmup_steps", type=int, default=100)
