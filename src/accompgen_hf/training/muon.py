@@ -1,8 +1,8 @@
 """Muon for the matrices inside the layers, AdamW for everything else, as one optimizer.
 
 Muon (Jordan et al., 2024) takes the nearest orthogonal matrix to the averaged gradient as the direction, so that weak
-directions of a layer learn as fast as strong ones. `torch.optim.Muon` computes it in bfloat16, which on a CPU takes
-longer than the rest of a small stage's step, and leaves embeddings and heads to a second optimizer.
+directions of a layer learn as fast as strong ones. `torch.optim.Muon` computes it in bfloat16, which a CPU without
+such arithmetic does many times more slowly than float32, and leaves embeddings and heads to a second optimizer.
 """
 
 import torch
