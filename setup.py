@@ -71,10 +71,10 @@ setup(
     python_requires=">=3.10",
     package_dir={"": "src"},
     packages=find_packages("src"),
-    package_data={"accompgen_hf": ["assets/**/*", "evaluation/*.json", "evaluation/modules/**/*"]},
+    package_data={"accompgen_hf": ["assets/**/*", "evaluation/metrics/*.json", "evaluation/metrics/modules/**/*"]},
     include_package_data=False,
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["accompgen=accompgen_hf.cli:main"]},
+    entry_points={"console_scripts": ["accompgen=accompgen_hf.app.cli:main"]},
     zip_safe=False,
 )

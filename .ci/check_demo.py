@@ -8,7 +8,7 @@ import numpy as np
 import soundfile
 
 import accompgen_hf
-from accompgen_hf.cli import SHIPPED_VOCALS
+from accompgen_hf.app.cli import SHIPPED_VOCALS
 
 
 def main() -> None:

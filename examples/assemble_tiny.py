@@ -10,9 +10,9 @@ import shutil
 from pathlib import Path
 
 import accompgen_hf
+from accompgen_hf.accompgen.manifest_accompgen import write_manifest
 from accompgen_hf.data.training_tracks import join_records
 from accompgen_hf.hub import assemble_pipeline, save_repository
-from accompgen_hf.sharing_accompgen import write_manifest
 
 # The authors' 0.9 for the other stages. Read off the ids alone, chord and beat of 50 songs come out a little better
 # (docs/default.md), and ids change as often as true ones.

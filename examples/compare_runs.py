@@ -5,7 +5,7 @@ python examples/compare_runs.py runs/axis/token-0 runs/axis/token-1 runs/axis/ti
 
 import argparse
 
-from accompgen_hf.training.comparison import compare_runs
+from accompgen_hf.training.stages.comparison import compare_runs
 
 
 def main() -> None:

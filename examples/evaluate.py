@@ -14,9 +14,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from accompgen_hf.data.files import write_bytes
 from accompgen_hf.data.source_options import open_separator
-from accompgen_hf.protocol.command import (
+from accompgen_hf.evaluation.protocol.evaluate_options import (
     add_protocol_options,
     build_embedders,
     build_systems,
@@ -25,12 +24,13 @@ from accompgen_hf.protocol.command import (
     list_models,
     read_fingerprint,
 )
-from accompgen_hf.protocol.listening import write_listening_test
-from accompgen_hf.protocol.report import insert_results
-from accompgen_hf.protocol.run import run_protocol
-from accompgen_hf.protocol.seeds import compare_seeds, seed_folder
-from accompgen_hf.protocol.seen_songs import check_seen_songs
-from accompgen_hf.protocol.separated import describe_separation, write_separated
+from accompgen_hf.evaluation.protocol.listening import write_listening_test
+from accompgen_hf.evaluation.protocol.report import insert_results
+from accompgen_hf.evaluation.protocol.run import run_protocol
+from accompgen_hf.evaluation.protocol.seen_songs import check_seen_songs
+from accompgen_hf.evaluation.protocol.separated_vocals import describe_separation, write_separated
+from accompgen_hf.evaluation.protocol.table_over_seeds import compare_seeds, seed_folder
+from accompgen_hf.files import write_bytes
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from transformers import HubertConfig
 
-from accompgen_hf.audio_accompgen import fold_to_mono, load_audio, resample
-from accompgen_hf.data.kmeans import extract_feature_shards, fit_centroids, report_centroids, save_centroids
-from accompgen_hf.modeling_accompgen_semantic_encoder import (
+from accompgen_hf.accompgen.audio_accompgen import fold_to_mono, load_audio, resample
+from accompgen_hf.accompgen.modeling_accompgen_semantic_encoder import (
     SAMPLES_PER_GRID_STEP,
     SEMANTIC_SAMPLING_RATE,
     AccompGenSemanticEncoder,
 )
-from accompgen_hf.processing_accompgen import level_vocals, vocal_noise
+from accompgen_hf.accompgen.processing_accompgen import level_vocals, vocal_noise
+from accompgen_hf.data.kmeans import extract_feature_shards, fit_centroids, report_centroids, save_centroids
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff")
 

@@ -12,10 +12,15 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from accompgen_hf.data.files import write_bytes
-from accompgen_hf.data.songs import compose_song, require_training_seed, synthesize_song
-from accompgen_hf.evaluation.tables import TABLES_PATH
-from accompgen_hf.protocol.musical_tables import format_tables, make_metronome, make_rhythm_example, make_tables
+from accompgen_hf.evaluation.metrics.musical_tables import TABLES_PATH
+from accompgen_hf.evaluation.protocol.fit_musical_tables import (
+    format_tables,
+    make_metronome,
+    make_rhythm_example,
+    make_tables,
+)
+from accompgen_hf.files import write_bytes
+from accompgen_hf.songs.song import compose_song, require_training_seed, synthesize_song
 
 RATE = 24_000
 

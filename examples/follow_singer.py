@@ -12,16 +12,16 @@ import json
 from pathlib import Path
 
 import accompgen_hf
-from accompgen_hf.baselines.system import OursSystem
-from accompgen_hf.loading import SHIPPED_VOCALS
-from accompgen_hf.protocol.following import (
+from accompgen_hf.app.open_pipeline import SHIPPED_VOCALS
+from accompgen_hf.evaluation.protocol.report import insert_block
+from accompgen_hf.evaluation.protocol.singer_variations import (
     describe_recording,
     describe_songs,
     follow_recording,
     follow_songs,
     swapped_adherence,
 )
-from accompgen_hf.protocol.report import insert_block
+from accompgen_hf.evaluation.systems.system import OursSystem
 
 
 def parse_arguments() -> argparse.Namespace:

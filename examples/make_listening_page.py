@@ -13,12 +13,12 @@ from PIL import Image
 from transformers import pipeline
 
 import accompgen_hf
-from accompgen_hf.audio_accompgen import load_audio, write_audio
-from accompgen_hf.data.songs import HELD_OUT_SEED, generate_song
-from accompgen_hf.loading import SHIPPED_VOCALS
-from accompgen_hf.mixing_accompgen import mix
-from accompgen_hf.picture import draw_picture
-from accompgen_hf.protocol.report import insert_block
+from accompgen_hf.accompgen.audio_accompgen import load_audio, write_audio
+from accompgen_hf.accompgen.mixing_accompgen import mix
+from accompgen_hf.app.open_pipeline import SHIPPED_VOCALS
+from accompgen_hf.app.picture import draw_picture
+from accompgen_hf.evaluation.protocol.report import insert_block
+from accompgen_hf.songs.song import HELD_OUT_SEED, generate_song
 
 RATE = 24_000
 

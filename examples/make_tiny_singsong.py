@@ -12,8 +12,8 @@ import json
 import shutil
 from pathlib import Path
 
-from accompgen_hf.baselines.singsong_accompaniment import SingSongForAccompaniment
-from accompgen_hf.training.arguments import StageTrainingArguments
+from accompgen_hf.singsong.accompaniment import SingSongForAccompaniment
+from accompgen_hf.training.stages.arguments import StageTrainingArguments
 from make_tiny import EXAMPLES, make_parser, make_tokens, run
 
 STAGES = ("singsong", "singsong_fine")

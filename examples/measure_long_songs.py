@@ -19,23 +19,23 @@ import numpy as np
 import torch
 
 import accompgen_hf
-from accompgen_hf.audio_accompgen import load_audio
-from accompgen_hf.codebooks_accompgen import list_windows
-from accompgen_hf.configuration_accompgen import GRID_RATE
-from accompgen_hf.data.songs import HELD_OUT_SEED, generate_song
-from accompgen_hf.evaluation.beats import score_beats, track_beats
-from accompgen_hf.evaluation.continuity import (
+from accompgen_hf.accompgen.audio_accompgen import load_audio
+from accompgen_hf.accompgen.codebooks_accompgen import list_windows
+from accompgen_hf.accompgen.configuration_accompgen import GRID_RATE
+from accompgen_hf.accompgen.fingerprint_accompgen import hash_module_state
+from accompgen_hf.accompgen.recordings_accompgen import Recording
+from accompgen_hf.accompgen.windows_accompgen import DEFAULT_WINDOW_BATCH_SIZE
+from accompgen_hf.app.open_pipeline import load_pipeline
+from accompgen_hf.app.part_files import open_journal, render_fingerprint, render_to_part
+from accompgen_hf.evaluation.metrics.beats import score_beats, track_beats
+from accompgen_hf.evaluation.metrics.continuity import (
     compare_beats_at_seams,
     compare_ends,
     compare_seams,
     longest_rest,
     score_rest,
 )
-from accompgen_hf.fingerprint_accompgen import hash_module_state
-from accompgen_hf.loading import load_pipeline
-from accompgen_hf.part_files import open_journal, render_fingerprint, render_to_part
-from accompgen_hf.recordings_accompgen import Recording
-from accompgen_hf.windows_accompgen import DEFAULT_WINDOW_BATCH_SIZE
+from accompgen_hf.songs.song import HELD_OUT_SEED, generate_song
 
 FIRST_SEED = HELD_OUT_SEED + 100_000
 PARTS = ("first", "songs", "cost", "memory")

@@ -12,9 +12,14 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from accompgen_hf.data.songs import HELD_OUT_SEED, Song, generate_song
-from accompgen_hf.evaluation.embeddings import load_embedder
-from accompgen_hf.protocol.sanity import DISTURBANCES, measure_distances, measure_disturbances, measure_truth
+from accompgen_hf.evaluation.metrics.audio_embedders import load_embedder
+from accompgen_hf.evaluation.protocol.sanity import (
+    DISTURBANCES,
+    measure_distances,
+    measure_disturbances,
+    measure_truth,
+)
+from accompgen_hf.songs.song import HELD_OUT_SEED, Song, generate_song
 
 RATE = 24_000
 PARTS = ("truth", "disturbances", "distances")

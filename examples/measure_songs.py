@@ -10,8 +10,8 @@ import time
 
 import numpy as np
 
-from accompgen_hf.data.songs import Song, compose_song, synthesize_song
-from accompgen_hf.data.songs_mastering import loudness_lufs
+from accompgen_hf.songs.mastering import loudness_lufs
+from accompgen_hf.songs.song import Song, compose_song, synthesize_song
 
 _KEY_PROFILES = {  # a key's share of each pitch class, from its tonic: Krumhansl and Kessler; Temperley (Kostka-Payne)
     "krumhansl": {

@@ -10,7 +10,7 @@ import os
 
 import numpy as np
 
-from accompgen_hf.data.songs import HELD_OUT_SEED, Song, compose_song, generate_song
+from accompgen_hf.songs.song import HELD_OUT_SEED, Song, compose_song, generate_song
 
 _NUM_MELS, _FRAME, _HOP, _LOWEST_HZ, _HIGHEST_HZ = 128, 2048, 240, 60.0, 10000.0
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import soundfile
 from transformers import EncodecModel
 
+from accompgen_hf.accompgen.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
 from accompgen_hf.data.duplicates import find_duplicates, join_duplicates
 from accompgen_hf.data.filtering import ClipFilter
 from accompgen_hf.data.preparation import prepare_shards
@@ -30,7 +31,6 @@ from accompgen_hf.data.source_options import (
 )
 from accompgen_hf.data.sources import Recording, Track, make_tracks
 from accompgen_hf.data.tokenization import TokenExtractor, TokenRecipe
-from accompgen_hf.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
 
 
 def parse_arguments() -> argparse.Namespace:

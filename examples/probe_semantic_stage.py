@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 import accompgen_hf
-from accompgen_hf.modeling_accompgen import AccompGenForConditionalGeneration
-from accompgen_hf.training.semantic_finish import read_heard_waveform
-from accompgen_hf.training.semantic_pool import SongPool
-from accompgen_hf.training.semantic_probe import derive_labels, probe_label
+from accompgen_hf.accompgen.modeling_accompgen import AccompGenForConditionalGeneration
+from accompgen_hf.training.semantic_encoder.finish import read_heard_waveform
+from accompgen_hf.training.semantic_encoder.pool import SongPool
+from accompgen_hf.training.semantic_encoder.probe import derive_labels, probe_label
 
 PROBED = ("chord", "beat_phase")
 

@@ -16,15 +16,15 @@ from tqdm.auto import tqdm
 from transformers import pipeline
 
 import accompgen_hf  # registers the task
+from accompgen_hf.app.picture import draw_picture
 from accompgen_hf.data.dataset import StageClipDataset
 from accompgen_hf.data.preparation import prepare_shards
-from accompgen_hf.data.songs import HELD_OUT_SEED, generate_song
 from accompgen_hf.data.sources import Track
 from accompgen_hf.data.tokenization import TokenExtractor, TokenRecipe
-from accompgen_hf.evaluation.musical import best_tonic
-from accompgen_hf.picture import draw_picture
-from accompgen_hf.training.codec_evaluation import evaluate_codec
-from accompgen_hf.training.validation import validate_stage
+from accompgen_hf.evaluation.metrics.musical import best_tonic
+from accompgen_hf.songs.song import HELD_OUT_SEED, generate_song
+from accompgen_hf.training.codec.evaluation import evaluate_codec
+from accompgen_hf.training.stages.validation import validate_stage
 
 RATE = 24_000
 STAGES = ("semantic", "coarse", "fine")

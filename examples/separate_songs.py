@@ -15,8 +15,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from accompgen_hf.audio_accompgen import write_audio
-from accompgen_hf.data.files import write_json
+from accompgen_hf.accompgen.audio_accompgen import write_audio
 from accompgen_hf.data.source_options import (
     SOURCES,
     add_separator_options,
@@ -26,6 +25,7 @@ from accompgen_hf.data.source_options import (
     open_separator,
 )
 from accompgen_hf.data.sources import pair_paths, separate_recording, write_track_table
+from accompgen_hf.files import write_json
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:

@@ -10,9 +10,9 @@ import json
 from dataclasses import MISSING, fields
 from pathlib import Path
 
-from accompgen_hf.data.songs import HELD_OUT_SEED
-from accompgen_hf.training.codec import CodecTrainingArguments, synthesize_song, train_codec
-from accompgen_hf.training.codec_evaluation import evaluate_codec
+from accompgen_hf.songs.song import HELD_OUT_SEED
+from accompgen_hf.training.codec.evaluation import evaluate_codec
+from accompgen_hf.training.codec.run import CodecTrainingArguments, synthesize_song, train_codec
 
 
 def parse_arguments() -> tuple[CodecTrainingArguments, int]:

@@ -13,19 +13,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from accompgen_hf.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
-from accompgen_hf.training.semantic_encoder import SemanticEncoderArguments, SemanticEncoderTrainer, read_metrics
-from accompgen_hf.training.semantic_finish import (
+from accompgen_hf.accompgen.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
+from accompgen_hf.training.semantic_encoder.finish import (
     fit_pool_centroids,
     plot_metrics,
     probe_encoder,
     save_encoder,
     write_report,
 )
-from accompgen_hf.training.semantic_model import save_rounded_hubert
-from accompgen_hf.training.semantic_pool import SongPool
-from accompgen_hf.training.semantic_targets import SemanticTargets
-from accompgen_hf.training.semantic_tuning import FAMILY_WEIGHTS, SemanticTuner
+from accompgen_hf.training.semantic_encoder.model import save_rounded_hubert
+from accompgen_hf.training.semantic_encoder.pool import SongPool
+from accompgen_hf.training.semantic_encoder.run import SemanticEncoderArguments, SemanticEncoderTrainer, read_metrics
+from accompgen_hf.training.semantic_encoder.targets import SemanticTargets
+from accompgen_hf.training.semantic_encoder.tuning import FAMILY_WEIGHTS, SemanticTuner
 
 
 def parse_arguments() -> argparse.Namespace:

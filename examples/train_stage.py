@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
-from accompgen_hf.training.arguments import StageTrainingArguments, parse_stage_arguments
-from accompgen_hf.training.loop import train_stage
-from accompgen_hf.training.publishing import publish_stage, reserve_repository
+from accompgen_hf.training.stages.arguments import StageTrainingArguments, parse_stage_arguments
+from accompgen_hf.training.stages.loop import train_stage
+from accompgen_hf.training.stages.publishing import publish_stage, reserve_repository
 
 CARD = Path(__file__).resolve().parents[1] / "model_cards" / "stage.md"
 

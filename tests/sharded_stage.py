@@ -11,8 +11,8 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
 from accompgen_hf import AccompGenCoarseConfig
-from accompgen_hf.codebooks_accompgen import build_stage_inputs
-from accompgen_hf.training.processes import prepare_sharded
+from accompgen_hf.accompgen.codebooks_accompgen import build_stage_inputs
+from accompgen_hf.training.stages.processes import prepare_sharded
 from tiny import random_clip, tiny_stage
 
 

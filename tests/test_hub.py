@@ -16,9 +16,9 @@ from accompgen_hf import (
     AccompGenForConditionalGeneration,
     AccompGenSemanticConfig,
     VocalAccompanimentPipeline,
-    cli,
 )
-from accompgen_hf.codebooks_accompgen import build_stage_inputs
+from accompgen_hf.accompgen.codebooks_accompgen import build_stage_inputs
+from accompgen_hf.app import cli
 from accompgen_hf.data.training_tracks import hash_track, read_record, write_record
 from accompgen_hf.hub import (
     PLAIN_CARD,

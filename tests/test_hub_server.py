@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 from accompgen_hf import VocalAccompanimentPipeline
+from accompgen_hf.accompgen.manifest_accompgen import hash_file
 from accompgen_hf.hub import save_repository
-from accompgen_hf.sharing_accompgen import hash_file
 from tiny import tiny_model
 
 JOURNEY = """

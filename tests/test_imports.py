@@ -11,53 +11,20 @@ from transformers.dynamic_module_utils import get_imports, get_relative_imports
 PACKAGE = "accompgen_hf"
 SOURCE = Path(__file__).resolve().parents[1] / "src" / PACKAGE
 
-# A file imports from lower floors, and on its own floor from what stands left of it. `data` is the whole folder.
-FLOORS = {
-    0: (
-        "checks_accompgen",
-        "sharing_accompgen",
-        "configuration_accompgen",
-        "codebooks_accompgen",
-        "fingerprint_accompgen",
-        "decoding_accompgen",
-        "loudness_accompgen",
-        "audio_accompgen",
-        "recordings_accompgen",
-        "mixing_accompgen",
-        "codec_accompgen",
-        "attention_accompgen",
-    ),
-    1: (
-        "logits_accompgen",
-        "quantization_accompgen",
-        "fast_decoding_accompgen",
-        "windows_accompgen",
-        "generation_accompgen",
-        "processing_accompgen",
-    ),
-    2: ("modeling_accompgen_stages", "modeling_accompgen_semantic_encoder", "songs_accompgen", "modeling_accompgen"),
-    3: ("streaming_accompgen", "pipeline_accompgen"),
-    4: ("picture", "hub", "data", "evaluation"),
-    5: ("baselines", "training"),
-    6: (
-        "protocol",
-        "results",
-        "repository_commands",
-        "loading",
-        "messages",
-        "part_files",
-        "jobs",
-        "work",
-        "web_studio",
-        "web_texts",
-        "web_layout",
-        "web",
-        "web_command",
-        "cli",
-    ),
-}
-SEPARATE_FLOORS = (4,)  # on this one not even the left neighbour
-PLACES = {name: (floor, place) for floor, names in FLOORS.items() for place, name in enumerate(names)}
+# Rooms of the package, floor by floor. A file imports from its own room and from lower floors. A folder stands for
+# every file below it that no longer name claims.
+FLOORS = (
+    ("accompgen",),
+    ("files", "songs"),
+    ("data",),
+    ("evaluation.metrics", "singsong", "hub"),
+    ("training", "evaluation.systems"),
+    ("evaluation.protocol",),
+    ("app",),
+    ("web",),
+    ("app.cli",),
+)
+HEIGHTS = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
 
 # What a load of the remote code may ask for: transformers' own requirements and torch.
 TRAVELLING_ROOTS = {"torch", "transformers", "numpy", "huggingface_hub", "safetensors", "tokenizers", "tqdm"}
@@ -68,12 +35,18 @@ def source_files() -> list[Path]:
 
 
 def travelling_files() -> list[Path]:
-    return sorted(SOURCE.glob("*_accompgen*.py"))
+    return [path for path in source_files() if path.parent == SOURCE / "accompgen"]
 
 
-def name_in_table(path: Path) -> str:
-    """A folder's files count as the folder."""
-    return path.relative_to(SOURCE).with_suffix("").parts[0]
+def find_room(name: str) -> str | None:
+    """The longest room that holds a dotted name inside the package, e.g. `app.cli` or `evaluation.metrics`."""
+    parts = name.split(".")
+    candidates = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+    return next((candidate for candidate in candidates if candidate in HEIGHTS), None)
+
+
+def dotted_name(path: Path) -> str:
+    return ".".join(path.relative_to(SOURCE).with_suffix("").parts)
 
 
 def own_imports(path: Path) -> list[str]:
@@ -91,34 +64,36 @@ def own_imports(path: Path) -> list[str]:
     return [name.removeprefix(f"{PACKAGE}.") for name in names]
 
 
-def is_below(upper: str, lower: str) -> bool:
-    """Whether `upper` may import `lower`."""
-    if upper == lower:
-        return True
-    (upper_floor, upper_place), (lower_floor, lower_place) = PLACES[upper], PLACES[lower]
-    if upper_floor == lower_floor:
-        return upper_floor not in SEPARATE_FLOORS and lower_place < upper_place
-    return lower_floor < upper_floor
+def may_import(upper: str, lower: str) -> bool:
+    """Whether a file of the room `upper` may import from the room `lower`."""
+    return upper == lower or HEIGHTS[lower] < HEIGHTS[upper]
 
 
-def test_every_file_has_its_place_in_the_table():
-    missing = {name_in_table(path) for path in source_files()} - set(PLACES)
-    assert not missing, f"add to FLOORS: {sorted(missing)}"
+def test_every_file_stands_in_a_room():
+    homeless = [dotted_name(path) for path in source_files() if find_room(dotted_name(path)) is None]
+    assert not homeless, f"add the folder to FLOORS: {homeless}"
+
+
+def test_every_room_exists():
+    places = [SOURCE.joinpath(*room.split(".")) for room in HEIGHTS]
+    assert not [place for place in places if not place.is_dir() and not place.with_suffix(".py").is_file()]
 
 
 @pytest.mark.parametrize("path", source_files(), ids=lambda path: path.relative_to(SOURCE).as_posix())
-def test_a_file_imports_only_from_below(path: Path):
-    name = name_in_table(path)
-    above = [used for used in own_imports(path) if used != PACKAGE and not is_below(name, used.split(".")[0])]
-    assert not above, f"{name} imports {above}"
+def test_a_file_imports_only_from_its_room_and_below(path: Path):
+    room = find_room(dotted_name(path))
+    used = [name for name in own_imports(path) if name != PACKAGE]
+    above = [name for name in used if find_room(name) and not may_import(room, find_room(name))]
+    assert not above, f"{room} imports {above}"
 
 
-def test_the_table_itself_can_say_no():
-    assert is_below("cli", "pipeline_accompgen")
-    assert is_below("audio_accompgen", "decoding_accompgen")
-    assert not is_below("decoding_accompgen", "audio_accompgen")
-    assert not is_below("data", "evaluation")
-    assert not is_below("configuration_accompgen", "data")
+def test_the_floors_themselves_can_say_no():
+    assert may_import("app.cli", "web")
+    assert may_import("training", "data")
+    assert not may_import("web", "app.cli")
+    assert not may_import("data", "evaluation.metrics")
+    assert not may_import("training", "evaluation.systems")
+    assert not may_import("accompgen", "data")
 
 
 @pytest.mark.parametrize("path", travelling_files(), ids=lambda path: path.name)

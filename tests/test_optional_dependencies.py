@@ -84,13 +84,13 @@ WITHOUT = (
     HIDE
     + """
 import accompgen_hf
-from accompgen_hf import cli
+from accompgen_hf.app import cli
 from transformers import AutoConfig, pipeline
 assert AutoConfig.from_pretrained(accompgen_hf.DEFAULT_MODEL).model_type == "accompgen"
 said = {}
-from accompgen_hf.audio_accompgen import load_audio, resample
-from accompgen_hf.picture import draw_picture
-from accompgen_hf.web import open_page
+from accompgen_hf.accompgen.audio_accompgen import load_audio, resample
+from accompgen_hf.app.picture import draw_picture
+from accompgen_hf.web.server import open_page
 import numpy as np
 silence = np.zeros(8000, dtype=np.float32)
 def page():
@@ -125,7 +125,7 @@ def test_the_package_imports_without_them_and_each_use_names_the_cure(kind, tmp_
 
 
 def test_the_commands_run_with_what_a_plain_installation_brings(tmp_path):
-    code = HIDE + "from accompgen_hf import cli\nsys.exit(cli.main(sys.argv[3:]))"
+    code = HIDE + "from accompgen_hf.app import cli\nsys.exit(cli.main(sys.argv[3:]))"
     # What the extras alone bring, and what datasets brings along; scipy comes with pyloudnorm.
     hidden = set(optional_modules()) - {"matplotlib", "pyloudnorm", "scipy", "soundfile", "soxr"}
     hidden |= {"pyarrow", "pandas"}
@@ -207,5 +207,5 @@ def test_the_import_brings_no_optional_library_and_no_command():
     before = "import sys; import transformers.pipelines; before = set(sys.modules)"
     brought = set(run_python(f"{before}; import accompgen_hf; print(*(set(sys.modules) - before))").split())
     assert not {name for name in brought if name.split(".")[0] in optional_modules()}
-    assert "accompgen_hf.cli" not in brought
-    assert "accompgen_hf.picture" not in brought
+    assert "accompgen_hf.app.cli" not in brought
+    assert "accompgen_hf.app.picture" not in brought

@@ -16,8 +16,8 @@ from datasets import load_dataset
 from transformers import AutoModel, Wav2Vec2FeatureExtractor
 
 import accompgen_hf
-from accompgen_hf.audio_accompgen import resample
-from accompgen_hf.data.songs import HELD_OUT_SEED, generate_song
+from accompgen_hf.accompgen.audio_accompgen import resample
+from accompgen_hf.songs.song import HELD_OUT_SEED, generate_song
 from accompgen_hf.training.metrics import read_metrics
 from stem_files import RATE, write_stem_file
 
@@ -109,11 +109,11 @@ def test_songs_and_a_stem_file_become_a_model_that_accompanies(tmp_path):
     # 5. One repository, and music from it.
     stages = [word for stage in ("semantic", "coarse", "fine") for word in (f"--{stage}", tmp_path / stage / "final")]
     codec = ("--semantic-encoder", encoder, "--codec", tmp_path / "codec")
-    run("-m", "accompgen_hf.cli", "assemble", *stages, *codec, "-o", tmp_path / "band")
+    run("-m", "accompgen_hf.app.cli", "assemble", *stages, *codec, "-o", tmp_path / "band")
     vocals = generate_song(HELD_OUT_SEED, duration_s=2.0).vocals
     soundfile.write(tmp_path / "vocals.wav", vocals, 24_000)
     options = ("--model", tmp_path / "band", "--seed", 1, "-o", tmp_path / "results", "--quiet")
-    folder = run("-m", "accompgen_hf.cli", "generate", tmp_path / "vocals.wav", *options).split("\n")[0]
+    folder = run("-m", "accompgen_hf.app.cli", "generate", tmp_path / "vocals.wav", *options).split("\n")[0]
     accompaniment, sampling_rate = soundfile.read(Path(folder) / "accompaniment.wav")
     assert (len(accompaniment), sampling_rate) == (48_000, 24_000)
     assert np.sqrt(np.mean(accompaniment**2)) > 1e-3

@@ -4,8 +4,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from accompgen_hf.training import semantic_pool, semantic_targets
-from accompgen_hf.training.semantic_model import SMALL_HUBERT
+from accompgen_hf.training.semantic_encoder import pool, targets
+from accompgen_hf.training.semantic_encoder.model import SMALL_HUBERT
 
 TINY_HUBERT = {
     **SMALL_HUBERT,
@@ -27,6 +27,6 @@ TINY_RUN |= {"save_every": 2, "evaluate_every": 2, "evaluation_clips": 2}
 def chunks_of_two_clips():
     """Pools and targets whose chunks are as small as a test can afford."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(semantic_pool, "CHUNK_CLIPS", 2)
-        patch.setattr(semantic_targets, "CHUNK_CLIPS", 2)
+        patch.setattr(pool, "CHUNK_CLIPS", 2)
+        patch.setattr(targets, "CHUNK_CLIPS", 2)
         yield

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from accompgen_hf.data.shards import Manifest, TokenRow, shard_name, write_rows
-from accompgen_hf.training.arguments import StageTrainingArguments
+from accompgen_hf.training.stages.arguments import StageTrainingArguments
 
 MODEL = {
     "hidden_size": 32,

@@ -2,9 +2,9 @@
 
 import torch
 
-from accompgen_hf.baselines.singsong import SingSongFineForConditionalGeneration, SingSongForConditionalGeneration
-from accompgen_hf.baselines.singsong_accompaniment import SingSongForAccompaniment
-from accompgen_hf.baselines.singsong_config import SingSongConfig, SingSongFineConfig
+from accompgen_hf.singsong.accompaniment import SingSongForAccompaniment
+from accompgen_hf.singsong.configuration import SingSongConfig, SingSongFineConfig
+from accompgen_hf.singsong.modeling import SingSongFineForConditionalGeneration, SingSongForConditionalGeneration
 from tiny import CODEBOOK_SIZE, NUM_CLUSTERS, random_codes, sharpen, tiny_model
 
 SIZES = {

@@ -31,8 +31,8 @@ from accompgen_hf import (
     AccompGenFineConfig,
     AccompGenFineForCausalLM,
 )
-from accompgen_hf.codebooks_accompgen import build_stage_inputs
-from accompgen_hf.fast_decoding_accompgen import FastStageDecoder
+from accompgen_hf.accompgen.codebooks_accompgen import build_stage_inputs
+from accompgen_hf.accompgen.fast_decoding_accompgen import FastStageDecoder
 
 FORMATS = {"fast": None, "fast float16": "float16", "fast int8": "int8"}
 PEERS = ("musicgen", "llama dynamic", "llama static", "llama static compile")

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from accompgen_hf.audio_accompgen import load_audio
-from accompgen_hf.loading import SHIPPED_VOCALS, load_pipeline, set_threads
+from accompgen_hf.accompgen.audio_accompgen import load_audio
+from accompgen_hf.app.open_pipeline import SHIPPED_VOCALS, load_pipeline, set_threads
 
 # Part of the model and the method that holds its work.
 PARTS = {

@@ -18,16 +18,16 @@ from transformers import pipeline
 from transformers.generation.logits_process import TemperatureLogitsWarper, TopKLogitsWarper
 
 import accompgen_hf  # registers the task
+from accompgen_hf.accompgen.fast_decoding_accompgen import FastStageDecoder
+from accompgen_hf.accompgen.logits_accompgen import AccompGenGuidanceLogitsProcessor, inverse_cdf_choice
+from accompgen_hf.accompgen.stage_chain_accompgen import STAGES
+from accompgen_hf.accompgen.weight_formats_accompgen import WEIGHT_FORMATS
 from accompgen_hf.data.dataset import StageClipDataset
 from accompgen_hf.data.preparation import prepare_shards
-from accompgen_hf.data.songs import HELD_OUT_SEED
 from accompgen_hf.data.tokenization import TokenExtractor, TokenRecipe
-from accompgen_hf.fast_decoding_accompgen import FastStageDecoder
-from accompgen_hf.logits_accompgen import AccompGenGuidanceLogitsProcessor, inverse_cdf_choice
-from accompgen_hf.protocol.windows import held_out_song_tracks
-from accompgen_hf.quantization_accompgen import WEIGHT_FORMATS
-from accompgen_hf.songs_accompgen import STAGES
-from accompgen_hf.training.stages import make_collator
+from accompgen_hf.evaluation.protocol.excerpts import held_out_song_tracks
+from accompgen_hf.songs.song import HELD_OUT_SEED
+from accompgen_hf.training.stages.setup import make_collator
 
 
 def parse_arguments() -> argparse.Namespace:

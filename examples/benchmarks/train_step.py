@@ -18,9 +18,9 @@ import time
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from accompgen_hf.codebooks_accompgen import build_stage_inputs
-from accompgen_hf.training.stages import STAGE_MODELS, count_positions
-from accompgen_hf.training.throughput import count_clip_flops, find_peak_tflops
+from accompgen_hf.accompgen.codebooks_accompgen import build_stage_inputs
+from accompgen_hf.training.stages.setup import STAGE_MODELS, count_positions
+from accompgen_hf.training.stages.throughput import count_clip_flops, find_peak_tflops
 
 CLIP_DURATIONS_S = {"semantic": 10.0, "coarse": 5.0, "fine": 3.0}  # Table 1 of the paper
 

@@ -6,8 +6,8 @@
 import os
 import threading
 
-from accompgen_hf.loading import choose_device, load_pipeline
-from accompgen_hf.web import open_page
+from accompgen_hf.app.open_pipeline import choose_device, load_pipeline
+from accompgen_hf.web.server import open_page
 
 
 def main() -> None:

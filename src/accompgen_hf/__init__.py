@@ -5,22 +5,22 @@ from pathlib import Path
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoProcessor
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from .configuration_accompgen import (
+from .accompgen.configuration_accompgen import (
     AccompGenCoarseConfig,
     AccompGenConfig,
     AccompGenFineConfig,
     AccompGenSemanticConfig,
     AccompGenSemanticEncoderConfig,
 )
-from .modeling_accompgen import AccompGenForConditionalGeneration
-from .modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
-from .modeling_accompgen_stages import (
+from .accompgen.modeling_accompgen import AccompGenForConditionalGeneration
+from .accompgen.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
+from .accompgen.modeling_accompgen_stages import (
     AccompGenCoarseForCausalLM,
     AccompGenFineForCausalLM,
     AccompGenSemanticForCausalLM,
 )
-from .pipeline_accompgen import VocalAccompanimentPipeline
-from .processing_accompgen import AccompGenProcessor
+from .accompgen.pipeline_accompgen import VocalAccompanimentPipeline
+from .accompgen.processing_accompgen import AccompGenProcessor
 
 __version__ = "0.1.0"
 

@@ -17,11 +17,11 @@ from huggingface_hub import EvalResult, HfApi, ModelCard, snapshot_download
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from .configuration_accompgen import AccompGenStageConfig
-from .modeling_accompgen import STAGES, AccompGenForConditionalGeneration
-from .modeling_accompgen_stages import AccompGenStageForCausalLM
-from .pipeline_accompgen import VocalAccompanimentPipeline
-from .sharing_accompgen import finish_folder, verify_manifest, write_manifest
+from accompgen_hf.accompgen.configuration_accompgen import AccompGenStageConfig
+from accompgen_hf.accompgen.manifest_accompgen import finish_folder, verify_manifest, write_manifest
+from accompgen_hf.accompgen.modeling_accompgen import STAGES, AccompGenForConditionalGeneration
+from accompgen_hf.accompgen.modeling_accompgen_stages import AccompGenStageForCausalLM
+from accompgen_hf.accompgen.pipeline_accompgen import VocalAccompanimentPipeline
 
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<null>")
 NOT_MEASURED = "not measured"

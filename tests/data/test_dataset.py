@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from accompgen_hf.configuration_accompgen import AccompGenCoarseConfig, AccompGenFineConfig, AccompGenSemanticConfig
+from accompgen_hf.accompgen.configuration_accompgen import (
+    AccompGenCoarseConfig,
+    AccompGenFineConfig,
+    AccompGenSemanticConfig,
+)
 from accompgen_hf.data.collator import StageCollator
 from accompgen_hf.data.dataset import StageClipDataset, StepPositions
 from accompgen_hf.data.shards import Manifest, TokenRow, shard_name, write_rows

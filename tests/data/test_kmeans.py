@@ -8,6 +8,7 @@ from safetensors import safe_open
 
 pytest.importorskip("sklearn")
 
+from accompgen_hf.accompgen.modeling_accompgen_semantic_encoder import load_centroids
 from accompgen_hf.data.kmeans import (
     assign_centroids,
     extract_feature_shards,
@@ -16,7 +17,6 @@ from accompgen_hf.data.kmeans import (
     save_centroids,
     write_feature_shard,
 )
-from accompgen_hf.modeling_accompgen_semantic_encoder import load_centroids
 
 CENTRES = np.array([[0, 0], [8, 0], [0, 8], [8, 8]], dtype=np.float32)
 

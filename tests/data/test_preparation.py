@@ -11,15 +11,15 @@ import pytest
 import torch
 from transformers import EncodecConfig, EncodecModel
 
-from accompgen_hf.configuration_accompgen import AccompGenSemanticEncoderConfig
+from accompgen_hf.accompgen.configuration_accompgen import AccompGenSemanticEncoderConfig
+from accompgen_hf.accompgen.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
 from accompgen_hf.data.filtering import ClipFilter
 from accompgen_hf.data.preparation import prepare_shards
 from accompgen_hf.data.shards import Manifest, assign_split, read_rows
 from accompgen_hf.data.song_source import song_tracks
-from accompgen_hf.data.songs import HELD_OUT_SEED
 from accompgen_hf.data.sources import Track
 from accompgen_hf.data.tokenization import TokenExtractor
-from accompgen_hf.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
+from accompgen_hf.songs.song import HELD_OUT_SEED
 
 RATE = 24000
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 from transformers import EncodecConfig, EncodecModel
 
-from accompgen_hf.configuration_accompgen import AccompGenSemanticEncoderConfig
-from accompgen_hf.data.songs import generate_song
+from accompgen_hf.accompgen.configuration_accompgen import AccompGenSemanticEncoderConfig
+from accompgen_hf.accompgen.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
+from accompgen_hf.accompgen.processing_accompgen import AccompGenProcessor
 from accompgen_hf.data.tokenization import TokenExtractor, TokenRecipe
-from accompgen_hf.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
-from accompgen_hf.processing_accompgen import AccompGenProcessor
+from accompgen_hf.songs.song import generate_song
 
 RATE = 24000
 

@@ -2,8 +2,8 @@
 
 import torch
 
-from accompgen_hf.codebooks_accompgen import build_stage_inputs
-from accompgen_hf.configuration_accompgen import AccompGenStageConfig
+from accompgen_hf.accompgen.codebooks_accompgen import build_stage_inputs
+from accompgen_hf.accompgen.configuration_accompgen import AccompGenStageConfig
 
 
 class StageCollator:

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from accompgen_hf.configuration_accompgen import GRID_RATE, AccompGenStageConfig
+from accompgen_hf.accompgen.configuration_accompgen import GRID_RATE, AccompGenStageConfig
+from accompgen_hf.accompgen.fingerprint_accompgen import check_token_fingerprints
 from accompgen_hf.data.shard_cache import map_rows
 from accompgen_hf.data.shards import Manifest, TokenRow
-from accompgen_hf.fingerprint_accompgen import check_token_fingerprints
 
 HIDDEN_BLOCK_STEPS = 10  # of 40 ms
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from accompgen_hf.data.files import temporary_path
+from accompgen_hf.accompgen.audio_files_accompgen import import_optional
 from accompgen_hf.data.filtering import HISTOGRAMS, NUM_BINS, ClipFilter, describe_counts
-from accompgen_hf.decoding_accompgen import import_optional
+from accompgen_hf.files import temporary_path
 
 _TITLES = {
     "instrumental_rms_db": ("instrumental RMS (dBFS)", "min_instrumental_rms_db"),

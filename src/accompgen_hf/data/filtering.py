@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from accompgen_hf.audio_accompgen import resample
-from accompgen_hf.configuration_accompgen import GRID_RATE
+from accompgen_hf.accompgen.audio_accompgen import resample
+from accompgen_hf.accompgen.configuration_accompgen import GRID_RATE
 from accompgen_hf.data.tokenization import measure_activity
 
 CLIPS_PER_ROW = 3  # neighbours stay together for random crops, but a row must not outweigh the others by much

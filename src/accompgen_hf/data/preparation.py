@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from accompgen_hf.data.files import read_json, write_bytes, write_json
+from accompgen_hf.accompgen.fingerprint_accompgen import hash_json
 from accompgen_hf.data.filter_picture import draw_histograms
 from accompgen_hf.data.filtering import (
     GRID_RATE,
@@ -33,7 +33,7 @@ from accompgen_hf.data.filtering import (
 from accompgen_hf.data.shards import Manifest, TokenRow, assign_split, read_rows, shard_name, write_rows
 from accompgen_hf.data.sources import Track
 from accompgen_hf.data.tokenization import TokenExtractor, measure_activity
-from accompgen_hf.fingerprint_accompgen import hash_json
+from accompgen_hf.files import read_json, write_bytes, write_json
 
 logger = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from accompgen_hf.audio_accompgen import resample
+from accompgen_hf.accompgen.audio_accompgen import resample
+from accompgen_hf.accompgen.audio_files_accompgen import import_optional
 from accompgen_hf.data.mdx import MDXNetSeparator, as_stereo
-from accompgen_hf.decoding_accompgen import import_optional
 
 # Options of the command lines, and what `MDXNetSeparator` calls them.
 SEPARATOR_OPTIONS = {

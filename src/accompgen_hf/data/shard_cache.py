@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from accompgen_hf.data.files import temporary_path, write_bytes
+from accompgen_hf.accompgen.manifest_accompgen import hash_file
 from accompgen_hf.data.shards import Manifest, TokenRow, list_rows, read_rows, read_table
-from accompgen_hf.sharing_accompgen import hash_file
+from accompgen_hf.files import temporary_path, write_bytes
 
 CACHE_NAME = ".arrow"
 

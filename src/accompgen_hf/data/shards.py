@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from accompgen_hf.data.files import write_bytes, write_json
+from accompgen_hf.files import write_bytes, write_json
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"

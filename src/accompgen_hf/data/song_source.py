@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from accompgen_hf.data.files import write_bytes
-from accompgen_hf.data.songs import HELD_OUT_SEED, generate_song
 from accompgen_hf.data.sources import Recording, Stems, Track, mix_loader
+from accompgen_hf.files import write_bytes
+from accompgen_hf.songs.song import HELD_OUT_SEED, generate_song
 
 SONG_SAMPLING_RATE = 24000
 SONG_LICENCE = "CC0-1.0"

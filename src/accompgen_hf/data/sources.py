@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from accompgen_hf.audio_accompgen import fold_to_mono, load_audio, resample
-from accompgen_hf.data.files import write_bytes
+from accompgen_hf.accompgen.audio_accompgen import fold_to_mono, load_audio, resample
 from accompgen_hf.data.separation import Separator
+from accompgen_hf.files import write_bytes
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".m4a", ".mp4", ".aac", ".webm")
 UNKNOWN_LICENCE = "unknown"

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from transformers import EncodecFeatureExtractor, EncodecModel
 
-from accompgen_hf.codec_accompgen import CODEC_BANDWIDTH, encode_in_blocks
-from accompgen_hf.fingerprint_accompgen import compute_token_fingerprint
-from accompgen_hf.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
-from accompgen_hf.processing_accompgen import AccompGenProcessor
+from accompgen_hf.accompgen.codec_accompgen import CODEC_BANDWIDTH, encode_in_blocks
+from accompgen_hf.accompgen.fingerprint_accompgen import compute_token_fingerprint
+from accompgen_hf.accompgen.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
+from accompgen_hf.accompgen.processing_accompgen import AccompGenProcessor
 
 ACTIVITY_THRESHOLD_DB = -40.0
 

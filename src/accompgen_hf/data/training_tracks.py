@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from accompgen_hf.data.files import write_bytes
+from accompgen_hf.files import write_bytes
 
 RECORD_NAME = "training_tracks.json"
 FITTED_SPLITS = ("train", "validation")  # the second has chosen checkpoints

@@ -17,7 +17,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from accompgen_hf.sharing_accompgen import hash_file
+from accompgen_hf.accompgen.manifest_accompgen import hash_file
 
 logger = logging.getLogger(__name__)
 

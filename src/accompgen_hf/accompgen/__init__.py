@@ -1,0 +1,1 @@
+"""All files that travel with the weights: siblings that import each other by name."""

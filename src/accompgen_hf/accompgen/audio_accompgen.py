@@ -1,0 +1,375 @@
+"""Foreign audio in and out: read, check, fold, resample, measure and write. Every check on input lives here.
+
+Waveforms are float32, full scale at 1.0, of shape (num_samples,) or (channels, num_samples), at `sampling_rate` Hz.
+"""
+
+import os
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+
+from .audio_files_accompgen import (
+    MAX_CHANNELS,
+    check_duration,
+    check_sampling_rate,
+    check_stated_rate,
+    import_optional,
+    read_audio_file,
+)
+from .loudness_accompgen import LoudnessMeter
+
+_BLOCK_SAMPLES = 1 << 18  # checked and written at once: hours must not need gigabytes
+_KNEE, _HIGHEST_PEAK = np.float32(0.9), np.float32(0.98)
+MAX_WAV_BYTES = 0xFFF00000  # WAV's sizes end at 4 GiB
+_INTEGER_SCALES = {"int8": 2**7, "int16": 2**15, "int32": 2**31}
+_FLOAT_TYPES = ("float16", "float32", "float64")
+
+
+def load_audio(
+    source: Any,
+    sampling_rate: int | None = None,
+    *,
+    allow_truncated: bool = False,
+    max_duration_s: float | None = None,
+) -> tuple[np.ndarray, int]:
+    """Turn whatever holds a recording into a checked waveform at its own rate.
+
+    Args:
+        source:
+            A path; the `bytes` of a file; a NumPy array or tensor of shape `(num_samples,)` or
+            `(channels, num_samples)`; `{"array" or "raw", "sampling_rate"}`; a row of a datasets audio column, decoded
+            (`get_all_samples`) or not (`{"path", "bytes"}`). Arrays are float16, float32, float64, bfloat16 (full
+            scale at 1.0), int8, int16, int32 or uint8 (scaled by their full scale; uint8 is centred on 128).
+        sampling_rate (`int`):
+            Hz, for a bare array. A file, and a dict that states its rate, may only repeat it.
+        allow_truncated (`bool`):
+            Use what is there of a file that ends before its header says. A short MP3 only warns.
+        max_duration_s (`float`):
+            Refuse longer audio, before reading all of it.
+
+    Returns:
+        float32 array of shape `(channels, num_samples)`, never a view of the input, and the sampling rate in Hz.
+
+    Raises:
+        TypeError: If `source` is none of these, or of a sample type not named here.
+        ValueError: If it is empty, shorter than 0.1 s, longer than `max_duration_s`, cut off, damaged, not audio,
+            holds NaN or infinity, has samples and channels swapped, or a rate outside 4000-768000 Hz.
+        ImportError: If soundfile is missing and a file is given.
+    """
+    if hasattr(source, "get_all_samples"):  # torchcodec's AudioDecoder, which datasets gives
+        samples = source.get_all_samples()
+        source = {"array": samples.data, "sampling_rate": samples.sample_rate}
+    if isinstance(source, dict):
+        source, sampling_rate = _open_dict(source, sampling_rate)
+    if isinstance(source, (bytearray, memoryview)):
+        source = bytes(source)
+    if isinstance(source, (str, os.PathLike, bytes)):
+        audio, file_rate = read_audio_file(source, allow_truncated=allow_truncated, max_duration_s=max_duration_s)
+        check_stated_rate(sampling_rate, file_rate)
+        check_samples(audio)
+        return audio, file_rate
+    if not isinstance(source, (np.ndarray, torch.Tensor)):
+        raise TypeError(
+            "`source` must be a path, bytes, a NumPy array, a tensor or a dict with an array and its sampling rate, "
+            f"got {type(source).__name__}."
+        )
+    if sampling_rate is None:
+        raise ValueError("`sampling_rate` is needed with a bare array: give the rate of the recording in Hz.")
+    sampling_rate = check_sampling_rate(sampling_rate)
+    audio = _scale_samples(source)
+    audio = _check_layout(audio)
+    check_duration(audio.shape[1], sampling_rate, "`source`", max_duration_s)
+    check_samples(audio)
+    return audio, sampling_rate
+
+
+def load_chunk(chunk: np.ndarray | torch.Tensor) -> np.ndarray:
+    """Check a piece of a recording, of any length, as `load_audio` checks a whole one.
+
+    Returns:
+        float32 array of shape `(channels, num_samples)`.
+
+    Raises:
+        TypeError: If it is no array or tensor, or of a sample type that `load_audio` does not take.
+        ValueError: If it has another shape, or holds NaN, infinity or samples far beyond full scale.
+    """
+    if not isinstance(chunk, (np.ndarray, torch.Tensor)):
+        raise TypeError(f"A chunk of vocals must be an array or tensor, got {type(chunk).__name__}.")
+    audio = _check_layout(_scale_samples(chunk))
+    check_samples(audio)
+    return audio
+
+
+def _open_dict(source: dict, sampling_rate: int | None) -> tuple[Any, int | None]:
+    array = source.get("array") if source.get("array") is not None else source.get("raw")
+    if array is not None:
+        stated = source.get("sampling_rate")
+        if stated is None and sampling_rate is None:
+            raise ValueError('`source` holds an array without its rate: add the key "sampling_rate" (Hz).')
+        if stated is not None and sampling_rate is not None and stated != sampling_rate:
+            raise ValueError(f"`sampling_rate` is {sampling_rate}, but `source` states {stated}. Leave one out.")
+        return array, sampling_rate if stated is None else stated
+    if source.get("bytes") is not None:
+        return source["bytes"], sampling_rate
+    if source.get("path") is not None:
+        return source["path"], sampling_rate
+    raise ValueError(
+        '`source` must hold "array" or "raw" with "sampling_rate", or one of "bytes" and "path", '
+        f"got the keys {sorted(map(str, source))}."
+    )
+
+
+def _scale_samples(source: np.ndarray | torch.Tensor) -> np.ndarray:
+    """float32 copy, full scale at 1.0."""
+    if isinstance(source, torch.Tensor):
+        source = source.detach().cpu()
+        source = (source.float() if source.dtype == torch.bfloat16 else source).numpy()
+    kind = source.dtype.newbyteorder("=").name
+    if kind in _INTEGER_SCALES:
+        return (source / np.float64(_INTEGER_SCALES[kind])).astype(np.float32)
+    if kind == "uint8":
+        return (source.astype(np.float32) - 128) / 128
+    if kind in _FLOAT_TYPES:
+        with np.errstate(over="ignore"):  # beyond float32 becomes infinity, which is refused below
+            return source.astype(np.float32)
+    raise TypeError(
+        f"`source` holds samples of type {source.dtype}, allowed are float16, float32, float64, bfloat16, int8, "
+        "int16, int32 and uint8. Convert them: other integer types do not say where full scale is."
+    )
+
+
+def _check_layout(audio: np.ndarray) -> np.ndarray:
+    """(num_samples,) or (channels, num_samples) -> (channels, num_samples)."""
+    if audio.ndim == 1:
+        return audio[None]
+    if audio.ndim != 2:
+        raise ValueError(
+            f"`source` must be (num_samples,) or (channels, num_samples), got {audio.shape}. Give one recording at a "
+            "time: a batch is a list of recordings."
+        )
+    # 0.1 s is at least 400 samples, so no valid shape can be read both ways.
+    if audio.shape[0] > MAX_CHANNELS and 0 < audio.shape[1] <= MAX_CHANNELS:
+        raise ValueError(
+            f"`source` must be (channels, num_samples), got {audio.shape}, which looks like (num_samples, channels). "
+            "Pass the transposed array (`array.T`)."
+        )
+    if not 1 <= audio.shape[0] <= MAX_CHANNELS:
+        raise ValueError(
+            f"`source` must be (channels, num_samples) with 1 to {MAX_CHANNELS} channels, got {audio.shape}."
+        )
+    return audio
+
+
+def check_samples(audio: np.ndarray, first_sample: int = 0) -> None:
+    """Refuse what no recording holds.
+
+    Args:
+        audio: `(channels, num_samples)`.
+        first_sample (`int`): Where it begins, if it is a part of a recording.
+
+    Raises:
+        ValueError: If it holds NaN, infinity or samples far beyond full scale.
+    """
+    peak = 0.0
+    for start in range(0, audio.shape[1], _BLOCK_SAMPLES):
+        block = audio[:, start : start + _BLOCK_SAMPLES]
+        is_bad = ~np.isfinite(block)
+        if is_bad.any():
+            first = first_sample + start + int(np.argmax(is_bad.any(axis=0)))
+            raise ValueError(
+                f"`source` holds NaN or infinity, first at sample {first}. Repair or export it again: the program "
+                "that wrote it has failed there."
+            )
+        peak = max(peak, float(np.abs(block).max()))
+    if peak > 100:
+        raise ValueError(
+            f"`source` peaks at {peak:.4g}, but floating-point samples have full scale at 1.0. Divide by the full "
+            "scale they were made with (32768 for 16 bits)."
+        )
+
+
+def fold_to_mono(audio: np.ndarray) -> np.ndarray:
+    """Mean over channels: (channels, num_samples) or (num_samples,) -> (num_samples,) float32."""
+    audio = as_waveform(audio)
+    return audio if audio.ndim == 1 else audio.mean(axis=0, dtype=np.float32)
+
+
+def resampled_length(num_samples: int, orig_sampling_rate: int, sampling_rate: int) -> int:
+    """Number of samples after a change of rate, the one rounding everywhere: `round`, halves to the even number."""
+    return round(num_samples * sampling_rate / orig_sampling_rate)
+
+
+def resample(audio: np.ndarray, orig_sampling_rate: int, sampling_rate: int) -> np.ndarray:
+    """Change the rate with soxr.
+
+    Args:
+        audio: Waveform of shape `(num_samples,)` or `(channels, num_samples)`.
+
+    Returns:
+        float32 array with exactly `resampled_length` samples; a copy if the rate stays.
+
+    Raises:
+        ValueError: If a rate is outside 4000-768000 Hz or not whole.
+        ImportError: If soxr is missing.
+    """
+    audio = as_waveform(audio)
+    orig_sampling_rate = check_sampling_rate(orig_sampling_rate, "`orig_sampling_rate`")
+    sampling_rate = check_sampling_rate(sampling_rate)
+    if orig_sampling_rate == sampling_rate:
+        return audio.copy()
+    soxr = import_optional("soxr", "Resampling")
+    num_samples = resampled_length(audio.shape[-1], orig_sampling_rate, sampling_rate)
+    channels = [soxr.resample(channel, orig_sampling_rate, sampling_rate) for channel in np.atleast_2d(audio)]
+    channels = [fit_length(channel, num_samples) for channel in channels]  # soxr may be one sample off
+    return channels[0] if audio.ndim == 1 else np.stack(channels)
+
+
+class ChunkResampler:
+    """`resample` for audio that arrives in chunks: the joined results are the same bits.
+
+    Args:
+        num_channels (`int`, *optional*): Of chunks `(channels, num_samples)`; `None` for chunks `(num_samples,)`.
+    """
+
+    def __init__(self, orig_sampling_rate: int, sampling_rate: int, num_channels: int | None = None):
+        orig_sampling_rate = check_sampling_rate(orig_sampling_rate, "`orig_sampling_rate`")
+        self.rates = orig_sampling_rate, check_sampling_rate(sampling_rate)
+        self.num_in = self._num_out = 0
+        self._shape = () if num_channels is None else (num_channels,)
+        self._soxr = None
+        if self.rates[0] != self.rates[1]:
+            stream = import_optional("soxr", "Resampling").ResampleStream
+            self._soxr = [stream(*self.rates, 1, dtype="float32") for _ in range(num_channels or 1)]
+
+    def push(self, chunk: np.ndarray) -> np.ndarray:
+        """The next samples in; all that are certain by now out."""
+        self.num_in += chunk.shape[-1]
+        resampled = chunk if self._soxr is None else self._resample(chunk, is_last=False)
+        self._num_out += resampled.shape[-1]
+        return resampled
+
+    def finish(self) -> np.ndarray:
+        """What is left, so that there are `resampled_length` samples in all."""
+        rest = np.zeros((*self._shape, 0), np.float32)
+        rest = rest if self._soxr is None else self._resample(rest, is_last=True)
+        return fit_length(rest, resampled_length(self.num_in, *self.rates) - self._num_out)
+
+    def _resample(self, chunk: np.ndarray, is_last: bool) -> np.ndarray:
+        rows = zip(self._soxr, np.atleast_2d(chunk), strict=True)
+        resampled = np.stack([stream.resample_chunk(row, last=is_last) for stream, row in rows])
+        return resampled.reshape(*self._shape, -1)
+
+
+def fit_length(audio: np.ndarray, num_samples: int) -> np.ndarray:
+    """Cut, or add zeros, at the end of the last axis."""
+    missing = num_samples - audio.shape[-1]
+    if missing <= 0:
+        return audio[..., :num_samples]
+    return np.pad(audio, [(0, 0)] * (audio.ndim - 1) + [(0, missing)])
+
+
+def soften_peaks(audio: np.ndarray) -> np.ndarray:
+    """Bend float samples above 0.9 of full scale, so that the loudest come near 0.98 instead of being cut off.
+
+    Sample by sample, so that pieces of a recording give what the whole gives; the same shape.
+    """
+    excess = np.abs(audio) - _KNEE
+    room = np.float32(_HIGHEST_PEAK - _KNEE)
+    bent = _KNEE + room * excess / (room + np.maximum(excess, 0))
+    return np.where(excess > 0, np.copysign(bent, audio), audio)
+
+
+def as_waveform(audio: np.ndarray | torch.Tensor, name: str = "`audio`") -> np.ndarray:
+    """float32, contiguous.
+
+    Raises:
+        ValueError: If it is not floating point of one or two dimensions.
+    """
+    if isinstance(audio, torch.Tensor):
+        audio = audio.detach().cpu().float().numpy()
+    audio = np.asarray(audio)
+    if audio.ndim not in (1, 2) or audio.dtype.kind != "f":
+        raise ValueError(
+            f"{name} must be floating point of shape (num_samples,) or (channels, num_samples), "
+            f"got {audio.dtype} {audio.shape}. `load_audio` makes it so."
+        )
+    return np.ascontiguousarray(audio, dtype=np.float32)
+
+
+def integrated_loudness(audio: np.ndarray, sampling_rate: int) -> float:
+    """Gated loudness of ITU-R BS.1770 in LUFS, with pyloudnorm's filters; measured in blocks.
+
+    Returns:
+        `-inf` for less than 0.4 s, and where everything is below the gate at -70 LUFS. Channels are taken in the order
+        of WAV files: from six on, the fourth is the bass effect channel and does not count.
+    """
+    audio = np.atleast_2d(as_waveform(audio))
+    meter = LoudnessMeter(audio.shape[0], sampling_rate)
+    meter.push(audio)
+    return meter.loudness()
+
+
+def as_finite(audio: np.ndarray, name: str) -> np.ndarray:
+    """`as_waveform` of what holds samples, all finite.
+
+    Raises:
+        ValueError: If it is empty, holds NaN or infinity, or is no waveform.
+    """
+    audio = as_waveform(audio, name)
+    if audio.size == 0 or not np.isfinite(audio.sum()):  # one NaN or infinity anywhere shows in the sum
+        raise ValueError(f"{name} must hold finite samples, got {audio.shape} with NaN, infinity or nothing in it.")
+    return audio
+
+
+def write_audio(path: str | os.PathLike, audio: np.ndarray, sampling_rate: int, subtype: str = "PCM_24") -> None:
+    """Write a sound file whole or not at all; the path's ending (.wav, .flac) names the format.
+
+    Args:
+        audio: float array of shape `(num_samples,)` or `(channels, num_samples)`; beyond full scale is clipped.
+
+    Raises:
+        ValueError: If the samples are not finite, or libsndfile cannot write this ending with this subtype.
+        OSError: If the disk is full or the folder cannot be written; a file that was at `path` is still there.
+    """
+    audio = np.atleast_2d(as_finite(audio, "`audio`"))
+    write_audio_blocks(path, [audio], sampling_rate, *audio.shape, subtype)
+
+
+def write_audio_blocks(
+    path: str | os.PathLike,
+    blocks: Iterable[np.ndarray],
+    sampling_rate: int,
+    num_channels: int,
+    num_samples: int,
+    subtype: str = "PCM_24",
+) -> None:
+    """`write_audio` for audio that comes in consecutive blocks `(channels, num_samples)`, `num_samples` in all."""
+    soundfile = import_optional("soundfile", "Writing audio files")
+    sampling_rate = check_sampling_rate(sampling_rate)
+    path = os.fspath(path)
+    file_format = os.path.splitext(path)[1][1:].upper()
+    if not soundfile.available_formats().get(file_format) or not soundfile.check_format(file_format, subtype):
+        raise ValueError(f"`path` must end in .wav or .flac for the subtype {subtype}, got {path!r}.")
+    if file_format == "WAV" and num_channels * num_samples * 4 > MAX_WAV_BYTES:
+        file_format = "RF64"
+    folder, file_name = os.path.split(path)
+    temporary = os.path.join(folder, f".{file_name[:100]}.{uuid.uuid4().hex}.tmp")
+    try:
+        with soundfile.SoundFile(
+            temporary, "w", sampling_rate, num_channels, subtype=subtype, format=file_format
+        ) as writer:
+            for block in blocks:
+                for start in range(0, block.shape[1], _BLOCK_SAMPLES):
+                    writer.write(np.clip(block[:, start : start + _BLOCK_SAMPLES].T, -1.0, 1.0))
+        # libsndfile says nothing when the disk fills up while it closes the file.
+        if soundfile.info(temporary).frames != num_samples:
+            raise OSError(f"{path!r} could not be written completely. Is the disk full?")
+        os.replace(temporary, path)
+    except (RuntimeError, AssertionError) as error:  # soundfile asserts that all frames were written
+        raise OSError(f"{path!r} could not be written ({error}). Is the disk full, or the folder missing?") from error
+    finally:
+        if os.path.exists(temporary):
+            os.unlink(temporary)

@@ -1,0 +1,360 @@
+"""Generation of one stage: the windows of a song, transformers' `generate`, and the choice of the decoding loop.
+
+Every stage produces exactly its number of tokens; there is no end-of-sequence token.
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from transformers.cache_utils import DynamicCache
+from transformers.generation import GenerationMixin
+from transformers.generation.configuration_utils import GenerationConfig
+from transformers.generation.logits_process import (
+    LogitsProcessorList,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+from transformers.generation.stopping_criteria import MaxLengthCriteria, StoppingCriteriaList
+from transformers.generation.streamers import BaseStreamer
+
+from .codebooks_accompgen import PADDING, build_stage_inputs
+from .fast_decoding_accompgen import FastStageDecoder
+from .logits_accompgen import (
+    AccompGenCodebookLogitsProcessor,
+    AccompGenGuidanceLogitsProcessor,
+    AccompGenKeyedChoiceLogitsProcessor,
+    draw_uniforms,
+    inverse_cdf_choice,
+    order_processors,
+    resolve_seeds,
+    without_guidance,
+)
+from .weight_formats_accompgen import check_weight_format
+from .windows_accompgen import DEFAULT_WINDOW_BATCH_SIZE, WindowedSong, frames_per_step, run_next_windows
+
+CONDITIONAL, UNCONDITIONAL, BOTH = "conditional", "unconditional", "both"
+
+
+class AccompGenGenerationMixin(GenerationMixin):
+    """`generate` of a stage: from ids, or from conditioning given by name."""
+
+    weight_format: str | None = None
+
+    def quantize(self, weight_format: str | None = "int8") -> Any:
+        """Let decoding on the CPU read the weights in fewer bits.
+
+        The parameters stay as they are: `forward`, the prompt of a window, the stock loop and `save_pretrained` use
+        them, and another call takes this one back.
+
+        Args:
+            weight_format (`str`, *optional*): `"int8"` rounds weights and the activations they meet; `"float16"`
+                rounds weights alone, and changes nothing in a checkpoint saved in float16; `None` rounds nothing.
+
+        Returns:
+            The model itself.
+
+        Raises:
+            ValueError: If the format is unknown, or the model is not in float32 on a CPU with FBGEMM.
+        """
+        check_weight_format(weight_format, self.get_input_embeddings().weight)
+        self.weight_format = weight_format
+        return self
+
+    @torch.no_grad()
+    def generate(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        generation_config: GenerationConfig | None = None,
+        *,
+        segment_ids: torch.LongTensor | None = None,
+        segment_positions: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        seed: int | list[int] | None = None,
+        uniforms: torch.FloatTensor | None = None,
+        window_batch_size: int | None = None,
+        callback: Callable[[float], Any] | None = None,
+        **kwargs,
+    ) -> Any:
+        """Generate a stage's target.
+
+        With the conditioning by name (`vocal_semantic_ids=...`, see `config.conditioning_names`) any length is taken,
+        window by window, and codes come back: `(batch_size, num_frames)` for the semantic stage, else
+        `(batch_size, num_codebooks, num_frames)`. With `input_ids` it is transformers' `generate`: the sequence
+        [conditioning | BOS | target prefix] comes back with the new ids behind it.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch_size, num_positions)`): From `build_stage_inputs`.
+            segment_ids, segment_positions (`torch.LongTensor` of shape `(batch_size or 1, num_positions)`): With
+                `input_ids`; -1 is (left) padding.
+            seed (`int` or `list` of `int`, *optional*): Item i of the batch uses `seed + i`, or its own.
+            uniforms (`torch.FloatTensor` of shape `(batch_size, max_new_tokens)`, *optional*): Instead of `seed`.
+            window_batch_size (`int`, *optional*): Windows, of one item or several, that run together at most; `None`
+                is 16, or as many as there are items.
+            callback (`Callable`, *optional*): Called with the seconds of music just finished, over all items.
+            kwargs: Any field of the generation config: `guidance_scale`, `temperature`, `top_k`, `top_p`, ...
+
+        Raises:
+            ValueError: If the inputs do not fit, or a mode other than greedy search and sampling is asked for.
+        """
+        self._refuse_other_modes(generation_config, kwargs)
+        named = {name: kwargs.pop(name) for name in self.config.conditioning_names if name in kwargs}
+        if named:
+            if input_ids is not None:
+                raise ValueError(f"Give `input_ids` or the conditioning by name ({list(named)}), not both.")
+            settings = {"generation_config": generation_config, **kwargs}
+            return self._generate_song(named, seed, window_batch_size, callback, settings)
+        if input_ids is None or segment_ids is None or segment_positions is None:
+            raise ValueError(
+                f"`generate` needs {list(self.config.conditioning_names)}, or `input_ids` "
+                "with `segment_ids` and `segment_positions` (see `build_stage_inputs`)."
+            )
+        if attention_mask is not None:
+            segment_ids = torch.where(attention_mask.bool(), segment_ids, PADDING)
+            segment_positions = torch.where(attention_mask.bool(), segment_positions, PADDING)
+        if kwargs.get("max_new_tokens") is None and kwargs.get("max_length") is None:
+            kwargs["max_new_tokens"] = self._num_missing_tokens(segment_ids, segment_positions)
+        if uniforms is None:
+            first_slot = int(segment_positions[:, -1].max())
+            num_slots = first_slot + (kwargs.get("max_new_tokens") or kwargs.get("max_length"))
+            seeds = resolve_seeds(seed, input_ids.shape[0])
+            uniforms = draw_uniforms(seeds, self.config.target_name, [0.0] * len(seeds), num_slots, input_ids.device)
+            # A row's numbers belong to its own slots, wherever its prefix ends.
+            first_slots = segment_positions[:, -1].expand(len(seeds))
+            offsets = first_slots[:, None] + torch.arange(num_slots - first_slot, device=input_ids.device)
+            uniforms = uniforms.gather(1, offsets)
+        return super().generate(
+            input_ids,
+            generation_config=generation_config,
+            segment_ids=segment_ids,
+            segment_positions=segment_positions,
+            uniforms=uniforms,
+            guided_rows=_guided_rows(self._guidance_scale(generation_config, kwargs)),
+            **kwargs,
+        )
+
+    def _guidance_scale(self, generation_config: GenerationConfig | None, kwargs: dict[str, Any]) -> float:
+        given = kwargs.get("guidance_scale")
+        if given is None:
+            given = (self.generation_config if generation_config is None else generation_config).guidance_scale
+        return 1.0 if given is None else given
+
+    def _refuse_other_modes(self, generation_config: GenerationConfig | None, kwargs: dict[str, Any]) -> None:
+        generation_config = self.generation_config if generation_config is None else generation_config
+        refused = {
+            "num_beams": 1,
+            "num_return_sequences": 1,
+            "prompt_lookup_num_tokens": None,
+            "assistant_model": None,
+        }
+        for name, allowed in refused.items():
+            value = kwargs.get(name, getattr(generation_config, name, allowed))
+            if value not in (allowed, None):
+                raise ValueError(
+                    f"`{name}` is not supported by {type(self).__name__}: it decodes greedily or samples one sequence "
+                    f"per row; got {value!r}. For variations repeat the rows and give each its own `seed`."
+                )
+
+    def _num_missing_tokens(self, segment_ids: torch.LongTensor, segment_positions: torch.LongTensor) -> int:
+        """Tokens that the target lacks to last as long as the conditioning."""
+        first, target = self.config.segments[0], self.config.target_segment
+        num_frames = (int(segment_positions[segment_ids == 0].max()) + 1) // first.num_codebooks
+        num_tokens = num_frames * target.frame_rate // first.frame_rate * target.num_codebooks
+        return num_tokens - int(segment_positions[:, -1].min())
+
+    # ---- windows -------------------------------------------------------------------------------------------------
+
+    def _generate_song(
+        self,
+        conditioning: dict[str, torch.LongTensor],
+        seed: int | list[int] | None,
+        window_batch_size: int | None,
+        callback: Callable[[float], Any] | None,
+        settings: dict[str, Any],
+    ) -> torch.LongTensor:
+        config = self.config
+        conditioning = {name: codes.to(self.device) for name, codes in conditioning.items()}
+        build_stage_inputs(config, conditioning)  # refuses what does not fit, before any work
+        first = conditioning[config.conditioning_names[0]]
+        if first.shape[-1] == 0 or first.shape[-1] % frames_per_step(config.conditioning_names[0]):
+            raise ValueError(
+                f"`{config.conditioning_names[0]}` must last one or more steps of 40 ms, got {first.shape[-1]} frames "
+                f"at {config.segments[0].frame_rate} Hz."
+            )
+        songs = [WindowedSong(config, own_seed) for own_seed in resolve_seeds(seed, first.shape[0])]
+        for index, song in enumerate(songs):
+            song.append({name: codes[index : index + 1] for name, codes in conditioning.items()})
+            song.finish()
+        if window_batch_size is None:
+            window_batch_size = max(DEFAULT_WINDOW_BATCH_SIZE, len(songs))
+        while run_next_windows(self, songs, window_batch_size, callback, settings):
+            pass
+        return torch.cat([song.take()[config.target_name] for song in songs])
+
+    # ---- hooks of GenerationMixin --------------------------------------------------------------------------------
+
+    def prepare_inputs_for_generation(
+        self,
+        input_ids: torch.LongTensor,
+        past_key_values=None,
+        segment_ids: torch.LongTensor | None = None,
+        segment_positions: torch.LongTensor | None = None,
+        uniforms: torch.FloatTensor | None = None,
+        guided_rows: str = CONDITIONAL,
+        use_cache: bool | None = None,
+        logits_to_keep: int | None = None,
+        **kwargs,
+    ) -> dict[str, Any]:
+        num_new = input_ids.shape[1] - segment_ids.shape[1]
+        target = len(self.config.segments) - 1
+        new_positions = segment_positions[:, -1:] + 1 + torch.arange(num_new, device=segment_ids.device)
+        segment_ids = torch.cat([segment_ids, torch.full_like(new_positions, target)], dim=1)
+        segment_positions = torch.cat([segment_positions, new_positions], dim=1)
+        num_cached = 0 if past_key_values is None else int(past_key_values.get_seq_length())
+        if guided_rows != CONDITIONAL:
+            is_conditioning = (segment_ids >= 0) & (segment_ids < target)
+            deaf_ids = torch.where(is_conditioning, self.config.null_token_id, input_ids)
+            input_ids = deaf_ids if guided_rows == UNCONDITIONAL else torch.cat([input_ids, deaf_ids])
+            if guided_rows == BOTH and segment_ids.shape[0] > 1:
+                segment_ids, segment_positions = segment_ids.repeat(2, 1), segment_positions.repeat(2, 1)
+        return {
+            "input_ids": input_ids[:, num_cached:],
+            "segment_ids": segment_ids,
+            "segment_positions": segment_positions,
+            "past_key_values": past_key_values,
+            "use_cache": use_cache,
+            "logits_to_keep": 1 if logits_to_keep is None else logits_to_keep,
+        }
+
+    def _get_logits_processor(
+        self,
+        generation_config: GenerationConfig,
+        input_ids_seq_length: int | None = None,
+        *args,
+        model_kwargs: dict[str, Any] | None = None,
+        **kwargs,
+    ) -> LogitsProcessorList:
+        stock = super()._get_logits_processor(
+            without_guidance(generation_config), input_ids_seq_length, *args, model_kwargs=model_kwargs, **kwargs
+        )
+        return order_processors(
+            stock,
+            generation_config,
+            self.config.target_segment,
+            model_kwargs["segment_positions"][:, -1],
+            input_ids_seq_length,
+            model_kwargs.get("uniforms"),
+            is_guided=model_kwargs.get("guided_rows") == BOTH,
+        )
+
+    def _sample(
+        self,
+        input_ids: torch.LongTensor,
+        logits_processor: LogitsProcessorList,
+        stopping_criteria: StoppingCriteriaList,
+        generation_config: GenerationConfig,
+        synced_gpus: bool = False,
+        streamer: BaseStreamer | None = None,
+        **model_kwargs: Any,
+    ) -> Any:
+        if not synced_gpus and self._fits_fast_path(
+            logits_processor, stopping_criteria, generation_config, model_kwargs
+        ):
+            return self._sample_fast(input_ids, logits_processor, stopping_criteria, streamer, model_kwargs)
+        # The last processor has chosen already; taking the maximum leaves global random state alone.
+        greedy = copy.copy(generation_config)
+        greedy.do_sample = False
+        return super()._sample(
+            input_ids,
+            logits_processor,
+            stopping_criteria,
+            generation_config=greedy,
+            synced_gpus=synced_gpus,
+            streamer=streamer,
+            **model_kwargs,
+        )
+
+    def _fits_fast_path(
+        self,
+        logits_processor: LogitsProcessorList,
+        stopping_criteria: StoppingCriteriaList,
+        generation_config: GenerationConfig,
+        model_kwargs: dict[str, Any],
+    ) -> bool:
+        """Whether the lean loop computes all that was asked for; naming a cache implementation asks for the other."""
+        asks_for_more = any(
+            getattr(generation_config, name)
+            for name in (
+                "return_dict_in_generate",
+                "cache_implementation",
+                "output_attentions",
+                "output_hidden_states",
+            )
+        )
+        segment_ids, cache = model_kwargs["segment_ids"], model_kwargs.get("past_key_values")
+        return (
+            not asks_for_more
+            and model_kwargs.get("use_cache", True)
+            and (cache is None or (isinstance(cache, DynamicCache) and cache.get_seq_length() == 0))
+            and all(type(processor) in _FAST_PROCESSORS for processor in logits_processor)
+            and all(isinstance(criterion, MaxLengthCriteria) for criterion in stopping_criteria)
+            and segment_ids.shape[0] == 1
+            and bool((segment_ids != PADDING).all())
+        )
+
+    def _sample_fast(
+        self,
+        input_ids: torch.LongTensor,
+        logits_processor: LogitsProcessorList,
+        stopping_criteria: StoppingCriteriaList,
+        streamer: BaseStreamer | None,
+        model_kwargs: dict[str, Any],
+    ) -> torch.LongTensor:
+        """The same tokens as the stock loop (SPEC 5's equality), by `FastStageDecoder`."""
+        prompt_length, num_rows = input_ids.shape[1], input_ids.shape[0]
+        max_length = min(criterion.max_length for criterion in stopping_criteria)
+        # The codebook mask is void on the slice of scores that belongs to the slot's codebook.
+        choosers = [one for one in logits_processor if isinstance(one, AccompGenKeyedChoiceLogitsProcessor)]
+        warpers = [one for one in logits_processor if type(one) in _SLICE_PROCESSORS]
+        prompt = self.prepare_inputs_for_generation(input_ids, **{**model_kwargs, "past_key_values": None})
+        decoder = FastStageDecoder(self, prompt["segment_positions"], max_length)
+        sequences = input_ids.new_empty((num_rows, max_length))
+        sequences[:, :prompt_length] = input_ids
+        # An operation costs a fifth less where nothing is recorded about it. Autocast would mix the buffers' dtypes.
+        with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
+            scores = decoder.prefill(prompt["input_ids"], prompt["segment_ids"], prompt["segment_positions"])
+            for index in range(prompt_length, max_length):
+                for warper in warpers:
+                    scores = warper(input_ids, scores)
+                if choosers:
+                    codes = inverse_cdf_choice(scores, choosers[0].uniforms[:, index - prompt_length])
+                else:
+                    codes = scores.argmax(-1)
+                ids = codes + decoder.first_code_id
+                sequences[:, index] = ids
+                if streamer is not None:
+                    streamer.put(ids)
+                if index + 1 < max_length:
+                    scores = decoder.step(ids)
+            decoder.release()
+        if streamer is not None:
+            streamer.end()
+        return sequences
+
+
+_SLICE_PROCESSORS = (
+    AccompGenGuidanceLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+_FAST_PROCESSORS = (*_SLICE_PROCESSORS, AccompGenCodebookLogitsProcessor, AccompGenKeyedChoiceLogitsProcessor)
+
+
+def _guided_rows(guidance_scale: float) -> str:
+    return {1.0: CONDITIONAL, 0.0: UNCONDITIONAL}.get(float(guidance_scale), BOTH)
+
+
+__all__ = ["AccompGenGenerationMixin"]

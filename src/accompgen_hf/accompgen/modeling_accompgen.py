@@ -1,0 +1,275 @@
+"""The model users load: HuBERT and centroids, three stages, EnCodec; vocals in, accompaniment out (Eq. 1).
+
+Letters: B batch, T50 and T75 frames at 50 and 75 Hz.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import EncodecModel
+from transformers.generation.configuration_utils import GenerationConfig
+from transformers.modeling_utils import PreTrainedModel
+from transformers.utils import ModelOutput
+
+from .codec_accompgen import decode_in_blocks, encode_in_blocks
+from .configuration_accompgen import AccompGenConfig
+from .fingerprint_accompgen import check_token_fingerprints, compute_token_fingerprint
+from .logits_accompgen import resolve_seeds
+from .manifest_accompgen import ManifestSavingMixin
+from .model_checks_accompgen import CheckedLoadingMixin, check_codebooks, check_finite
+from .modeling_accompgen_semantic_encoder import (
+    SAMPLES_PER_GRID_STEP,
+    AccompGenSemanticEncoder,
+    check_input_values,
+)
+from .modeling_accompgen_stages import (
+    AccompGenCoarseForCausalLM,
+    AccompGenFineForCausalLM,
+    AccompGenSemanticForCausalLM,
+)
+from .stage_chain_accompgen import STAGES, generate_songs
+
+SILENCE_DURATION_S = 4
+
+
+@dataclass
+class AccompGenOutput(ModelOutput):
+    """What `AccompGenForConditionalGeneration.generate` returns; the fields stand in the order of computation.
+
+    Attributes:
+        audio (`torch.FloatTensor` of shape `(batch_size, num_frames * 320)`): Accompaniment at 24 kHz.
+        vocal_semantic_ids (`torch.LongTensor` of shape `(batch_size, T50)`): What the stages know of the singer.
+        instrumental_semantic_ids (`torch.LongTensor` of shape `(batch_size, T50)`): Stage 1.
+        coarse_codes (`torch.LongTensor` of shape `(batch_size, num_codebooks, T75)`): Stage 2.
+        fine_codes (`torch.LongTensor` of shape `(batch_size, num_codebooks, T75)`, *optional*): Stage 3, unless the
+            preview was asked for.
+    """
+
+    audio: torch.FloatTensor | None = None
+    vocal_semantic_ids: torch.LongTensor | None = None
+    instrumental_semantic_ids: torch.LongTensor | None = None
+    coarse_codes: torch.LongTensor | None = None
+    fine_codes: torch.LongTensor | None = None
+
+
+class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin, PreTrainedModel):
+    """The composite of the paper: p(y | x) = p(a^f | a^c) p(a^c | s^v, s^i) p(s^i | s^v), then EnCodec (Eq. 1)."""
+
+    config_class = AccompGenConfig
+    main_input_name = "input_values"
+    input_modalities = "audio"
+    output_modalities = ("audio",)
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    # Half precision moves features across centroid borders and breaks the codec's LSTM: other tokens, other sound.
+    _keep_in_fp32_modules_strict = ["semantic_encoder", "codec"]
+
+    def __init__(self, config: AccompGenConfig):
+        super().__init__(config)
+        self.semantic_encoder = AccompGenSemanticEncoder(config.semantic_encoder_config)
+        self.semantic = AccompGenSemanticForCausalLM(config.semantic_config)
+        self.coarse = AccompGenCoarseForCausalLM(config.coarse_config)
+        self.fine = AccompGenFineForCausalLM(config.fine_config)
+        self.codec = EncodecModel(config.codec_config)
+        self.post_init()
+
+    @torch.no_grad()
+    def generate(
+        self,
+        input_values: torch.FloatTensor,
+        seed: int | list[int] | None = None,
+        preview: bool = False,
+        semantic_kwargs: dict[str, Any] | None = None,
+        coarse_kwargs: dict[str, Any] | None = None,
+        fine_kwargs: dict[str, Any] | None = None,
+        known_codes: dict[str, torch.LongTensor] | None = None,
+        window_batch_size: int | None = None,
+        callback: Callable[[str, float], Any] | None = None,
+        **kwargs: Any,
+    ) -> AccompGenOutput:
+        """Accompany vocals.
+
+        Args:
+            input_values (`torch.FloatTensor` of shape `(batch_size, num_samples)`): 16 kHz mono vocals with level and
+                noise, a multiple of 640 samples, as `AccompGenProcessor` makes them.
+            seed (`int` or `list` of `int`, *optional*): Item i uses `seed + i`, or its own; `None` draws one.
+            preview (`bool`): Decode the coarse codes alone and leave out the fine stage.
+            semantic_kwargs, coarse_kwargs, fine_kwargs (`dict`, *optional*): Generation settings of one stage.
+            known_codes (`dict` of `str` to `torch.LongTensor`, *optional*): Codes of an earlier run with the same
+                vocals, seed and settings, by the names of the result's fields; they are not computed again.
+            window_batch_size (`int`, *optional*): Windows, of one item or several, that run together at most; `None`
+                is 16, or as many as there are items.
+            callback (`Callable`, *optional*): Called as `callback(stage, seconds_just_finished)`; what it raises
+                stops the generation.
+            kwargs: Generation settings of all stages: `guidance_scale`, `temperature`, `top_k`, `top_p`,
+                `do_sample`, ...
+
+        Raises:
+            ValueError: If `input_values` has another shape, or a setting is not one of `generate`.
+        """
+        check_input_values(input_values)
+        seeds = resolve_seeds(seed, len(input_values))
+        known = [
+            {name: codes[row : row + 1] for name, codes in (known_codes or {}).items()} for row in range(len(seeds))
+        ]
+        settings = self.stage_settings(preview, semantic_kwargs, coarse_kwargs, fine_kwargs, **kwargs)
+        songs = generate_songs(self, list(input_values), seeds, settings, known, window_batch_size, callback)
+        return AccompGenOutput(**{name: torch.cat([song[name] for song in songs]) for name in songs[0]})
+
+    def stage_settings(
+        self,
+        preview: bool = False,
+        semantic_kwargs: dict[str, Any] | None = None,
+        coarse_kwargs: dict[str, Any] | None = None,
+        fine_kwargs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, dict[str, Any]]:
+        """Generation settings of each stage that runs, in their order; a stage's own stand above those for all."""
+        own = {"semantic": semantic_kwargs, "coarse": coarse_kwargs, "fine": fine_kwargs}
+        return {stage: {**kwargs, **(own[stage] or {})} for stage in (STAGES[:2] if preview else STAGES)}
+
+    def quantize(self, weight_format: str | None = "int8") -> "AccompGenForConditionalGeneration":
+        """Let the stages decode with weights in fewer bits: see the stage's `quantize`; the other parts stay."""
+        for name in STAGES:
+            getattr(self, name).quantize(weight_format)
+        return self
+
+    def decode(self, codes: torch.LongTensor) -> torch.FloatTensor:
+        """EnCodec codes `(batch_size, num_codebooks, T75)` to audio `(batch_size, T75 * 320)` at 24 kHz."""
+        config = self.config
+        return decode_in_blocks(self.codec, codes, config.codec_block_duration_s, config.codec_context_duration_s)
+
+    def forward(self, input_values: torch.FloatTensor, **kwargs: Any) -> AccompGenOutput:
+        """The same as `generate`: the composite has no loss, its stages are trained one by one."""
+        return self.generate(input_values, **kwargs)
+
+    # ---- putting parts together ----------------------------------------------------------------------------------
+
+    @classmethod
+    def from_sub_models(
+        cls,
+        semantic: PreTrainedModel | str | os.PathLike,
+        coarse: PreTrainedModel | str | os.PathLike,
+        fine: PreTrainedModel | str | os.PathLike,
+        semantic_encoder: PreTrainedModel | str | os.PathLike = "facebook/hubert-large-ll60k",
+        codec: PreTrainedModel | str | os.PathLike = "facebook/encodec_24khz",
+        centroids: Any = None,
+        **config_kwargs: Any,
+    ) -> "AccompGenForConditionalGeneration":
+        """Assemble the composite from three trained stages, an encoder with centroids, and a codec.
+
+        Args:
+            semantic, coarse, fine: Stage models, folders or Hub ids.
+            semantic_encoder: An `AccompGenSemanticEncoder`, its folder or Hub id, or (with `centroids`) a HuBERT's.
+            codec: An `EncodecModel`, its folder or Hub id.
+            centroids: With a HuBERT: what `AccompGenSemanticEncoder.from_hubert` takes.
+            config_kwargs: Fields of `AccompGenConfig`, such as `noise_std`.
+
+        Raises:
+            ValueError: If the stages were trained on tokens of other parts or settings (both are named), or sizes
+                differ.
+        """
+        stages = {
+            "semantic": _load(semantic, AccompGenSemanticForCausalLM),
+            "coarse": _load(coarse, AccompGenCoarseForCausalLM),
+            "fine": _load(fine, AccompGenFineForCausalLM),
+        }
+        codec = _load_codec(codec)
+        if centroids is not None:
+            semantic_encoder = AccompGenSemanticEncoder.from_hubert(semantic_encoder, centroids)
+        semantic_encoder = _load(semantic_encoder, AccompGenSemanticEncoder)
+        config = AccompGenConfig(
+            semantic_encoder_config=semantic_encoder.config.to_dict(),
+            codec_config=codec.config.to_dict(),
+            **{f"{name}_config": stage.config.to_dict() for name, stage in stages.items()},
+            **config_kwargs,
+        )
+        config.token_fingerprint = fingerprint_of_parts(config, semantic_encoder, codec)
+        for name, stage in stages.items():
+            check_token_fingerprints(
+                stage.config.token_fingerprint, config.token_fingerprint, f"stage `{name}`", "the parts given here"
+            )
+        silence = encode_silence(config, semantic_encoder, codec)
+        for name in STAGES:
+            stage_config = getattr(config, f"{name}_config")
+            stage_config.silence_codes = {key: silence[key] for key in stage_config.conditioning_names}
+        model = cls(config)
+        for name, part in {**stages, "semantic_encoder": semantic_encoder, "codec": codec}.items():
+            getattr(model, name).load_state_dict(part.state_dict())
+        for name, stage in stages.items():
+            getattr(model, name).generation_config = stage.generation_config
+        return model.eval()
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
+        for name in STAGES:  # first, so that they stand in the manifest
+            getattr(self, name).generation_config.save_pretrained(save_directory, _generation_config_name(name))
+        super().save_pretrained(save_directory, **kwargs)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args: Any, **kwargs: Any) -> Any:
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        check_codebooks(model.config)
+        hub_names = ("revision", "token", "cache_dir", "local_files_only", "subfolder", "force_download", "proxies")
+        hub_kwargs = {name: kwargs[name] for name in hub_names if name in kwargs}
+        for name in STAGES:
+            getattr(model, name).generation_config = GenerationConfig.from_pretrained(
+                pretrained_model_name_or_path, _generation_config_name(name), **hub_kwargs
+            )
+        return loaded
+
+
+def fingerprint_of_parts(config: AccompGenConfig, semantic_encoder: PreTrainedModel, codec: EncodecModel) -> str:
+    """Identity of the tokens that these parts make with the settings of `config`."""
+    return compute_token_fingerprint(
+        semantic_encoder,
+        codec,
+        bandwidth=config.bandwidth,
+        noise_std=config.noise_std,
+        vocal_target_lufs=config.vocal_target_lufs,
+        codec_block_duration_s=config.codec_block_duration_s,
+        codec_context_duration_s=config.codec_context_duration_s,
+    )
+
+
+def encode_silence(
+    config: AccompGenConfig, semantic_encoder: PreTrainedModel, codec: EncodecModel
+) -> dict[str, list[int]]:
+    """The commonest code of silence (vocals: of their noise alone) per conditioning name and codebook."""
+    num_samples = SILENCE_DURATION_S * 16_000 // SAMPLES_PER_GRID_STEP * SAMPLES_PER_GRID_STEP
+    noise = torch.randn(1, num_samples, generator=torch.Generator().manual_seed(0)) * config.noise_std
+    codes = encode_in_blocks(codec, torch.zeros(1, num_samples * 3 // 2), config.bandwidth)
+    num_coarse = config.coarse_config.num_codebooks
+    return {
+        "vocal_semantic_ids": [int(semantic_encoder(noise).semantic_ids.mode().values)],
+        "instrumental_semantic_ids": [int(semantic_encoder(torch.zeros_like(noise)).semantic_ids.mode().values)],
+        "coarse_codes": codes[0, :num_coarse].mode(dim=-1).values.tolist(),
+    }
+
+
+def _load(part: PreTrainedModel | str | os.PathLike, model_class: type) -> PreTrainedModel:
+    if isinstance(part, (str, os.PathLike)):
+        return model_class.from_pretrained(part)
+    return part
+
+
+def _load_codec(codec: EncodecModel | str | os.PathLike) -> EncodecModel:
+    """A class of Transformers, which would fill what is missing with random numbers."""
+    if not isinstance(codec, (str, os.PathLike)):
+        return codec
+    model, loading_info = EncodecModel.from_pretrained(codec, output_loading_info=True)
+    missing = sorted(loading_info["missing_keys"])
+    if missing:
+        raise ValueError(f"`codec` must hold all weights of an EnCodec, {codec} lacks {', '.join(missing[:3])}.")
+    check_finite(model, codec)
+    return model
+
+
+def _generation_config_name(stage: str) -> str:
+    return f"{stage}_generation_config.json"
+
+
+__all__ = ["AccompGenForConditionalGeneration", "AccompGenOutput"]

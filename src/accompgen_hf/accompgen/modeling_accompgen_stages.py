@@ -1,0 +1,489 @@
+"""The three stages: one causal Transformer over [conditioning | BOS | target], a head per quantizer (paper §3.3-3.5).
+
+Letters: B batch, R rows of metadata (B, or 1 when all samples share a layout), S positions, Q codebooks of the target,
+H heads, D head width, d hidden width.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import initialization as init
+from transformers.cache_utils import Cache, DynamicCache
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_utils import PreTrainedModel
+from transformers.utils import ModelOutput
+
+from .attention_accompgen import MASKED_SCORE, attend
+from .codebooks_accompgen import IGNORED_LABEL, PADDING, relative_position_bucket
+from .configuration_accompgen import (
+    AccompGenCoarseConfig,
+    AccompGenFineConfig,
+    AccompGenSemanticConfig,
+    AccompGenStageConfig,
+)
+from .generation_accompgen import AccompGenGenerationMixin
+from .manifest_accompgen import ManifestSavingMixin
+from .model_checks_accompgen import CheckedLoadingMixin
+
+
+@dataclass
+class AccompGenStageOutput(ModelOutput):
+    """Output of a stage.
+
+    Attributes:
+        loss (`torch.FloatTensor` of shape `(1,)`, *optional*): Eq. 6, in nats.
+        logits (`torch.FloatTensor` of shape `(batch_size, num_kept_positions, vocab_size)`, *optional*): Finite lowest
+            value outside the codebook that a position predicts.
+        codebook_losses (`torch.FloatTensor` of shape `(num_codebooks,)`, *optional*): Cross-entropy per quantizer.
+        past_key_values (`Cache`, *optional*): Keys (after QK-norm) and values.
+        hidden_states (`tuple` of `torch.FloatTensor`, *optional*): Input of the first layer, then each layer's output.
+        attentions (`tuple` of `torch.FloatTensor`, *optional*): Softmax weights; `attn_implementation="eager"` only.
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    codebook_losses: torch.FloatTensor | None = None
+    past_key_values: Cache | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+
+
+class AccompGenRMSNorm(nn.Module):
+    """RN(x) = x / sqrt(mean(x²) + ε) · g, in float32 (Eq. 2)."""
+
+    def __init__(self, size: int, eps: float):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return F.rms_norm(hidden_states.float(), self.weight.shape, self.weight.float(), self.eps).to(
+            hidden_states.dtype
+        )
+
+
+class AccompGenAttention(nn.Module):
+    """softmax(RN(Q) RN(K)ᵀ / sqrt(d_head) + B) V, RN per head with a learned gain (Eq. 3)."""
+
+    def __init__(self, config: AccompGenStageConfig, layer_idx: int):
+        super().__init__()
+        self.config = config
+        self.layer_idx = layer_idx
+        self.head_dim = config.head_dim
+        inner_size = config.num_attention_heads * config.head_dim
+        self.q_proj = nn.Linear(config.hidden_size, inner_size, bias=False)
+        self.k_proj = nn.Linear(config.hidden_size, inner_size, bias=False)
+        self.v_proj = nn.Linear(config.hidden_size, inner_size, bias=False)
+        self.o_proj = nn.Linear(inner_size, config.hidden_size, bias=False)
+        self.q_norm = AccompGenRMSNorm(config.head_dim, config.rms_norm_eps)
+        self.k_norm = AccompGenRMSNorm(config.head_dim, config.rms_norm_eps)
+
+    def forward(
+        self, hidden_states: torch.Tensor, attention_bias: torch.Tensor, past_key_values: Cache | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        split = (*hidden_states.shape[:2], -1, self.head_dim)
+        query = self.q_norm(self.q_proj(hidden_states).view(split)).transpose(1, 2)  # (B, S, H * D) -> (B, H, S, D)
+        key = self.k_norm(self.k_proj(hidden_states).view(split)).transpose(1, 2)
+        value = self.v_proj(hidden_states).view(split).transpose(1, 2)
+        if past_key_values is not None:
+            key, value = past_key_values.update(key, value, self.layer_idx)
+        weights = None
+        if self.config._attn_implementation == "eager":
+            scores = query @ key.transpose(2, 3) / math.sqrt(self.head_dim) + attention_bias
+            weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
+            attended = weights @ value
+        else:
+            is_causal = not self.config.bidirectional_prefix
+            attended = attend(query, key, value, attention_bias, is_causal)
+        return self.o_proj(attended.transpose(1, 2).flatten(2)), weights  # (B, H, S, D) -> (B, S, d)
+
+
+class AccompGenMLP(nn.Module):
+    """FFN(x) = W₃(GELU(x W₁) ⊙ x W₂) (Eq. 4); no biases, which the paper does not state."""
+
+    def __init__(self, config: AccompGenStageConfig):
+        super().__init__()
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.down_proj(F.gelu(self.gate_proj(hidden_states)) * self.up_proj(hidden_states))
+
+
+class AccompGenDecoderLayer(GradientCheckpointingLayer):
+    """Pre-norm attention, then pre-norm feed-forward (Eq. 2)."""
+
+    def __init__(self, config: AccompGenStageConfig, layer_idx: int):
+        super().__init__()
+        self.input_layernorm = AccompGenRMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.self_attn = AccompGenAttention(config, layer_idx)
+        self.post_attention_layernorm = AccompGenRMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.mlp = AccompGenMLP(config)
+        self.dropout = config.dropout
+
+    def forward(
+        self, hidden_states: torch.Tensor, attention_bias: torch.Tensor, past_key_values: Cache | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        attended, weights = self.self_attn(self.input_layernorm(hidden_states), attention_bias, past_key_values)
+        hidden_states = hidden_states + F.dropout(attended, self.dropout, self.training)
+        fed_forward = self.mlp(self.post_attention_layernorm(hidden_states))
+        return hidden_states + F.dropout(fed_forward, self.dropout, self.training), weights
+
+
+class AccompGenRelativeBias(nn.Module):
+    """The learned bias B of Eq. 3 with the causal mask, one tensor for all layers.
+
+    `weight` stacks the tables: same segment (or whole sequence); with `bidirectional_prefix` the same inside the
+    prefix, both directions; on the `"time"` axis one table per ordered (query, key) pair of different segments.
+    """
+
+    def __init__(self, config: AccompGenStageConfig):
+        super().__init__()
+        self.config = config
+        self.num_segments = len(config.segments)
+        num_rows = config.relative_attention_num_buckets * (2 if config.bidirectional_prefix else 1)
+        self.first_cross_row = num_rows
+        self.cross_pairs = self._attended_pairs() if config.relative_position_axis == "time" else []
+        num_rows += config.cross_segment_num_buckets * len(self.cross_pairs)
+        self.weight = nn.Parameter(torch.empty(num_rows, config.num_attention_heads))
+
+    def initial_fall(self) -> torch.Tensor:
+        """What a new model's bias loses with distance, in the shape of `weight`."""
+        config = self.config
+        steps = torch.arange(config.relative_attention_num_buckets)
+        if config.bidirectional_prefix:
+            steps = torch.cat([steps, steps % (config.relative_attention_num_buckets // 2)])
+        cross_steps = torch.arange(config.cross_segment_num_buckets) % (config.cross_segment_num_buckets // 2)
+        steps = torch.cat([steps, cross_steps.repeat(len(self.cross_pairs))])
+        slopes = config.relative_bias_slope * 0.5 ** torch.arange(config.num_attention_heads)
+        slopes[-1] = 0.0  # one head sees far from the start
+        return steps[:, None] * slopes
+
+    def _attended_pairs(self) -> list[tuple[int, int]]:
+        pairs = [(query, key) for query in range(self.num_segments) for key in range(query)]
+        if self.config.bidirectional_prefix:
+            prefix = range(self.num_segments - 1)
+            pairs += [(query, key) for query in prefix for key in prefix if key > query]
+        return pairs
+
+    def forward(
+        self, segment_ids: torch.LongTensor, segment_positions: torch.LongTensor, num_queries: int, num_keys: int
+    ) -> torch.Tensor:
+        """Compute the bias of the last `num_queries` positions against all.
+
+        Args:
+            segment_ids, segment_positions (`torch.LongTensor` of shape `(num_rows, num_positions)`): Of every position
+                so far, cached ones included; -1 is padding.
+            num_queries (`int`): Positions that ask.
+            num_keys (`int`): Keys that the cache holds; those past `num_positions` are not written yet.
+
+        Returns:
+            `torch.FloatTensor` of shape `(num_rows, num_attention_heads, num_queries, num_keys)`.
+        """
+        rows = self.bucket_rows(segment_ids, segment_positions, num_queries)  # (R, S_query, S_key)
+        bias = F.embedding(rows, self.weight).permute(0, 3, 1, 2)  # (R, H, S_query, S_key)
+        is_visible = self._visible(segment_ids, num_queries)[:, None]
+        bias = bias.masked_fill(~is_visible, MASKED_SCORE)
+        num_unwritten = num_keys - segment_ids.shape[1]
+        return F.pad(bias, (0, num_unwritten), value=MASKED_SCORE) if num_unwritten else bias
+
+    def _visible(self, segment_ids: torch.LongTensor, num_queries: int) -> torch.BoolTensor:
+        num_positions = segment_ids.shape[1]
+        index = torch.arange(num_positions, device=segment_ids.device)
+        is_visible = index[None, :] <= index[num_positions - num_queries :, None]  # (S_query, S_key)
+        is_visible = is_visible & (segment_ids != PADDING)[:, None, :]
+        if self.config.bidirectional_prefix:
+            is_prefix = (segment_ids != PADDING) & (segment_ids < self.num_segments - 1)
+            is_visible = is_visible | (is_prefix[:, -num_queries:, None] & is_prefix[:, None, :])
+        return is_visible
+
+    def bucket_rows(
+        self, segment_ids: torch.LongTensor, segment_positions: torch.LongTensor, num_queries: int
+    ) -> torch.LongTensor:
+        """Row of `weight` for every (query, key) pair, shape `(num_rows, num_queries, num_positions)`."""
+        config = self.config
+        num_buckets, max_distance = config.relative_attention_num_buckets, config.relative_attention_max_distance
+        is_time = config.relative_position_axis == "time"
+        # On the token axis a position counts every position before it in the whole sequence.
+        positions = segment_positions if is_time else (segment_ids != PADDING).cumsum(1) - 1
+        distance = positions[:, -num_queries:, None] - positions[:, None, :]
+        rows = relative_position_bucket(distance, num_buckets, max_distance, bidirectional=False)
+        query_segments, key_segments = segment_ids[:, -num_queries:, None], segment_ids[:, None, :]
+        if config.bidirectional_prefix:
+            both_ways = num_buckets + relative_position_bucket(distance, num_buckets, max_distance, bidirectional=True)
+            rows = torch.where((query_segments < self.num_segments - 1) & (query_segments != PADDING), both_ways, rows)
+        if is_time:
+            cross_rows = self._cross_rows(segment_ids, segment_positions, num_queries)
+            rows = torch.where(query_segments == key_segments, rows, cross_rows)
+        return rows
+
+    def _cross_rows(
+        self, segment_ids: torch.LongTensor, segment_positions: torch.LongTensor, num_queries: int
+    ) -> torch.LongTensor:
+        config, device = self.config, segment_ids.device
+        units = torch.tensor([segment.time_units_per_frame for segment in config.segments], device=device)
+        codebooks = torch.tensor([segment.num_codebooks for segment in config.segments], device=device)
+        table_of_pair = torch.zeros(self.num_segments, self.num_segments, dtype=torch.long, device=device)
+        for table, (query, key) in enumerate(self.cross_pairs):
+            table_of_pair[query, key] = table
+        segments = segment_ids.clamp(min=0)
+        times = segment_positions.clamp(min=0) // codebooks[segments] * units[segments]  # (R, S), 1/150 s
+        key_units = units[segments][:, None, :]
+        distance = torch.div(times[:, -num_queries:, None] - times[:, None, :], key_units, rounding_mode="floor")
+        bucket = relative_position_bucket(
+            distance, config.cross_segment_num_buckets, config.cross_segment_max_distance, bidirectional=True
+        )
+        table = table_of_pair[segments[:, -num_queries:, None], segments[:, None, :]]
+        return self.first_cross_row + table * config.cross_segment_num_buckets + bucket
+
+
+class AccompGenDecoder(nn.Module):
+    """Token and segment embeddings, the layers, and the final norm; shared by the three stages (paper §3.4)."""
+
+    def __init__(self, config: AccompGenStageConfig):
+        super().__init__()
+        self.config = config
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed_segments = nn.Embedding(len(config.segments), config.hidden_size)
+        self.relative_bias = AccompGenRelativeBias(config)
+        self.layers = nn.ModuleList(AccompGenDecoderLayer(config, index) for index in range(config.num_hidden_layers))
+        self.norm = AccompGenRMSNorm(config.hidden_size, config.rms_norm_eps)
+
+    def forward(
+        self,
+        input_ids: torch.LongTensor,
+        segment_ids: torch.LongTensor,
+        segment_positions: torch.LongTensor,
+        past_key_values: Cache | None = None,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+    ) -> tuple[torch.Tensor, tuple | None, tuple | None]:
+        num_queries = input_ids.shape[1]
+        num_keys = segment_ids.shape[1]
+        if past_key_values is not None:
+            num_keys = past_key_values.get_mask_sizes(num_queries, 0)[0]
+        hidden_states = self.embed_tokens(input_ids)
+        hidden_states = hidden_states + self.embed_segments(segment_ids[:, -num_queries:].clamp(min=0))  # (B, S, d)
+        attention_bias = self.relative_bias(segment_ids, segment_positions, num_queries, num_keys).to(
+            hidden_states.dtype
+        )
+        all_hidden_states, all_attentions = [hidden_states], []
+        for layer in self.layers:
+            hidden_states, weights = layer(hidden_states, attention_bias, past_key_values)
+            all_hidden_states.append(hidden_states)
+            all_attentions.append(weights)
+        return (
+            self.norm(hidden_states),
+            tuple(all_hidden_states) if output_hidden_states else None,
+            tuple(all_attentions) if output_attentions else None,
+        )
+
+
+class AccompGenStagePreTrainedModel(CheckedLoadingMixin, ManifestSavingMixin, PreTrainedModel):
+    """Weight initialisation and what the stages support."""
+
+    config_class = AccompGenStageConfig
+    base_model_prefix = "model"
+    main_input_name = "input_ids"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["AccompGenDecoderLayer"]
+    _supports_sdpa = True
+    # The learned bias is an additive float mask, which flash attention cannot take.
+    _supports_flash_attn = False
+    _supports_flex_attn = False
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, AccompGenRelativeBias):
+            init.normal_(module.weight, mean=0.0, std=self.config.initializer_range)
+            init.copy_(module.weight, module.weight - module.initial_fall().to(module.weight))
+
+
+class AccompGenStageForCausalLM(AccompGenStagePreTrainedModel, AccompGenGenerationMixin):
+    """A decoder with one linear head per quantizer of its target."""
+
+    def __init__(self, config: AccompGenStageConfig):
+        super().__init__(config)
+        self.model = AccompGenDecoder(config)
+        target = config.target_segment
+        self.heads = nn.ModuleList(
+            nn.Linear(config.hidden_size, target.codebook_size, bias=False) for _ in range(target.num_codebooks)
+        )
+        self.post_init()
+        # The settings of the authors' release; a saved generation config takes their place.
+        self.generation_config.update(do_sample=True, guidance_scale=3.0, temperature=0.9, top_k=250)
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        return self.model.embed_tokens
+
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
+        self.model.embed_tokens = value
+
+    def forward(
+        self,
+        input_ids: torch.LongTensor,
+        segment_ids: torch.LongTensor | None = None,
+        segment_positions: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        past_key_values: Cache | None = None,
+        labels: torch.LongTensor | None = None,
+        logits_to_keep: int | torch.Tensor | None = None,
+        num_items_in_batch: int | torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+        **kwargs,
+    ) -> AccompGenStageOutput | tuple:
+        """Run the stage.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch_size, num_queries)`): Ids of the positions not yet cached.
+            segment_ids, segment_positions (`torch.LongTensor` of shape `(batch_size or 1, num_positions)`): Segment
+                and place of every position, cached ones included; -1 is padding.
+            attention_mask (`torch.Tensor` of shape `(batch_size, num_positions)`, *optional*): 0 marks padding.
+            labels (`torch.LongTensor` of shape `(batch_size, num_queries)`, *optional*): `input_ids` with -100 on
+                conditioning, BOS and padding; the loss shifts. Without `logits_to_keep` no logits are returned then.
+            logits_to_keep (`int` or `torch.Tensor`, *optional*): Last positions (0 is all), or their indices.
+            num_items_in_batch (`int` or `torch.Tensor`, *optional*): Targets of the whole optimiser step; the loss is
+                then a sum divided by it, so that splitting the step into micro-batches changes nothing.
+
+        Raises:
+            ValueError: If the segment tensors are missing or shorter than `input_ids`.
+        """
+        if segment_ids is None or segment_positions is None:
+            raise ValueError(
+                "`segment_ids` and `segment_positions` are required: they are never inferred from ids. "
+                "Use `build_stage_inputs`, or pass the conditioning by name to `generate`."
+            )
+        if segment_ids.shape != segment_positions.shape or segment_ids.shape[1] < input_ids.shape[1]:
+            raise ValueError(
+                "`segment_ids` and `segment_positions` must cover `input_ids` and have one shape, got "
+                f"{tuple(segment_ids.shape)}, {tuple(segment_positions.shape)} and {tuple(input_ids.shape)}."
+            )
+        if attention_mask is not None:
+            segment_ids = torch.where(attention_mask.bool(), segment_ids, PADDING)
+            segment_positions = torch.where(attention_mask.bool(), segment_positions, PADDING)
+        use_cache = self.config.use_cache if use_cache is None else use_cache
+        if use_cache and past_key_values is None and labels is None and not self.training:
+            past_key_values = DynamicCache(config=self.config)
+        return_dict = self.config.return_dict if return_dict is None else return_dict
+        hidden_states, all_hidden_states, attentions = self.model(
+            input_ids,
+            segment_ids,
+            segment_positions,
+            past_key_values,
+            output_hidden_states=bool(
+                self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+            ),
+            output_attentions=bool(self.config.output_attentions if output_attentions is None else output_attentions),
+        )
+        output = AccompGenStageOutput(
+            past_key_values=past_key_values, hidden_states=all_hidden_states, attentions=attentions
+        )
+        positions = segment_positions[:, -input_ids.shape[1] :]
+        is_target = segment_ids[:, -input_ids.shape[1] :] == len(self.config.segments) - 1
+        if labels is not None:
+            output.loss, output.codebook_losses = self._loss(hidden_states, positions, labels, num_items_in_batch)
+        if labels is None or logits_to_keep is not None:
+            if logits_to_keep is None or isinstance(logits_to_keep, int):
+                kept = slice(-logits_to_keep, None) if logits_to_keep else slice(None)
+            else:
+                kept = logits_to_keep
+            output.logits = self._logits(hidden_states[:, kept], positions[:, kept], is_target[:, kept])
+        return output if return_dict else output.to_tuple()
+
+    def _logits(
+        self, hidden_states: torch.Tensor, positions: torch.LongTensor, is_target: torch.BoolTensor
+    ) -> torch.FloatTensor:
+        target = self.config.target_segment
+        lowest = torch.finfo(hidden_states.dtype).min
+        logits = hidden_states.new_full((*hidden_states.shape[:2], self.config.vocab_size), lowest)
+        codebooks = torch.where(is_target, positions % target.num_codebooks, PADDING)[..., None]  # (R, S, 1)
+        for index, head in enumerate(self.heads):
+            start = target.offset + index * target.codebook_size
+            logits[..., start : start + target.codebook_size] = torch.where(
+                codebooks == index, head(hidden_states), lowest
+            )
+        return logits
+
+    def _loss(
+        self,
+        hidden_states: torch.Tensor,
+        positions: torch.LongTensor,
+        labels: torch.LongTensor,
+        num_items_in_batch: int | torch.Tensor | None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Eq. 6: (1/Q) Σ_q CE_q over target positions, each head on its own positions only."""
+        target = self.config.target_segment
+        shifted_labels = labels[:, 1:]
+        codebooks = (positions[:, :-1] % target.num_codebooks).expand_as(shifted_labels)
+        hidden_states = hidden_states[:, :-1]
+        sums, counts = [], []
+        for index, head in enumerate(self.heads):
+            is_mine = (shifted_labels != IGNORED_LABEL) & (codebooks == index)
+            codes = shifted_labels[is_mine] - target.offset - index * target.codebook_size
+            sums.append(F.cross_entropy(head(hidden_states[is_mine]).float(), codes, reduction="sum"))
+            counts.append(is_mine.sum().clamp(min=1))
+        codebook_losses = torch.stack(sums) / torch.stack(counts)
+        loss = codebook_losses.mean() if num_items_in_batch is None else torch.stack(sums).sum() / num_items_in_batch
+        return loss, codebook_losses.detach()
+
+    def target_losses(
+        self,
+        input_ids: torch.LongTensor,
+        segment_ids: torch.LongTensor,
+        segment_positions: torch.LongTensor,
+        labels: torch.LongTensor,
+    ) -> tuple[torch.FloatTensor, torch.BoolTensor]:
+        """Cross-entropy (nats) and hit or miss of every target code, for evaluation.
+
+        Args:
+            segment_ids, segment_positions (`torch.LongTensor` of shape `(1, num_positions)`): Whole frames only.
+
+        Returns:
+            Two tensors of shape `(batch_size, num_codebooks, num_frames)`.
+        """
+        target = self.config.target_segment
+        hidden_states = self.model(input_ids, segment_ids, segment_positions)[0]
+        columns = (segment_ids[0] == len(self.config.segments) - 1).nonzero()[:, 0]  # BOS, code 0, ..., code N - 1
+        by_codebook = hidden_states[:, columns[:-1]].unflatten(1, (-1, target.num_codebooks))  # (B, T, Q, d)
+        codes = labels[:, columns[1:]].unflatten(1, (-1, target.num_codebooks)) - target.offset
+        losses, hits = [], []
+        for index, head in enumerate(self.heads):
+            logits = head(by_codebook[:, :, index]).float().transpose(1, 2)  # (B, codebook_size, T)
+            of_codebook = codes[:, :, index] - index * target.codebook_size
+            losses.append(F.cross_entropy(logits, of_codebook, reduction="none"))
+            hits.append(logits.argmax(1) == of_codebook)
+        return torch.stack(losses, dim=1), torch.stack(hits, dim=1)
+
+
+class AccompGenSemanticForCausalLM(AccompGenStageForCausalLM):
+    """Stage 1: instrumental semantic ids from vocal semantic ids."""
+
+    config_class = AccompGenSemanticConfig
+
+
+class AccompGenCoarseForCausalLM(AccompGenStageForCausalLM):
+    """Stage 2: EnCodec codebooks 1-4 from both semantic streams."""
+
+    config_class = AccompGenCoarseConfig
+
+
+class AccompGenFineForCausalLM(AccompGenStageForCausalLM):
+    """Stage 3: EnCodec codebooks 5-8 from codebooks 1-4."""
+
+    config_class = AccompGenFineConfig
+
+
+__all__ = [
+    "AccompGenCoarseForCausalLM",
+    "AccompGenFineForCausalLM",
+    "AccompGenSemanticForCausalLM",
+    "AccompGenStageForCausalLM",
+    "AccompGenStageOutput",
+]

@@ -1,0 +1,388 @@
+"""The task "vocal-accompaniment": any recording of a voice in, the band and the mix out.
+
+Data flow (B batch, T50 and T75 frames at 50 and 75 Hz):
+
+```
+vocals                                          audio_accompgen.load_audio: file, bytes, array -> checked waveform
+ -> input_values (B, num_samples)               processing_accompgen: mono, 16 kHz, level, noise
+ -> HuBERT layer-9 features (B, T50, hidden)    modeling_accompgen_semantic_encoder
+ -> vocal_semantic_ids (B, T50)                 nearest centroid, float32
+ -> instrumental_semantic_ids (B, T50)          stage 1, modeling_accompgen_stages + generation_accompgen
+ -> coarse_codes (B, 4, T75)                    stage 2
+ -> fine_codes (B, 4, T75)                      stage 3
+ -> accompaniment (B, num_samples) 24 kHz       EnCodec by codec_accompgen, trimmed to the vocals
+ -> mix                                         mixing_accompgen.mix: loudness-balanced, true peak <= -1 dBTP
+```
+"""
+
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+from transformers import Pipeline
+
+from .audio_accompgen import fit_length, load_audio, resample, soften_peaks
+from .audio_files_accompgen import check_sampling_rate
+from .manifest_accompgen import finish_folder
+from .mixing_accompgen import mix
+from .processing_accompgen import AccompGenProcessor, gain_of_loudness, output_num_samples
+from .recordings_accompgen import Recording
+from .stage_chain_accompgen import CODE_NAMES, add_song_axis, generate_songs
+from .streaming_accompgen import AccompanimentStream
+
+_WHOLE_RECORDINGS = (str, bytes, bytearray, memoryview, dict, os.PathLike, np.ndarray, torch.Tensor)
+
+
+class VocalAccompanimentPipeline(Pipeline):
+    """`pipeline("vocal-accompaniment")`.
+
+    ```python
+    pipe = pipeline("vocal-accompaniment")
+    result = pipe("vocals.wav", seed=7)
+    result["audio"], result["mix"], result["sampling_rate"], result["seed"]
+    ```
+    """
+
+    _load_processor = True
+    _load_image_processor = False
+    _load_video_processor = False
+    _load_feature_extractor = False
+    _load_tokenizer = False
+
+    def __init__(self, model: Any, processor: Any = None, **kwargs: Any):
+        config = model.config
+        if processor is None:
+            processor = AccompGenProcessor(vocal_target_lufs=config.vocal_target_lufs, noise_std=config.noise_std)
+        for name in ("vocal_target_lufs", "noise_std"):
+            if getattr(processor, name) != getattr(config, name):
+                raise ValueError(
+                    f"`{name}` of the processor is {getattr(processor, name)}, but the model's tokens were made with "
+                    f"{getattr(config, name)}. Load both from one folder."
+                )
+        super().__init__(model=model.eval(), processor=processor, **kwargs)
+
+    def __call__(self, vocals: Any, seed: int | list[int] | None = None, **kwargs: Any) -> Any:
+        """Accompany one recording, or several.
+
+        Args:
+            vocals: A path, the bytes of a file, an array or tensor (with `sampling_rate`), `{"array" or "raw",
+                "sampling_rate"}`, or a row of a `datasets` audio column. A list or tuple of these is a batch; a
+                generator or dataset is worked off one by one.
+            seed (`int` or `list` of `int`, *optional*): Recording i uses `seed + i` (with variations
+                `seed + i * num_variations` and on), or its own; `None` draws a new one.
+            sampling_rate (`int`): Hz, of bare arrays.
+            num_variations (`int`): Accompaniments per recording, each with its own seed.
+            preview (`bool`): Decode coarse codes alone: sooner, and duller.
+            output_sampling_rate (`int`, `"input"` or `None`): Hz of the result; `None` keeps 24000.
+            accompaniment_lufs_offset (`float`): Loudness of the accompaniment in the mix minus that of the vocals.
+            return_codes (`bool`): Also return all tokens.
+            guidance_scale, temperature, top_k, top_p, do_sample: For all stages; `semantic_kwargs`, `coarse_kwargs`,
+                `fine_kwargs` set them for one stage.
+            batch_size (`int`): Recordings, or variations, that run together.
+            window_batch_size (`int`, *optional*): Windows of them, of any time, that share a batch at most; `None` is
+                16, or `batch_size` if that is more. With 1 every result has the bits of `stream`.
+            known_codes (`dict`, or a `list` of them for a list): An earlier result with `return_codes`, such as a
+                preview: its codes are not computed again. The seed has to be the same, and is taken from there.
+            vocals_lufs (`float`, *optional*): Loudness of the vocals where they are a part of a recording; `None`
+                measures them.
+            show_progress (`bool`, *optional*): A bar per stage; `None` shows it on a terminal.
+            callback (`Callable`, *optional*): `callback(stage, seconds_just_finished)`; what it raises stops the work.
+            allow_truncated (`bool`): Use what is there of a file that ends early.
+            max_duration_s (`float`, *optional*): Refuse longer recordings before any work.
+
+        Returns:
+            `dict` with `audio` (float32, `(num_samples,)`), `mix` (float32, mono like `audio`, or
+            `(channels, num_samples)` like the vocals), `sampling_rate` and `seed`; with `return_codes` also the
+            token tensors. With several variations a list of them; for several recordings a list (or iterator).
+
+        Raises:
+            ValueError, TypeError: If a recording or a setting is refused; the message says why and what to do.
+        """
+        if isinstance(vocals, (list, tuple)):
+            return self._run_batch(list(vocals), seed, **kwargs)
+        if not isinstance(vocals, _WHOLE_RECORDINGS) and (
+            isinstance(vocals, Iterator) or (hasattr(vocals, "__getitem__") and hasattr(vocals, "__len__"))
+        ):
+            return self._run_one_by_one(vocals, seed, **kwargs)
+        seed = [seed] if isinstance(seed, Integral) else seed
+        if kwargs.get("known_codes") is not None:
+            kwargs["known_codes"] = [kwargs["known_codes"]]
+        return self._run_batch([vocals], seed, **kwargs)[0]
+
+    def stream(
+        self,
+        vocals: Any,
+        seed: int | None = None,
+        *,
+        sampling_rate: int | None = None,
+        vocals_lufs: float | None = None,
+        output_sampling_rate: int | str | None = None,
+        known_codes: dict[str, Any] | None = None,
+        allow_truncated: bool = False,
+        max_duration_s: float | None = None,
+        window_batch_size: int = 1,
+        callback: Callable[[str, float], Any] | None = None,
+        on_codes: Callable[[str, torch.Tensor], Any] | None = None,
+        **settings: Any,
+    ) -> AccompanimentStream:
+        """Accompany one recording and give the audio away piece by piece, as soon as it is final.
+
+        ```python
+        for start_s, audio in pipe.stream("vocals.wav", seed=7):
+            player.write(audio)
+        ```
+
+        Memory is that of a few windows, whatever the length: a file is read in blocks, three times. Each piece is
+        computed when it is asked for.
+
+        Args:
+            vocals: One recording, as for a call; or an iterator over its consecutive chunks, arrays or tensors of
+                shape `(num_samples,)` or `(channels, num_samples)` with `sampling_rate`.
+            vocals_lufs (`float`, *optional*): Loudness of the whole recording. `None` measures a recording as a whole,
+                and chunks by their first 10 s, before which nothing comes out.
+            known_codes (`dict`, *optional*): As for a call. Audio of them comes out again, much sooner.
+            window_batch_size (`int`): 1 gives the first audio after one window of each stage; with more, so many fine
+                windows are waited for and run together.
+            on_codes (`Callable`, *optional*): `on_codes(name, codes)` with `(1, ...)` codes as they become final; all
+                of them joined are `known_codes` of a later run.
+            settings: `preview` and the settings of the stages, as for a call.
+
+        Returns:
+            `AccompanimentStream`: Iterator over `(start_s, audio)` with the attributes `seed` and `sampling_rate`.
+
+        Raises:
+            ValueError, TypeError: As for a call; for chunks when they arrive.
+        """
+        if known_codes is not None and seed is None:
+            seed = known_codes.get("seed")
+        [[seed]] = _resolve_seeds(None if seed is None else [seed], 1, 1)
+        if isinstance(vocals, _WHOLE_RECORDINGS) or hasattr(vocals, "get_all_samples"):
+            recording = Recording(
+                vocals, sampling_rate, allow_truncated=allow_truncated, max_duration_s=max_duration_s
+            )
+            if vocals_lufs is None:
+                vocals_lufs = recording.mono_loudness(self.processor.sampling_rate)
+            vocals, sampling_rate = recording.blocks(), recording.sampling_rate
+        elif sampling_rate is None:
+            raise ValueError("`sampling_rate` is needed with chunks of vocals: give their rate in Hz.")
+        sampling_rate = check_sampling_rate(sampling_rate)
+        if output_sampling_rate is not None:
+            is_input = output_sampling_rate == "input"
+            output_sampling_rate = sampling_rate if is_input else check_sampling_rate(output_sampling_rate)
+        return AccompanimentStream(
+            self.model,
+            self.processor,
+            vocals,
+            sampling_rate,
+            seed,
+            self.model.stage_settings(**settings),
+            vocals_lufs,
+            output_sampling_rate,
+            _codes_of(known_codes),
+            window_batch_size,
+            callback,
+            on_codes,
+        )
+
+    def _run_one_by_one(self, recordings: Iterable, seed: int | None, num_variations: int = 1, **kwargs: Any):
+        if isinstance(seed, list):
+            raise ValueError("`seed` must be an int for a generator or dataset: recording i uses `seed + i`.")
+        for index, recording in enumerate(recordings):
+            own = None if seed is None else seed + index * num_variations
+            yield self(recording, seed=own, num_variations=num_variations, **kwargs)
+
+    def _run_batch(
+        self,
+        recordings: list,
+        seed: int | list[int] | None,
+        num_variations: int = 1,
+        batch_size: int | None = None,
+        known_codes: list[dict[str, Any]] | None = None,
+        **kwargs: Any,
+    ) -> list:
+        if not recordings:
+            raise ValueError("`vocals` must hold at least one recording, got an empty list.")
+        if not isinstance(num_variations, int) or num_variations < 1:
+            raise ValueError(f"`num_variations` must be an integer of at least 1, got {num_variations!r}.")
+        if known_codes is not None:
+            if num_variations > 1 or len(known_codes) != len(recordings):
+                raise ValueError("`known_codes` must be one result per recording, each with the seed of its own.")
+            if seed is None and all("seed" in known for known in known_codes):
+                seed = [known["seed"] for known in known_codes]
+        seeds = _resolve_seeds(seed, len(recordings), num_variations)
+        preprocess_params, forward_params, postprocess_params = self._sanitize_parameters(**kwargs)
+        preprocess_params = {**self._preprocess_params, **preprocess_params}
+        forward_params = {**self._forward_params, **forward_params}
+        postprocess_params = {**self._postprocess_params, **postprocess_params}
+
+        # 1. Recordings -> one request per accompaniment.
+        requests = []
+        for recording, own_seeds in zip(recordings, seeds, strict=True):
+            requests += self.preprocess({"recording": recording, "seeds": own_seeds}, **preprocess_params)
+        for request, known in zip(requests, known_codes or [None] * len(requests), strict=True):
+            request["known_codes"] = _codes_of(known)
+        # 2. Requests -> codes and audio, together.
+        batch_size = batch_size or self._batch_size or num_variations
+        results = []
+        for first in range(0, len(requests), batch_size):
+            batch = requests[first : first + batch_size]
+            outputs = self.forward({"requests": batch}, **forward_params)
+            results += [
+                self.postprocess({**output, **request}, **postprocess_params)
+                for output, request in zip(outputs, batch, strict=True)
+            ]
+        # 3. One result, or a list of variations, per recording.
+        if num_variations == 1:
+            return results
+        return [results[first : first + num_variations] for first in range(0, len(results), num_variations)]
+
+    def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:
+        preprocess_names = ("sampling_rate", "allow_truncated", "max_duration_s", "vocals_lufs")
+        postprocess_names = ("output_sampling_rate", "accompaniment_lufs_offset", "return_codes")
+        preprocess_params = {name: kwargs.pop(name) for name in preprocess_names if name in kwargs}
+        postprocess_params = {name: kwargs.pop(name) for name in postprocess_names if name in kwargs}
+        rate = postprocess_params.get("output_sampling_rate")
+        if rate is not None and rate != "input":
+            check_sampling_rate(rate, "`output_sampling_rate`")
+        return preprocess_params, kwargs, postprocess_params
+
+    def preprocess(
+        self,
+        request: dict[str, Any],
+        sampling_rate: int | None = None,
+        allow_truncated: bool = False,
+        max_duration_s: float | None = None,
+        vocals_lufs: float | None = None,
+    ) -> list[dict[str, Any]]:
+        """One recording with its seeds to one model input per seed."""
+        audio, rate = load_audio(
+            request["recording"], sampling_rate, allow_truncated=allow_truncated, max_duration_s=max_duration_s
+        )
+        processor, gain = self.processor, None
+        if vocals_lufs is not None:
+            gain = gain_of_loudness(vocals_lufs, processor.vocal_target_lufs, processor.vocal_gate_lufs)
+        return [
+            {
+                "input_values": torch.from_numpy(processor.prepare_vocals(audio, rate, seed=seed, gain=gain)),
+                "vocals": audio,
+                "sampling_rate": rate,
+                "seed": seed,
+            }
+            for seed in request["seeds"]
+        ]
+
+    def _forward(
+        self,
+        model_inputs: dict[str, Any],
+        callback: Callable[[str, float], Any] | None = None,
+        show_progress: bool | None = None,
+        window_batch_size: int | None = None,
+        **settings: Any,
+    ) -> list[dict[str, torch.Tensor]]:
+        """Model inputs of any lengths to audio and tokens of each."""
+        requests = model_inputs["requests"]
+        seconds = sum(len(request["input_values"]) for request in requests) / self.processor.sampling_rate
+        stages = self.model.stage_settings(**settings)
+        with ExitStack() as bars:
+            is_hidden = None if show_progress is None else not show_progress
+            bar_format = "{desc:>8} {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} s of audio [{elapsed}<{remaining}]"
+            of_stage = {
+                stage: bars.enter_context(
+                    tqdm(total=seconds, desc=stage, disable=is_hidden, bar_format=bar_format, position=index)
+                )
+                for index, stage in enumerate(stages)
+            }
+
+            def report(stage: str, seconds_just_finished: float) -> None:
+                bar = of_stage[stage]
+                bar.update(min(seconds_just_finished, bar.total - bar.n))  # sums of floats end a hair too high
+                if callback is not None:
+                    callback(stage, seconds_just_finished)
+
+            outputs = generate_songs(
+                self.model,
+                [request["input_values"] for request in requests],
+                [request["seed"] for request in requests],
+                stages,
+                [request["known_codes"] for request in requests],
+                window_batch_size,
+                report,
+            )
+        return [{name: value[0] for name, value in output.items()} for output in outputs]
+
+    def postprocess(
+        self,
+        outputs: dict[str, Any],
+        output_sampling_rate: int | str | None = None,
+        accompaniment_lufs_offset: float = -3.0,
+        return_codes: bool = False,
+    ) -> dict[str, Any]:
+        """One accompaniment to its exact length and rate, and the mix."""
+        vocals, rate, codec_rate = outputs["vocals"], outputs["sampling_rate"], self.processor.output_sampling_rate
+        accompaniment = outputs["audio"].float().cpu().numpy()
+        accompaniment = accompaniment[: output_num_samples(vocals.shape[1], rate, codec_rate)]
+        if output_sampling_rate is None:
+            output_sampling_rate = codec_rate
+        elif output_sampling_rate == "input":
+            output_sampling_rate = rate
+        num_samples = output_num_samples(vocals.shape[1], rate, output_sampling_rate)
+        accompaniment = fit_length(resample(accompaniment, codec_rate, output_sampling_rate), num_samples)
+        accompaniment = soften_peaks(accompaniment)
+        vocals = fit_length(resample(vocals, rate, output_sampling_rate), num_samples)
+        vocals = vocals[0] if len(vocals) == 1 else vocals
+        result = {
+            "audio": accompaniment,
+            "mix": mix(vocals, accompaniment, output_sampling_rate, accompaniment_lufs_offset),
+            "sampling_rate": output_sampling_rate,
+            "seed": outputs["seed"],
+        }
+        if return_codes:
+            result.update({name: outputs[name].cpu() for name in CODE_NAMES if name in outputs})
+        return result
+
+    def save_pretrained(
+        self, save_directory: str | os.PathLike, include_code: bool = False, push_to_hub: bool = False, **kwargs: Any
+    ) -> None:
+        """Save the model, the processor (which `Pipeline.save_pretrained` leaves out) and a manifest of hashes.
+
+        Args:
+            save_directory (`str` or `os.PathLike`): May exist; other files in it stay.
+            include_code (`bool`): Add the code, so that `pipeline(model=folder, trust_remote_code=True)` runs where
+                this package is not installed. Such a folder asks for `trust_remote_code` everywhere.
+            kwargs: To the model's `save_pretrained`.
+
+        Raises:
+            ValueError: If `push_to_hub` is asked for: it would upload the model without its processor.
+        """
+        if push_to_hub:
+            raise ValueError("`push_to_hub` must be False: save the folder, then use `accompgen_hf.hub.push_folder`.")
+        self.model.save_pretrained(save_directory, **kwargs)
+        self.processor.save_pretrained(save_directory)
+        finish_folder(save_directory, include_code)
+
+
+def _resolve_seeds(seed: int | list[int] | None, num_recordings: int, num_variations: int) -> list[list[int]]:
+    if seed is None:
+        seed = secrets.randbelow(2**31)
+    if isinstance(seed, Integral):
+        seed = [seed + index * num_variations for index in range(num_recordings)]
+    is_list = isinstance(seed, (list, tuple)) and len(seed) == num_recordings
+    if not is_list or not all(isinstance(value, Integral) and value >= 0 for value in seed):
+        raise ValueError(
+            f"`seed` must be an integer of at least 0, or a list of {num_recordings} of them, got {seed!r}."
+        )
+    return [[int(first) + variation for variation in range(num_variations)] for first in seed]
+
+
+def _codes_of(result: dict[str, Any] | None) -> dict[str, torch.Tensor]:
+    """The codes of an earlier result, each with an axis for the song."""
+    return {name: add_song_axis(name, result[name]) for name in CODE_NAMES if name in (result or {})}
+
+
+__all__ = ["VocalAccompanimentPipeline"]

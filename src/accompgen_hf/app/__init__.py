@@ -1,0 +1,1 @@
+"""The command `accompgen`: options, work, folders of results, pictures."""

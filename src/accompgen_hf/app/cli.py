@@ -1,0 +1,247 @@
+"""The command line: `accompgen generate VOCALS...`, `demo`, and for repositories `assemble` and `verify`.
+
+Exit codes: 0 everything was made; 1 a recording or the model could not be used, or the work was stopped; 2 the call
+itself is wrong, and nothing was started. Results are named on stdout, everything else is said on stderr.
+"""
+
+import argparse
+import os
+import secrets
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from accompgen_hf.app.console import report_failure, say
+from accompgen_hf.app.open_pipeline import SHIPPED_VOCALS, UsageError, choose_device, load_pipeline, set_threads
+from accompgen_hf.app.repository_commands import add_repository_commands
+from accompgen_hf.web.web_command import add_web_command
+
+DEFAULT_OUTPUT = "accompgen_out"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is returned, never raised, except by argparse."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a console that lacks a letter of a file name prints `?` for it
+            stream.reconfigure(errors="replace")
+    arguments = build_parser().parse_args(argv)
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_args, **_kwargs: say(f"accompgen: note: {message}")
+        try:
+            return arguments.run(arguments)
+        except UsageError as error:
+            say(f"accompgen: error: {error}")
+            return 2
+        except KeyboardInterrupt:
+            hint = "; the same call goes on" if getattr(arguments, "stream", False) else ""
+            say(f"accompgen: stopped; finished results stay{hint}")
+            return 1
+        except Exception as error:  # the last line of defence: a person gets a sentence
+            report_failure(error, arguments.debug)
+            return 1
+
+
+def build_parser() -> argparse.ArgumentParser:
+    import importlib.metadata
+
+    try:
+        version = importlib.metadata.version("accompgen_hf")
+    except importlib.metadata.PackageNotFoundError:
+        version = "(not installed)"
+    parser = argparse.ArgumentParser(prog="accompgen", description="Vocals in, band out.")
+    parser.add_argument("--version", action="version", version=f"accompgen_hf {version}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    generate = commands.add_parser("generate", help="make accompaniments for recordings of singing")
+    generate.add_argument(
+        "vocals",
+        nargs="*",
+        metavar="VOCALS",
+        help="files (wav, flac, mp3, ogg) or folders of them; none with --settings",
+    )
+    demo = commands.add_parser("demo", help="the same for the shipped nine seconds of singing, or for VOCALS")
+    demo.add_argument("vocals", nargs="*", metavar="VOCALS", help="a recording of your own")
+    demo.set_defaults(stream=False, preview_first=False, batch_size=1)
+    _add_song_options(generate)
+    for command in (generate, demo):
+        _add_options(command)
+        command.set_defaults(run=run)
+    add_web_command(commands)
+    add_repository_commands(commands)
+    return parser
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("-o", "--output", default=DEFAULT_OUTPUT, metavar="DIR", help="parent of the result folders (%(default)s)")
+    add("--model", help="a folder or Hub repository; without it the small default inside the package")
+    add("--seed", type=_number(int, 0), help="same seed, same audio; recording and variation i use seed + i")
+    add("--variations", type=_number(int, 1), default=1, metavar="N", help="how many accompaniments per recording")
+    add("--guidance-scale", type=_number(float, 0), metavar="W", help="how strongly the band follows the singer")
+    add("--temperature", type=_number(float, 0), metavar="T", help="below 1: safer, above 1: wilder")
+    add("--top-k", type=_number(int, 0), metavar="K", help="choose among the K likeliest codes only")
+    add("--top-p", type=_number(float, 0, 1), metavar="P", help="choose among the likeliest codes that sum up to P")
+    add("--preview", action=argparse.BooleanOptionalAction, help="coarse codes alone: a little sooner, duller sound")
+    add("--sampling-rate", type=_number(int, 1), metavar="HZ", help="of the files written (that of the vocals)")
+    add(
+        "--accompaniment-lufs-offset",
+        type=_number(float, -60, 60),
+        metavar="LU",
+        help="loudness of the band in the mix, minus that of the voice (-3)",
+    )
+    add("--separate", metavar="MODEL", help="whole songs: this MDX-Net .onnx file, or htdemucs, takes the voice out")
+    add("--separate-preset", metavar="NAME", help="which network the .onnx file is, if its name does not say so")
+    add("--separate-n-fft", type=_number(int, 1), metavar="N", help="or its own numbers: samples per analysis window,")
+    add("--separate-gain", type=_number(float, 0), metavar="G", help="factor on what it predicts,")
+    add("--separate-stem", choices=("vocals", "instrumental"), help="and what that is")
+    add("--settings", metavar="FILE", help="settings.json of an earlier result: make the same again")
+    add("--device", default="auto", help="auto, cuda, cuda:1, mps or cpu (auto: the first of these that is there)")
+    add(
+        "--threads", type=_number(int, 1), metavar="N", help="of the CPU (small models: 1, others: one for every core)"
+    )
+    add("--allow-truncated", action="store_true", default=None, help="use what is there of a file that ends early")
+    add("--quiet", action="store_true", help="no progress bars")
+    add("--debug", action="store_true", help="show the full traceback of an error")
+
+
+def _add_song_options(parser: argparse.ArgumentParser) -> None:
+    ways = parser.add_mutually_exclusive_group()
+    add = ways.add_argument
+    add(
+        "--stream",
+        action="store_true",
+        help="whole songs: NAME.part.wav grows, to listen meanwhile; stopped or killed, the same call goes on",
+    )
+    add("--preview-first", action="store_true", help="write NAME.preview.wav, then go on from its codes to the whole")
+    add("--batch-size", type=_number(int, 1), default=1, metavar="N", help="make N at a time: sooner on a GPU")
+
+
+def _number(kind: type, low: float, high: float = float("inf")) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not low <= value <= high or value == float("inf"):
+            upper = "" if high == float("inf") else f" and at most {high}"
+            words = "a whole number" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"must be {words} of at least {low}{upper}, got {text!r}")
+        return value
+
+    return parse
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out `generate` or `demo`: settings, jobs, model, then batch after batch."""
+    from accompgen_hf.app.generate_command import Work
+    from accompgen_hf.app.recording_queue import (
+        FOLDER_SEED,
+        gather_outcomes,
+        list_jobs,
+        process_place,
+        summary_table,
+        unfinished_seed,
+    )
+
+    recorded = _read_settings(arguments)
+    settings = _merge_settings(arguments, recorded)
+    sources = _find_sources(arguments, recorded)
+    rank, num_processes = process_place()
+    is_new = "seed" not in settings
+    # A rerun over a folder, and every process, must find the same results.
+    is_repeated = num_processes > 1 or any(map(os.path.isdir, sources))
+    unfinished = None
+    if is_new and arguments.stream and not is_repeated and len(sources) == arguments.variations == 1:
+        unfinished = unfinished_seed(arguments.output, sources[0])
+    if is_new and is_repeated:
+        settings["seed"] = FOLDER_SEED
+    elif is_new:  # short enough for a folder's name and a note to a friend
+        settings["seed"] = secrets.randbelow(1_000_000) if unfinished is None else unfinished
+    try:
+        jobs = list_jobs(sources, settings["seed"], arguments.variations, excluded=arguments.output)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    device = choose_device(arguments.device)
+    if device == "cuda" and num_processes > 1:
+        device = f"cuda:{os.environ.get('LOCAL_RANK', rank)}"
+    separator = open_separator(settings, device)
+    pipe = load_pipeline(settings.get("model"), device)
+    set_threads(arguments.threads)
+    if getattr(pipe.model.config, "is_placeholder", False):
+        say("placeholder model: its weights are barely trained; length, timing and files are real, the music is not")
+    origin = " (of the part file left over)" if unfinished is not None else " (new)"
+    origin = origin if is_new and not is_repeated else ""
+    say(f"seed {settings['seed']}{origin}")
+
+    work = Work(arguments, pipe, separator, settings, recorded)
+    outcomes = gather_outcomes(work.run(jobs[rank::num_processes]))
+    if rank > 0:
+        return 0  # process 0 tells of every failure: a launcher that saw another fail would end it before its table
+    if len(outcomes) > 1:
+        say(summary_table(outcomes))
+    num_failed = sum(outcome.status == "failed" for outcome in outcomes)
+    if num_failed and len(outcomes) > 1:
+        say(f"accompgen: {num_failed} of {len(outcomes)} recordings failed")
+    return 1 if num_failed else 0
+
+
+def _read_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    if arguments.settings is None:
+        return {}
+    from accompgen_hf.app.result_folders import read_settings
+
+    try:
+        return read_settings(arguments.settings)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _merge_settings(arguments: argparse.Namespace, recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """The file's settings under the options given: what is set, `vocals` apart."""
+    from accompgen_hf.accompgen.audio_files_accompgen import check_sampling_rate
+    from accompgen_hf.app.result_folders import SETTINGS_TYPES
+
+    given = {key: getattr(arguments, key, None) for key in SETTINGS_TYPES if key != "vocals"}
+    given = {key: value for key, value in given.items() if value is not None}
+    settings = {**{key: recorded[key] for key in SETTINGS_TYPES if key in recorded and key != "vocals"}, **given}
+    if "sampling_rate" in settings:
+        try:
+            check_sampling_rate(settings["sampling_rate"], "`--sampling-rate`")
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+    return settings
+
+
+def _find_sources(arguments: argparse.Namespace, recorded: Mapping[str, Any]) -> list[str]:
+    if arguments.vocals:
+        sources = arguments.vocals
+    elif "vocals" in recorded:
+        sources = [recorded["vocals"]]
+    elif arguments.command == "demo":
+        sources = [str(SHIPPED_VOCALS)]
+    else:
+        raise UsageError("name at least one recording, or --settings of an earlier result")
+    missing = [source for source in sources if not os.path.exists(source)]
+    if missing:
+        raise UsageError(f"there is no file {', '.join(map(repr, missing))}")
+    return sources
+
+
+def open_separator(settings: Mapping[str, Any], device: str) -> Any:
+    """What takes the voice out of a whole song, or `None`."""
+    from accompgen_hf.data.separation import SEPARATOR_OPTIONS, load_separator
+
+    options = {name: settings[option] for option, name in SEPARATOR_OPTIONS.items() if option in settings}
+    if "separate" not in settings:
+        if options:
+            given = next(option for option in SEPARATOR_OPTIONS if option in settings)
+            raise UsageError(f"`{given}` needs `separate`: name the .onnx file that takes the voice out of the song")
+        return None
+    try:
+        return load_separator(settings["separate"], device="auto" if device.startswith("cuda") else "cpu", **options)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,287 @@
+"""The work of `accompgen generate`: jobs in, result folders out, and what is said meanwhile on stderr."""
+
+import argparse
+import os
+import time
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from accompgen_hf.accompgen.audio_accompgen import write_audio
+from accompgen_hf.accompgen.audio_files_accompgen import import_optional
+from accompgen_hf.accompgen.recordings_accompgen import Recording
+from accompgen_hf.app.console import report_failure, say
+from accompgen_hf.app.open_pipeline import SHIPPED_VOCALS, describe_model
+from accompgen_hf.app.part_files import CodeJournal, open_journal, render_fingerprint, render_to_part
+from accompgen_hf.app.recording_queue import Job, Outcome, find_result, process_place
+from accompgen_hf.app.result_folders import (
+    AUDIO_FILES,
+    file_hash,
+    library_versions,
+    result_name,
+    write_part_result,
+    write_result,
+)
+
+ESTIMATE_ABOVE_S = 30.0  # work that takes longer is announced
+# Below both no trial is worth its own time: the shipped default needs less than 30 s for this much.
+_FREE_OF_TRIAL_S = 12.0
+_FREE_OF_TRIAL_PARAMETERS = 60_000_000
+_TRIAL_DURATIONS_S = (0.1, 0.5)
+PREVIEW_HINT = "a first impression with `--preview` takes about half of it"
+STREAM_HINT = "with `--stream` you can listen meanwhile, and a stopped one goes on"
+_OPTION_KEYS = (  # settings that go to the pipeline under their own names
+    "guidance_scale",
+    "temperature",
+    "top_k",
+    "top_p",
+    "preview",
+    "accompaniment_lufs_offset",
+    "semantic_kwargs",
+    "coarse_kwargs",
+    "fine_kwargs",
+)
+
+
+class Take(NamedTuple):
+    """A job with its settings and its vocals."""
+
+    job: Job
+    item: dict[str, Any]
+    vocals: Recording
+
+
+class Work:
+    """The jobs of one process."""
+
+    def __init__(
+        self,
+        arguments: argparse.Namespace,
+        pipe: Any,
+        separator: Any,
+        settings: dict[str, Any],
+        recorded: Mapping[str, Any],
+    ):
+        self.arguments, self.pipe, self.separator = arguments, pipe, separator
+        self.settings, self.recorded = settings, recorded
+        self.options = {key: settings[key] for key in _OPTION_KEYS if key in settings}
+        self.made_with = describe_model(pipe)
+        self.is_announced = False
+        self.newest: tuple[str, Recording] | None = None  # source, vocals: variations follow each other
+
+    def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """Do all jobs, `--batch-size` at a time; one that fails does not stop the others."""
+        outcomes, pending = [], []
+        for job in jobs:
+            done = find_result(self.arguments.output, self.item_of(job)) if job.is_of_folder else None
+            if done is None:
+                pending.append(job)
+            else:
+                outcomes.append(Outcome(job.source, job.seed, "there already", 0.0, str(done)))
+        # One call per job unless asked otherwise: batch shape changes float sums, and then `--settings` with a
+        # result's own seed would not give the same file.
+        for first in range(0, len(pending), self.arguments.batch_size):
+            takes = []
+            for index, job in enumerate(pending[first : first + self.arguments.batch_size], first + 1):
+                count = f"[{index} of {len(pending)}] " if len(pending) > 1 else ""
+                try:
+                    takes.append(Take(job, self.item_of(job), self.load(job.source, count)))
+                except Exception as error:
+                    outcomes.append(self.fail(job, error))
+            if takes:
+                self.announce(takes[0], pending[first:])
+                outcomes += self.make(takes)
+        return outcomes
+
+    def item_of(self, job: Job) -> dict[str, Any]:
+        """The settings of this job's result."""
+        return {**self.settings, "vocals": os.path.abspath(job.source), "seed": job.seed}
+
+    def fail(self, job: Job, error: Exception) -> Outcome:
+        report_failure(error, self.arguments.debug, f"{job.source}: ")
+        words = " ".join(str(error).split()) or type(error).__name__
+        return Outcome(job.source, job.seed, "failed", 0.0, words.removeprefix(f"`source` {job.source!r} "))
+
+    def load(self, source: str, count: str = "") -> Recording:
+        if self.newest is None or self.newest[0] != source:
+            vocals = Recording(source, allow_truncated=bool(self.settings.get("allow_truncated")))
+            channels = f"{vocals.num_channels} channel" + ("s" if vocals.num_channels > 1 else "")
+            shown = (
+                source if source != str(SHIPPED_VOCALS) else f"{SHIPPED_VOCALS.name} (vocadito data set, CC BY 4.0)"
+            )
+            say(f"{count}{shown}: {vocals.duration_s:.1f} s, {vocals.sampling_rate} Hz, {channels}")
+            if self.separator is not None:
+                separated, _, sampling_rate = self.separator.separate(vocals.read(), vocals.sampling_rate)
+                vocals = Recording(separated, sampling_rate)
+            self.newest = source, vocals
+        return self.newest[1]
+
+    def announce(self, take: Take, left: Sequence[Job]) -> None:
+        if not self.is_announced:
+            others_s = [stated_duration(job.source) for job in left if job != take.job]
+            hints = [PREVIEW_HINT] if _is_preview_short(self.pipe.model) and not self.options.get("preview") else []
+            if self.arguments.command == "generate" and not self.arguments.stream:
+                hints.append(STREAM_HINT)
+            announce_work(self.pipe, take.vocals, others_s, self.options, hints)
+            self.is_announced = True
+
+    def make(self, takes: list[Take]) -> list[Outcome]:
+        """Generate these together and write each."""
+        start = time.monotonic()
+        try:
+            # With `--stream` what is generated lies in files already, and what is held are their names.
+            results = [self.stream(take) for take in takes] if self.arguments.stream else self.generate(takes)
+        except Exception as error:
+            if len(takes) > 1:  # one of them may be the cause
+                return [outcome for take in takes for outcome in self.make([take])]
+            return [self.fail(takes[0].job, error)]
+        elapsed_s = (time.monotonic() - start) / len(takes)
+        outcomes = []
+        for take, result in zip(takes, results, strict=True):
+            try:
+                folder = self.write(take, result)
+            except Exception as error:
+                outcomes.append(self.fail(take.job, error))
+                continue
+            say(f"{elapsed_s:.1f} s of work, {elapsed_s / take.vocals.duration_s:.2f} s per second of music")
+            print(folder, flush=True)
+            _compare_with_record(folder, self.recorded)
+            outcomes.append(Outcome(take.job.source, take.job.seed, "made", elapsed_s, str(folder)))
+        return outcomes
+
+    def write(self, take: Take, result: Any) -> Path:
+        parent, vocals = self.arguments.output, take.vocals
+        if not self.arguments.stream:
+            return write_result(parent, take.item, vocals, vocals.sampling_rate, result, self.made_with)
+        path, journal = result
+        offset = self.options.get("accompaniment_lufs_offset", -3.0)
+        folder = write_part_result(parent, take.item, vocals, path, self.made_with, offset)
+        journal.remove()
+        return folder
+
+    def generate(self, takes: list[Take]) -> list[dict[str, Any]]:
+        """Results as the pipeline gives them."""
+        sources = [{"array": take.vocals.read(), "sampling_rate": take.vocals.sampling_rate} for take in takes]
+        seeds = [take.item["seed"] for take in takes]
+        settings = {
+            "output_sampling_rate": self.settings.get("sampling_rate", "input"),
+            # Bars of several processes would overwrite each other.
+            "show_progress": not self.arguments.quiet and process_place()[1] == 1,
+            **self.options,
+        }
+        if len(takes) > 1:
+            settings["batch_size"] = len(takes)
+        else:
+            [sources], [seeds] = sources, seeds
+        if self.arguments.preview_first:
+            previews = self.pipe(sources, seed=seeds, **{**settings, "preview": True, "return_codes": True})
+            for take, preview in zip(takes, previews if len(takes) > 1 else [previews], strict=True):
+                self.write_preview(take, preview)
+            settings["known_codes"] = previews
+        results = self.pipe(sources, seed=seeds, **settings)
+        return results if len(takes) > 1 else [results]
+
+    def write_preview(self, take: Take, preview: Mapping[str, Any]) -> None:
+        os.makedirs(self.arguments.output, exist_ok=True)
+        path = Path(self.arguments.output) / f"{result_name(take.item['vocals'], take.item['seed'])}.preview.wav"
+        write_audio(path, preview["mix"], preview["sampling_rate"])
+        say(f"{path}: the preview; the full render goes on from its codes")
+
+    def stream(self, take: Take) -> tuple[Path, CodeJournal]:
+        """Let a part file grow; a part that an earlier, killed run has left is gone on with."""
+        name = result_name(take.item["vocals"], take.item["seed"])
+        if take.job.is_of_folder:  # files of one name in several folders
+            name += f"-{zlib.crc32(take.item['vocals'].encode()):08x}"
+        os.makedirs(self.arguments.output, exist_ok=True)
+        path = Path(self.arguments.output) / f"{name}.part.wav"
+        options = {key: value for key, value in self.options.items() if key != "accompaniment_lufs_offset"}
+        fingerprint = render_fingerprint(self.pipe, take.item, {**self.made_with, **library_versions()}, take.vocals)
+        journal = open_journal(path, fingerprint)
+        if journal.is_worth_keeping and not self.arguments.quiet:
+            say(f"{path}: goes on; what was there is written again first, in no time")
+        render_to_part(
+            self.pipe,
+            take.vocals,
+            path,
+            journal,
+            None if self.arguments.quiet else _show_progress(path, take.vocals.duration_s),
+            seed=take.item["seed"],
+            output_sampling_rate=self.settings.get("sampling_rate", "input"),
+            **options,
+        )
+        return path, journal
+
+
+def _show_progress(path: Path, duration_s: float) -> Callable[[float], None]:
+    """Name the part file with its first audio, then tell every tenth of the song."""
+    said = -1
+
+    def progress(seconds: float) -> None:
+        nonlocal said
+        tenths = min(10, int(10 * seconds / duration_s))
+        if said < 0 or tenths > said:
+            say(f"{path}: {seconds:.1f} of {duration_s:.1f} s")
+            said = tenths
+
+    return progress
+
+
+def stated_duration(path: str) -> float | None:
+    """Seconds, as far as the header of a file says it."""
+    try:
+        return import_optional("soundfile", "Reading audio files").info(path).duration
+    except (RuntimeError, TypeError, ImportError):  # m4a, or no audio
+        return None
+
+
+def _is_preview_short(model: Any) -> bool:
+    """Whether leaving the fine stage out saves much: it makes as many codes as the coarse one."""
+    coarse, fine = (sum(weight.numel() for weight in part.parameters()) for part in (model.coarse, model.fine))
+    return fine >= 0.7 * coarse
+
+
+def announce_work(
+    pipe: Any,
+    vocals: Recording,
+    others_s: Sequence[float | None],
+    options: Mapping[str, Any],
+    hints: Sequence[str] = (),
+) -> None:
+    """Before more than 30 s of work: say how long it will take, as measured here, and what helps.
+
+    Args:
+        vocals (`Recording`): The first; the trials are made on it.
+        others_s: Durations of the others in seconds; `None` counts as long as the first.
+        hints: What else to say.
+    """
+    total_s = vocals.duration_s + sum(vocals.duration_s if other is None else other for other in others_s)
+    num_parameters = sum(parameter.numel() for parameter in pipe.model.parameters())
+    is_short = total_s <= _FREE_OF_TRIAL_S and num_parameters <= _FREE_OF_TRIAL_PARAMETERS
+    if is_short or vocals.duration_s < 2 * _TRIAL_DURATIONS_S[1]:
+        return
+    seconds = estimate_seconds(pipe, vocals, total_s, options)
+    if seconds > ESTIMATE_ABOVE_S:
+        about = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+        music = f" for {total_s / 60:.0f} min of music" if others_s else ""
+        say("; ".join([f"this will take about {about}{music}", *hints]) + " (Ctrl-C stops)")
+
+
+def estimate_seconds(pipe: Any, vocals: Recording, total_s: float, options: Mapping[str, Any]) -> float:
+    """Time for so much music, from two short trials: the shorter also warms up, their difference is music."""
+    times_s = []
+    for duration_s in _TRIAL_DURATIONS_S:
+        excerpt = {"array": vocals.read(duration_s), "sampling_rate": vocals.sampling_rate}
+        start = time.monotonic()
+        pipe(excerpt, seed=0, show_progress=False, **options)
+        times_s.append(time.monotonic() - start)
+    per_second = max(0.0, times_s[1] - times_s[0]) / (_TRIAL_DURATIONS_S[1] - _TRIAL_DURATIONS_S[0])
+    return times_s[0] + per_second * total_s
+
+
+def _compare_with_record(folder: Path, recorded: Mapping[str, Any]) -> None:
+    """With `--settings` of a written result: say whether the same audio came out."""
+    hashes = recorded.get("files", {})
+    if set(AUDIO_FILES) <= set(hashes):
+        is_same = all(file_hash(folder / name) == hashes[name] for name in AUDIO_FILES)
+        say("the audio is the recorded one, bit for bit" if is_same else "the audio differs from the recorded one")

@@ -1,0 +1,78 @@
+"""The pipeline as a program of ours opens it: which device, which model, how many threads."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+SHIPPED_VOCALS = Path(__file__).resolve().parents[1] / "assets" / "vocals" / "vocadito_10.wav"
+_ONE_THREAD_HIDDEN_SIZE = 256
+
+
+class UsageError(Exception):
+    """The call is wrong: exit code 2."""
+
+
+def choose_device(name: str) -> str:
+    """`auto` becomes cuda, mps or cpu, in this order; another name must be one that torch has here."""
+    # An operation that mps lacks then runs on the CPU, instead of failing; read when torch is imported.
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+    import torch
+
+    num_cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    has_mps = torch.backends.mps.is_available()
+    if name == "auto":
+        return "cuda" if num_cuda else "mps" if has_mps else "cpu"
+    present = ["cpu", *(["mps"] if has_mps else []), *(["cuda"] if num_cuda else [])]
+    present += [f"cuda:{index}" for index in range(num_cuda)]
+    if name not in present:
+        raise UsageError(f"`--device` must be auto or one of {', '.join(present)} on this machine, got {name!r}")
+    return name
+
+
+def load_pipeline(model: str | None, device: str) -> Any:
+    """The task's pipeline with the given model, or with the default that the package ships."""
+    import transformers
+
+    import accompgen_hf
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()  # of reading weights; those of generation are the pipeline's
+    # Not by `transformers.pipeline`: it wraps an error in two tracebacks, and runs a repository's own code or nothing.
+    model = accompgen_hf.DEFAULT_MODEL if model is None else model
+    pipe = accompgen_hf.VocalAccompanimentPipeline(
+        model=transformers.AutoModel.from_pretrained(model),
+        processor=transformers.AutoProcessor.from_pretrained(model),
+        device=device,
+    )
+    choose_threads(pipe)
+    return pipe
+
+
+def choose_threads(pipe: Any) -> None:
+    """Give a small model on the CPU one thread, unless OMP_NUM_THREADS or `--threads` says otherwise.
+
+    Its products are too small to share: two threads spend their time waiting for each other. A larger model keeps
+    torch's number, one for every core. This process is ours; the library never changes the number of threads.
+    """
+    import torch
+
+    sizes = [getattr(pipe.model, name).config.hidden_size for name in ("semantic", "coarse", "fine")]
+    if pipe.device.type == "cpu" and max(sizes) <= _ONE_THREAD_HIDDEN_SIZE and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
+
+
+def set_threads(num_threads: int | None) -> None:
+    """What the caller asks for stands above what `choose_threads` has chosen."""
+    if num_threads is not None:
+        import torch
+
+        torch.set_num_threads(num_threads)
+
+
+def describe_model(pipe: Any) -> dict[str, Any]:
+    """What of model, device and threads can change a token."""
+    import torch
+
+    fingerprint = getattr(pipe.model.config, "token_fingerprint", None)
+    threads = {"num_threads": torch.get_num_threads()} if str(pipe.device) == "cpu" else {}
+    return {"device": str(pipe.device), **threads, **({"token_fingerprint": fingerprint} if fingerprint else {})}

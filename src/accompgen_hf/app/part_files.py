@@ -1,0 +1,175 @@
+"""Renders that grow on disk and survive being killed: NAME.part.wav, and beside it the codes that are final.
+
+Every line of the codes' file is one piece, with a checksum; a line that was cut off is dropped. A render that goes on
+decodes the known codes again, which takes a small part of the time that making them took: it writes the same bytes.
+"""
+
+import base64
+import binascii
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from accompgen_hf.accompgen.audio_accompgen import MAX_WAV_BYTES, resampled_length
+from accompgen_hf.accompgen.audio_files_accompgen import import_optional
+from accompgen_hf.accompgen.fingerprint_accompgen import hash_json, hash_module_state
+from accompgen_hf.accompgen.recordings_accompgen import Recording
+from accompgen_hf.accompgen.stage_chain_accompgen import CODE_NAMES
+
+
+class CodeJournal:
+    """Codes of an unfinished render.
+
+    Args:
+        path: Of the file; made if it is not there, and made anew if it is of other settings.
+        fingerprint (`str`): Of all that decides about the codes.
+
+    Attributes:
+        known_codes (`dict` of `str` to `torch.LongTensor`): What an earlier run has left, `(1, T)` or `(1, K, T)`.
+    """
+
+    def __init__(self, path: str | os.PathLike, fingerprint: str):
+        self.path = Path(path)
+        lines = list(self._read_lines(fingerprint))
+        self._num_heard: dict[str, int] = {}
+        pieces: dict[str, list[torch.Tensor]] = {}
+        for line in lines:
+            codes = np.frombuffer(base64.b64decode(line["codes"]), "<i2").reshape(line["shape"])
+            pieces.setdefault(line["name"], []).append(torch.from_numpy(codes.astype(np.int64)))
+        self.known_codes = {name: torch.cat(parts, dim=-1) for name, parts in pieces.items()}
+        # Without the line that was cut off, and whole at every moment.
+        temporary = self.path.with_name(self.path.name + ".tmp")
+        temporary.write_text("".join(map(_to_line, [{"fingerprint": fingerprint}, *lines])), "ascii")
+        os.replace(temporary, self.path)
+        self._file = open(self.path, "a", encoding="ascii")  # noqa: SIM115
+
+    def _read_lines(self, fingerprint: str) -> Iterator[dict[str, Any]]:
+        try:
+            lines = self.path.read_text("ascii", errors="replace").split("\n")[:-1]
+        except FileNotFoundError:
+            return
+        for number, line in enumerate(lines):
+            text, _, checksum = line.rpartition(" ")
+            if f"{binascii.crc32(text.encode('ascii', 'replace')):08x}" != checksum:
+                return
+            content = json.loads(text)
+            if number:
+                yield content
+            elif content != {"fingerprint": fingerprint}:
+                return
+
+    def append(self, name: str, codes: torch.LongTensor) -> None:
+        """Write the next codes of this name, unless they are known."""
+        start = self._num_heard.get(name, 0)
+        self._num_heard[name] = start + codes.shape[-1]
+        num_known = self.known_codes[name].shape[-1] if name in self.known_codes else 0
+        codes = codes[..., max(0, num_known - start) :]
+        if codes.shape[-1]:
+            values = base64.b64encode(codes.cpu().numpy().astype("<i2").tobytes()).decode("ascii")
+            self._file.write(_to_line({"name": name, "shape": list(codes.shape), "codes": values}))
+            self._file.flush()
+
+    @property
+    def is_worth_keeping(self) -> bool:
+        """Whether a stage has given codes: those of the vocals are made again in a moment."""
+        return bool({*self.known_codes, *self._num_heard} - set(CODE_NAMES[:1]))
+
+    def close(self) -> None:
+        self._file.close()
+
+    def remove(self) -> None:
+        """The render is finished."""
+        self.close()
+        self.path.unlink()
+
+
+def _to_line(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content)
+    return f"{text} {binascii.crc32(text.encode('ascii')):08x}\n"
+
+
+class GrowingWav:
+    """A 24-bit mono WAV file that is complete, and can be played, after every `append`.
+
+    Args:
+        path: A file that is there is replaced.
+        sampling_rate (`int`): Hz.
+        num_samples (`int`): Expected in the end; beyond 4 GiB the file becomes RF64.
+    """
+
+    def __init__(self, path: str | os.PathLike, sampling_rate: int, num_samples: int):
+        self._soundfile = import_optional("soundfile", "Writing audio files")
+        self.path = os.fspath(path)
+        file_format = "RF64" if num_samples * 4 > MAX_WAV_BYTES else "WAV"
+        with self._soundfile.SoundFile(self.path, "w", sampling_rate, 1, subtype="PCM_24", format=file_format):
+            pass
+
+    def append(self, audio: np.ndarray) -> None:
+        """Add `(num_samples,)`.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        try:
+            with self._soundfile.SoundFile(self.path, "r+") as file:
+                file.seek(0, self._soundfile.SEEK_END)
+                file.write(np.clip(audio, -1.0, 1.0))
+        except (RuntimeError, AssertionError) as error:  # soundfile asserts that all frames were written
+            raise OSError(f"{self.path!r} could not be written ({error}). Is the disk full?") from error
+
+
+def render_fingerprint(pipe: Any, settings: Mapping[str, Any], made_with: Mapping[str, Any], vocals: Recording) -> str:
+    """Hash of everything that decides about a render's codes: settings, libraries, model and the vocals themselves."""
+    parts = {"settings": dict(settings), "made_with": dict(made_with), "vocals": vocals.sample_hash()}
+    return hash_json({**parts, "model": hash_module_state(pipe.model)})
+
+
+def open_journal(part_path: str | os.PathLike, fingerprint: str) -> CodeJournal:
+    """The codes of a part file `.part.wav` lie beside it, in `.part.codes`."""
+    return CodeJournal(Path(part_path).with_suffix(".codes"), fingerprint)
+
+
+def render_to_part(
+    pipe: Any,
+    vocals: Recording,
+    part_path: str | os.PathLike,
+    journal: CodeJournal,
+    progress: Any = None,
+    **options: Any,
+) -> None:
+    """Stream an accompaniment into a part file, going on where the run that left the journal's codes stopped.
+
+    Args:
+        vocals (`Recording`): Read in blocks.
+        part_path: Ends in `.part.wav`.
+        journal (`CodeJournal`): Of `open_journal`; to be removed once the result stands.
+        progress (`Callable`, *optional*): Called with the seconds that are written.
+        options: To `pipe.stream`.
+    """
+    part_path = Path(part_path)
+    try:
+        stream = pipe.stream(
+            vocals.blocks(),
+            sampling_rate=vocals.sampling_rate,
+            vocals_lufs=vocals.mono_loudness(pipe.processor.sampling_rate),
+            known_codes=journal.known_codes,
+            on_codes=journal.append,
+            **options,
+        )
+        num_samples = resampled_length(vocals.num_samples, vocals.sampling_rate, stream.sampling_rate)
+        wav = GrowingWav(part_path, stream.sampling_rate, num_samples)
+        for start_s, audio in stream:
+            wav.append(audio)
+            if progress is not None:
+                progress(start_s + len(audio) / stream.sampling_rate)
+    except BaseException:
+        journal.close()
+        if not journal.is_worth_keeping:  # refused, or stopped at once
+            journal.remove()
+            part_path.unlink(missing_ok=True)
+        raise

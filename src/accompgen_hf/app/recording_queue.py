@@ -1,0 +1,140 @@
+"""Many recordings, many processes: which job each process does, which are done already, and the table at the end."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from accompgen_hf.app.result_folders import AUDIO_FILES, SETTINGS_TYPES, result_name
+from accompgen_hf.data.sources import AUDIO_SUFFIXES
+
+FOLDER_SEED = 0
+_WAIT_FOR_OTHERS = timedelta(days=7)  # processes end hours apart; the default of half an hour would be an error
+
+
+class Job(NamedTuple):
+    """One accompaniment to make.
+
+    Attributes:
+        source (`str`): Path of the vocals.
+        seed (`int`): Of this accompaniment.
+        is_of_folder (`bool`): Found in a folder: left out if its result is there already.
+    """
+
+    source: str
+    seed: int
+    is_of_folder: bool
+
+
+class Outcome(NamedTuple):
+    """What became of a job: `status` is `made`, `there already` or `failed`, `detail` a folder or the reason."""
+
+    source: str
+    seed: int
+    status: str
+    work_s: float
+    detail: str
+
+
+def list_jobs(
+    sources: Sequence[str], seed: int, num_variations: int = 1, excluded: str | os.PathLike | None = None
+) -> list[Job]:
+    """Make a list of all files and variations, in an order that every process finds.
+
+    Item i of `sources` has the seed `seed + i * num_variations`. All files of a folder share the seed of the folder:
+    a file that is added later leaves those of the others alone.
+
+    Args:
+        sources: Files and folders; these are searched in depth for what ends like audio.
+        excluded: A folder whose files are no sources: that of the results.
+
+    Raises:
+        ValueError: If a folder holds no audio.
+    """
+    jobs = []
+    for index, source in enumerate(sources):
+        first_seed = seed + index * num_variations
+        is_folder = os.path.isdir(source)
+        files = _list_audio(source, excluded) if is_folder else [source]
+        jobs += [Job(file, first_seed + variation, is_folder) for file in files for variation in range(num_variations)]
+    return jobs
+
+
+def _list_audio(folder: str, excluded: str | os.PathLike | None) -> list[str]:
+    left_out = None if excluded is None else Path(excluded).resolve()
+    files = []
+    for path in sorted(Path(folder).rglob("*")):
+        is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        is_result = left_out is not None and left_out in path.resolve().parents
+        if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file() and not is_hidden and not is_result:
+            files.append(str(path))
+    if not files:
+        raise ValueError(f"{folder!r} holds no audio: give a folder with {', '.join(AUDIO_SUFFIXES)} files.")
+    return files
+
+
+def process_place(environment: Mapping[str, str] | None = None) -> tuple[int, int]:
+    """This process's number and how many there are, as `accelerate launch` and `torchrun` say it."""
+    environment = os.environ if environment is None else environment
+    return int(environment.get("RANK", 0)), int(environment.get("WORLD_SIZE", 1))
+
+
+def find_result(parent: str | os.PathLike, settings: Mapping[str, Any]) -> Path | None:
+    """The finished result folder that was made of the same vocals with the same settings, or `None`."""
+    name = result_name(settings["vocals"], settings["seed"])
+    number = 1
+    while (folder := Path(parent) / (name if number == 1 else f"{name}-{number}")).exists():
+        number += 1
+        try:
+            record = json.loads((folder / "settings.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            continue  # cut off while it was written
+        is_same = all(record.get(key) == settings.get(key) for key in SETTINGS_TYPES)
+        if is_same and all((folder / file_name).exists() for file_name in AUDIO_FILES):
+            return folder
+    return None
+
+
+def unfinished_seed(parent: str | os.PathLike, vocals: str | os.PathLike) -> int | None:
+    """The seed of the newest `--stream` of these vocals that was stopped and can go on, or `None`."""
+    prefix, suffix = result_name(vocals, 0)[:-1], ".part.codes"
+    paths = [path for path in Path(parent).glob(f"*{suffix}") if path.name.startswith(prefix)]
+    seeds = [path.name[len(prefix) : -len(suffix)] for path in sorted(paths, key=lambda path: path.stat().st_mtime)]
+    return next((int(seed) for seed in reversed(seeds) if seed.isdecimal()), None)
+
+
+def gather_outcomes(outcomes: list[Outcome]) -> list[Outcome]:
+    """The outcomes of all processes, in process 0; elsewhere and alone one's own."""
+    rank, num_processes = process_place()
+    if num_processes == 1:
+        return outcomes
+    import torch.distributed
+
+    is_ours = not torch.distributed.is_initialized()
+    if is_ours:
+        torch.distributed.init_process_group("gloo", timeout=_WAIT_FOR_OTHERS)
+    gathered = [None] * num_processes if rank == 0 else None
+    torch.distributed.gather_object(outcomes, gathered)
+    if is_ours:
+        torch.distributed.destroy_process_group()
+    if gathered is None:
+        return outcomes
+    return sorted(outcome for part in gathered for outcome in part)
+
+
+def summary_table(outcomes: Iterable[Outcome]) -> str:
+    """One line per job, and the sums."""
+    outcomes = list(outcomes)
+    rows = [("vocals", "seed", "status", "work", "result or reason")]
+    for outcome in outcomes:
+        work = f"{outcome.work_s:.1f} s" if outcome.status == "made" else ""
+        rows.append((Path(outcome.source).name, str(outcome.seed), outcome.status, work, outcome.detail))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = ["  ".join([*map(str.ljust, row, widths), row[4]]).rstrip() for row in rows]
+    counts = {status: sum(outcome.status == status for outcome in outcomes) for status in STATUSES}
+    return "\n".join([*lines, ", ".join(f"{count} {status}" for status, count in counts.items())])
+
+
+STATUSES = ("made", "there already", "failed")

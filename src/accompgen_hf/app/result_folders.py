@@ -1,0 +1,218 @@
+"""Result folders of the command line: one per accompaniment, never overwritten, with the settings that made it."""
+
+import hashlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from accompgen_hf.accompgen.audio_accompgen import write_audio, write_audio_blocks
+from accompgen_hf.accompgen.mixing_accompgen import mix_blocks
+from accompgen_hf.accompgen.recordings_accompgen import Recording
+from accompgen_hf.app.picture import draw_picture
+
+# What a settings file may ask for, with the types that JSON gives; `null` always means "not set".
+SETTINGS_TYPES: dict[str, tuple[type, ...]] = {
+    "vocals": (str,),
+    "model": (str,),
+    "separate": (str,),
+    "separate_preset": (str,),
+    "separate_n_fft": (int,),
+    "separate_gain": (int, float),
+    "separate_stem": (str,),
+    "seed": (int,),
+    "preview": (bool,),
+    "sampling_rate": (int,),
+    "allow_truncated": (bool,),
+    "guidance_scale": (int, float),
+    "temperature": (int, float),
+    "top_k": (int,),
+    "top_p": (int, float),
+    "accompaniment_lufs_offset": (int, float),
+    "semantic_kwargs": (dict,),
+    "coarse_kwargs": (dict,),
+    "fine_kwargs": (dict,),
+}
+# What a written file also says, and `read_settings` hands on unread.
+RECORD_KEYS = ("made_with", "files")
+
+AUDIO_FILES = ("accompaniment.wav", "mix.wav")
+_MAX_NAME_BYTES = 120  # file systems end at 255, some tools at less
+_FORBIDDEN = set('<>:"/\\|?*')
+
+
+def file_hash(path: str | os.PathLike) -> str:
+    """sha256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def result_name(vocals: str | os.PathLike, seed: int) -> str:
+    """Folder name `<name>-seed<seed>`, with what no file system takes replaced by `_`."""
+    name = "".join("_" if char in _FORBIDDEN or not char.isprintable() else char for char in Path(vocals).stem)
+    name = name.encode("utf-8", "replace")[:_MAX_NAME_BYTES].decode("utf-8", "ignore").strip(". ")
+    return f"{name or 'vocals'}-seed{seed}"
+
+
+def write_result(
+    parent: str | os.PathLike,
+    settings: Mapping[str, Any],
+    vocals: np.ndarray | Recording,
+    sampling_rate: int,
+    result: Mapping[str, Any],
+    made_with: Mapping[str, Any],
+) -> Path:
+    """Write one result into a new folder of `parent`.
+
+    Args:
+        settings: Keys of `SETTINGS_TYPES`, with `vocals` and `seed`: they name the folder.
+        vocals: float32 of shape `(channels, num_samples)`, or a `Recording`, for the picture.
+        sampling_rate (`int`): Hz, of `vocals`.
+        result: What the pipeline returned: `audio`, `mix`, `sampling_rate`.
+        made_with: Model and device, added to the record.
+
+    Returns:
+        The folder: `accompaniment.wav`, `mix.wav`, `picture.png` and, last of all, `settings.json`.
+
+    Raises:
+        OSError: If something cannot be written; nothing is left behind.
+    """
+    rate = result["sampling_rate"]
+
+    def fill(folder: Path) -> None:
+        for file_name, audio in zip(AUDIO_FILES, (result["audio"], result["mix"]), strict=True):
+            write_audio(folder / file_name, audio, rate)
+        title = result_name(settings["vocals"], settings["seed"])
+        rates = (sampling_rate, rate, rate)
+        draw_picture(folder / "picture.png", vocals, result["audio"], result["mix"], rates, title=title)
+
+    return write_folder(parent, settings, made_with, fill)
+
+
+def write_part_result(
+    parent: str | os.PathLike,
+    settings: Mapping[str, Any],
+    vocals: Recording,
+    part_path: str | os.PathLike,
+    made_with: Mapping[str, Any],
+    accompaniment_lufs_offset: float = -3.0,
+) -> Path:
+    """`write_result` of an accompaniment that lies in a file already, mixed in blocks: the file is moved in.
+
+    Args:
+        part_path: Of the accompaniment, on the disk of `parent`.
+        accompaniment_lufs_offset (`float`): As in `mix`.
+        parent, settings, vocals, made_with: As in `write_result`.
+    """
+
+    def fill(folder: Path) -> None:
+        accompaniment = Recording(part_path)
+        rate, num_samples = accompaniment.sampling_rate, accompaniment.num_samples
+        blocks = mix_blocks(lambda: vocals.blocks(rate), accompaniment.blocks, rate, accompaniment_lufs_offset)
+        accompaniment_path, mix_path = (folder / file_name for file_name in AUDIO_FILES)
+        write_audio_blocks(mix_path, blocks, rate, vocals.num_channels, num_samples)
+        title = result_name(settings["vocals"], settings["seed"])
+        draw_picture(folder / "picture.png", vocals, accompaniment, Recording(mix_path), rate, title=title)
+        os.replace(part_path, accompaniment_path)
+
+    return write_folder(parent, settings, made_with, fill)
+
+
+def write_folder(
+    parent: str | os.PathLike,
+    settings: Mapping[str, Any],
+    made_with: Mapping[str, Any],
+    fill: Callable[[Path], None],
+) -> Path:
+    """Make a result folder of `parent` with what `fill(folder)` writes, and the record of how it was made."""
+    parent = Path(parent)
+    parent.mkdir(parents=True, exist_ok=True)
+    # Everything is written aside first: a folder that bears a result's name is complete, or was cut off while moving
+    # and has no settings.json.
+    with tempfile.TemporaryDirectory(prefix=".accompgen-", dir=parent) as aside:
+        aside = Path(aside)
+        fill(aside)
+        record = {
+            **settings,
+            "made_with": {**made_with, **library_versions()},
+            "files": {file_name: file_hash(aside / file_name) for file_name in AUDIO_FILES},
+        }
+        text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        (aside / "settings.json").write_text(text, "utf-8")
+        folder = make_new_folder(parent, result_name(settings["vocals"], settings["seed"]))
+        try:
+            for file_name in (*AUDIO_FILES, "picture.png", "settings.json"):
+                os.replace(aside / file_name, folder / file_name)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+    return folder
+
+
+def make_new_folder(parent: Path, name: str) -> Path:
+    """Make `parent/name`, or `parent/name-2`, `-3`, ... where that stands already; two processes never share one."""
+    number = 1
+    while True:
+        folder = parent / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return folder
+
+
+def library_versions() -> dict[str, str]:
+    """Versions that can change a token."""
+    versions = {"python": platform.python_version()}
+    for name in ("accompgen_hf", "torch", "transformers"):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:  # run from a source folder that is not installed
+            versions[name] = "unknown"
+    return versions
+
+
+def read_settings(path: str | os.PathLike) -> dict[str, Any]:
+    """Read and check a settings file, one that a run has written or one written by hand.
+
+    Returns:
+        Keys of `SETTINGS_TYPES` that are set; `made_with` and `files` as they stand, where present.
+
+    Raises:
+        ValueError: If the file cannot be read, is not such JSON, or a key or type is not among them.
+    """
+    try:
+        settings = json.loads(Path(path).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"`--settings` {os.fspath(path)!r} cannot be read as JSON ({error}).") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"`--settings` must hold one JSON object, got {type(settings).__name__}.")
+    checked = {}
+    for key, value in settings.items():
+        if key in RECORD_KEYS:
+            if isinstance(value, dict):
+                checked[key] = value
+            continue
+        if key not in SETTINGS_TYPES:
+            raise ValueError(f"`--settings` holds the unknown key {key!r}, allowed are {', '.join(SETTINGS_TYPES)}.")
+        if value is None:
+            continue
+        is_bool = isinstance(value, bool)  # which Python also counts as an int
+        is_allowed = bool in SETTINGS_TYPES[key] if is_bool else isinstance(value, SETTINGS_TYPES[key])
+        if not is_allowed or (isinstance(value, float) and not math.isfinite(value)):
+            expected = " or ".join(kind.__name__ for kind in SETTINGS_TYPES[key])
+            raise ValueError(f"`--settings` key {key!r} must be {expected}, got {value!r}.")
+        checked[key] = value
+    return checked

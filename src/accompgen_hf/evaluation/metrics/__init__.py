@@ -1,0 +1,1 @@
+"""What is measured: of one accompaniment, or between sets of them."""

@@ -1,0 +1,229 @@
+"""The one interface of everything that accompanies, ours or another's, and the systems that need no search.
+
+A system sees vocals and a seed, and answers with an accompaniment of the same length at the same rate. The window says
+where the vocals come from: retrieval needs the song's id to stay away from it, the oracle its true accompaniment.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from accompgen_hf.accompgen.audio_accompgen import fit_length, fold_to_mono, integrated_loudness, load_audio, resample
+from accompgen_hf.accompgen.fingerprint_accompgen import hash_json
+from accompgen_hf.accompgen.manifest_accompgen import hash_file
+
+ACCOMPANIMENT_LUFS_OFFSET = -3.0  # as in `mix`
+MAX_GAIN_DB = 30.0
+LENGTH_TOLERANCE_S = 0.1
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of a song that a system accompanies.
+
+    Attributes:
+        window_id (`str`): Unique in its test set, and a file name.
+        song_id (`str`): Of the song; retrieval never answers with the song itself.
+        start_s (`float`): Where in the song it begins.
+        duration_s (`float`): Its length.
+        load_instrumental (`callable`): Gives the true accompaniment at a rate in Hz, `(num_samples,)`: for the oracle.
+    """
+
+    window_id: str
+    song_id: str
+    start_s: float
+    duration_s: float
+    load_instrumental: Callable[[int], np.ndarray] = field(repr=False, compare=False)
+
+
+class System(Protocol):
+    """What the protocol needs of a system.
+
+    Attributes:
+        name (`str`): In the table, and of its folder.
+    """
+
+    name: str
+
+    def describe(self) -> dict[str, Any]:
+        """What decides its outputs, as JSON: outputs made under another description are made again."""
+
+    def generate(self, vocals: np.ndarray, sampling_rate: int, seed: int, window: Window) -> np.ndarray:
+        """float32 `(num_samples,)` -> an accompaniment of the same shape at the same rate.
+
+        A system that plays to several voices at less cost also has `generate_batch(vocals, sampling_rate, seeds,
+        windows)`, which takes lists of equally long ones and gives a list.
+        """
+
+
+class FolderSystem:
+    """Any system's outputs, as sound files named after their windows.
+
+    Args:
+        name (`str`): Of the system.
+        folder (`str` or `os.PathLike`): Holds `<window_id>.wav` (or .flac, .mp3, ...), in any rate and channels; or
+            two such folders, `isolated` and `separated`, after the vocals that were given.
+
+    Raises:
+        ValueError: If `folder` is no folder.
+    """
+
+    suffixes = (".wav", ".flac", ".ogg", ".opus", ".mp3")
+
+    def __init__(self, name: str, folder: str | os.PathLike):
+        self.name = name
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise ValueError(f"`system` {name}: {self.folder} is not a folder. Check the path.")
+
+    def describe(self) -> dict[str, Any]:
+        paths = sorted(path for path in self.folder.rglob("*") if path.suffix in self.suffixes)
+        hashes = {path.relative_to(self.folder).as_posix(): hash_file(path) for path in paths}
+        return {"system": "files", "num_files": len(paths), "sha256": hash_json(hashes)}
+
+    def of_condition(self, condition: str) -> "FolderSystem | None":
+        """The outputs to `"isolated"` or `"separated"` vocals; a plain folder holds the former."""
+        if (self.folder / condition).is_dir():
+            return FolderSystem(self.name, self.folder / condition)
+        return self if condition == "isolated" else None
+
+    def path(self, window_id: str) -> Path:
+        """The file of a window.
+
+        Raises:
+            ValueError: If there is none, or more than one.
+        """
+        paths = [self.folder / f"{window_id}{suffix}" for suffix in self.suffixes]
+        found = [path for path in paths if path.is_file()]
+        if len(found) != 1:
+            there = ", ".join(path.name for path in found) or "nothing"
+            raise ValueError(
+                f"`system` {self.name}: {self.folder} must hold one file for window {window_id!r} ({window_id}.wav), "
+                f"got {there}. `--export_inputs` lists the windows."
+            )
+        return found[0]
+
+    def generate(self, vocals: np.ndarray, sampling_rate: int, seed: int, window: Window) -> np.ndarray:
+        path = self.path(window.window_id)
+        try:
+            audio, rate = load_audio(path)
+        except ValueError as error:
+            raise ValueError(f"`system` {self.name}: {path} is refused: {error}") from error
+        return fit_output(resample(fold_to_mono(audio), rate, sampling_rate), len(vocals), sampling_rate, path)
+
+
+class OursSystem:
+    """A composite model folder through the task's own pipeline.
+
+    Args:
+        folder (`str` or `os.PathLike`): Of the composite, as `AccompGenForConditionalGeneration` saves it.
+        name (`str`): In the table.
+        device (`str`): What torch calls it.
+        weight_format (`str`, *optional*): See the model's `quantize`.
+        generate_kwargs: To the pipeline: `guidance_scale`, `temperature`, ...
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        name: str = "ours",
+        device: str = "cpu",
+        weight_format: str | None = None,
+        **generate_kwargs: Any,
+    ):
+        self.name = name
+        self.folder = Path(folder)
+        self.device = device
+        self.weight_format = weight_format
+        self.generate_kwargs = generate_kwargs
+        self._pipeline = None
+
+    def describe(self) -> dict[str, Any]:
+        quantized = {} if self.weight_format is None else {"weight_format": self.weight_format}
+        options = {**self.generate_kwargs, **quantized}
+        return {"system": "accompgen", "files": hash_model_folder(self.folder), "options": options}
+
+    @property
+    def pipeline(self) -> Any:
+        """Loaded when first asked for: a resumed run with all outputs there needs no model."""
+        if self._pipeline is None:
+            from transformers import pipeline
+
+            import accompgen_hf  # registers the task
+
+            self._pipeline = pipeline(accompgen_hf.TASK, model=str(self.folder), device=self.device)
+            self._pipeline.model.quantize(self.weight_format)
+        return self._pipeline
+
+    def generate(self, vocals: np.ndarray, sampling_rate: int, seed: int, window: Window) -> np.ndarray:
+        return self.generate_batch([vocals], sampling_rate, [seed], [window])[0]
+
+    def generate_batch(
+        self, vocals: list[np.ndarray], sampling_rate: int, seeds: list[int], windows: list[Window]
+    ) -> list[np.ndarray]:
+        return self.accompany(vocals, sampling_rate, seeds)
+
+    def accompany(
+        self, vocals: list[np.ndarray], sampling_rate: int, seeds: list[int], **kwargs: Any
+    ) -> list[np.ndarray]:
+        """float32 `(num_samples,)` each through the pipeline together, whatever window they come from; `kwargs` are of
+        this call."""
+        recordings = [{"array": voice, "sampling_rate": sampling_rate} for voice in vocals]
+        options = {"output_sampling_rate": "input", "show_progress": False, **self.generate_kwargs, **kwargs}
+        results = self.pipeline(recordings, seed=seeds, batch_size=len(vocals), **options)
+        return [result["audio"] for result in results]
+
+
+def hash_model_folder(folder: str | os.PathLike) -> dict[str, str]:
+    """sha256 of weights and configs, by file name.
+
+    Raises:
+        ValueError: If there are no weights.
+    """
+    folder = Path(folder)
+    paths = [*sorted(folder.glob("*.safetensors")), *sorted(folder.glob("*.json"))]
+    if not any(path.suffix == ".safetensors" for path in paths):
+        raise ValueError(f"`model` {folder} holds no weights (*.safetensors). Give the folder of a saved model.")
+    return {path.name: hash_file(path) for path in paths}
+
+
+def fit_output(audio: np.ndarray, num_samples: int, sampling_rate: int, what: object) -> np.ndarray:
+    """Cut or pad the last samples of an output; more than 0.1 s of difference is another window's output.
+
+    Raises:
+        ValueError: If the lengths differ by more.
+    """
+    difference_s = abs(len(audio) - num_samples) / sampling_rate
+    if difference_s > LENGTH_TOLERANCE_S:
+        raise ValueError(
+            f"{what} lasts {len(audio) / sampling_rate:.2f} s, but its window {num_samples / sampling_rate:.2f} s: "
+            f"at most {LENGTH_TOLERANCE_S} s may differ. Cut or pad it to the vocals' length."
+        )
+    return fit_length(np.asarray(audio, np.float32), num_samples)
+
+
+def match_loudness(audio: np.ndarray, vocals: np.ndarray, sampling_rate: int) -> np.ndarray:
+    """One gain that sets `audio` 3 LU under the vocals, or none where either has no loudness; peaks stay below 1."""
+    vocals_lufs, audio_lufs = integrated_loudness(vocals, sampling_rate), integrated_loudness(audio, sampling_rate)
+    gain_db = 0.0
+    if np.isfinite(vocals_lufs) and np.isfinite(audio_lufs):
+        gain_db = min(vocals_lufs + ACCOMPANIMENT_LUFS_OFFSET - audio_lufs, MAX_GAIN_DB)
+    audio = np.asarray(audio, np.float32) * np.float32(10 ** (gain_db / 20))
+    return audio / max(1.0, float(np.abs(audio).max(initial=0.0)))
+
+
+class TruthSystem:
+    """The true accompaniment: what every metric should call good."""
+
+    name = "truth"
+
+    def describe(self) -> dict[str, Any]:
+        return {"system": "truth"}
+
+    def generate(self, vocals: np.ndarray, sampling_rate: int, seed: int, window: Window) -> np.ndarray:
+        audio = window.load_instrumental(sampling_rate)
+        return fit_output(audio, len(vocals), sampling_rate, f"the accompaniment of {window.window_id}")

@@ -1,0 +1,170 @@
+"""SingSong as one model, with the interface of ours: vocals in, accompaniment out, one folder on disk.
+
+Letters: B batch, T50 and T75 frames at 50 and 75 Hz.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from transformers import EncodecModel
+from transformers.generation.configuration_utils import GenerationConfig
+from transformers.modeling_utils import PreTrainedModel
+
+from accompgen_hf.accompgen.codec_accompgen import decode_in_blocks
+from accompgen_hf.accompgen.fingerprint_accompgen import check_token_fingerprints
+from accompgen_hf.accompgen.modeling_accompgen import AccompGenOutput, encode_silence, fingerprint_of_parts
+from accompgen_hf.accompgen.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
+from accompgen_hf.singsong.configuration import SingSongAccompanimentConfig
+from accompgen_hf.singsong.modeling import (
+    SingSongFineForConditionalGeneration,
+    SingSongForConditionalGeneration,
+    load_complete,
+)
+
+STAGES = ("singsong", "singsong_fine")
+
+
+class SingSongForAccompaniment(PreTrainedModel):
+    """Semantic encoder, S-SA, coarse to fine, and EnCodec."""
+
+    config_class = SingSongAccompanimentConfig
+    main_input_name = "input_values"
+    input_modalities = "audio"
+    output_modalities = ("audio",)
+    _supports_sdpa = True
+    _keep_in_fp32_modules_strict = ["semantic_encoder", "codec"]  # as in our composite
+
+    def __init__(self, config: SingSongAccompanimentConfig):
+        super().__init__(config)
+        self.semantic_encoder = AccompGenSemanticEncoder(config.semantic_encoder_config)
+        self.singsong = SingSongForConditionalGeneration(config.coarse_config)
+        self.singsong_fine = SingSongFineForConditionalGeneration(config.fine_config)
+        self.codec = EncodecModel(config.codec_config)
+        self.post_init()
+
+    @torch.no_grad()
+    def generate(
+        self,
+        input_values: torch.FloatTensor | None = None,
+        vocal_semantic_ids: torch.LongTensor | None = None,
+        seed: int | list[int] | None = None,
+        preview: bool = False,
+        callback: Callable[[str, float], Any] | None = None,
+        **kwargs: Any,
+    ) -> AccompGenOutput:
+        """Accompany vocals.
+
+        Args:
+            input_values (`torch.FloatTensor` of shape `(batch_size, num_samples)`): 16 kHz mono vocals with level and
+                noise, a multiple of 640 samples, as `AccompGenProcessor` makes them.
+            vocal_semantic_ids (`torch.LongTensor` of shape `(batch_size, T50)`): Instead of `input_values`.
+            seed (`int` or `list` of `int`, *optional*): Item i uses `seed + i`, or its own; `None` draws one.
+            preview (`bool`): Decode the coarse codes alone and leave out the fine model.
+            callback (`Callable`, *optional*): Called as `callback(stage, seconds_just_finished)`, with the names of
+                our stages.
+            kwargs: Generation settings of both models: `guidance_scale`, `temperature`, `top_k`, `top_p`, ...
+
+        Raises:
+            ValueError: If not exactly one of `input_values` and `vocal_semantic_ids` is given, or something does not
+                fit.
+        """
+        if (input_values is None) == (vocal_semantic_ids is None):
+            raise ValueError("`generate` needs `input_values` or `vocal_semantic_ids`, and not both.")
+        if vocal_semantic_ids is None:
+            vocal_semantic_ids = self.semantic_encoder(input_values).semantic_ids
+        if seed is None:
+            seed = int.from_bytes(os.urandom(4), "little") >> 1
+
+        def report(*stages: str) -> Callable[[float], None] | None:
+            return None if callback is None else lambda seconds: [callback(stage, seconds) for stage in stages]
+
+        known = {"vocal_semantic_ids": vocal_semantic_ids.to(self.device)}
+        known.update(self.singsong.generate(**known, seed=seed, callback=report("semantic", "coarse"), **kwargs))
+        codes = known["coarse_codes"]
+        if not preview:
+            known.update(self.singsong_fine.generate(coarse_codes=codes, seed=seed, callback=report("fine"), **kwargs))
+            codes = torch.cat([codes, known["fine_codes"]], dim=1)  # (B, 8, T75)
+        return AccompGenOutput(audio=self.decode(codes), **known)
+
+    def decode(self, codes: torch.LongTensor) -> torch.FloatTensor:
+        """EnCodec codes `(batch_size, num_codebooks, T75)` to audio `(batch_size, T75 * 320)` at 24 kHz."""
+        config = self.config
+        return decode_in_blocks(self.codec, codes, config.codec_block_duration_s, config.codec_context_duration_s)
+
+    def forward(self, input_values: torch.FloatTensor, **kwargs: Any) -> AccompGenOutput:
+        """The same as `generate`: the models are trained one by one."""
+        return self.generate(input_values, **kwargs)
+
+    @classmethod
+    def from_sub_models(
+        cls,
+        singsong: PreTrainedModel | str | os.PathLike,
+        singsong_fine: PreTrainedModel | str | os.PathLike,
+        semantic_encoder: PreTrainedModel | str | os.PathLike,
+        codec: PreTrainedModel | str | os.PathLike,
+        **config_kwargs: Any,
+    ) -> "SingSongForAccompaniment":
+        """Assemble the system from its trained parts: models or their folders.
+
+        Args:
+            config_kwargs: Fields of `SingSongAccompanimentConfig`, such as `noise_std`.
+
+        Raises:
+            ValueError: If the models were trained on tokens of other parts or settings; both sides are named.
+        """
+        models = {
+            "singsong": _load(singsong, SingSongForConditionalGeneration),
+            "singsong_fine": _load(singsong_fine, SingSongFineForConditionalGeneration),
+        }
+        semantic_encoder = _load(semantic_encoder, AccompGenSemanticEncoder)
+        codec = codec if isinstance(codec, PreTrainedModel) else load_complete(EncodecModel.from_pretrained, codec)
+        config = SingSongAccompanimentConfig(
+            semantic_encoder_config=semantic_encoder.config.to_dict(),
+            coarse_config=models["singsong"].config.to_dict(),
+            fine_config=models["singsong_fine"].config.to_dict(),
+            codec_config=codec.config.to_dict(),
+            **config_kwargs,
+        )
+        config.token_fingerprint = fingerprint_of_parts(config, semantic_encoder, codec)
+        for name, model in models.items():
+            check_token_fingerprints(
+                model.config.token_fingerprint, config.token_fingerprint, f"`{name}`", "the parts given here"
+            )
+        silence = encode_silence(config, semantic_encoder, codec)
+        for part in (config.coarse_config, config.fine_config):
+            part.silence_codes = {name: silence[name] for name in part.conditioning_names}
+        whole = cls(config)
+        for name, part in {**models, "semantic_encoder": semantic_encoder, "codec": codec}.items():
+            getattr(whole, name).load_state_dict(part.state_dict())
+        for name, model in models.items():
+            getattr(whole, name).generation_config = model.generation_config
+        return whole.eval()
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
+        super().save_pretrained(save_directory, **kwargs)
+        for name in STAGES:
+            getattr(self, name).generation_config.save_pretrained(save_directory, f"{name}_generation_config.json")
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, *args: Any, **kwargs: Any) -> Any:
+        loaded = load_complete(super().from_pretrained, pretrained_model_name_or_path, *args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        fingerprint = fingerprint_of_parts(model.config, model.semantic_encoder, model.codec)
+        for part in (model.config, model.config.coarse_config, model.config.fine_config):
+            check_token_fingerprints(
+                part.token_fingerprint, fingerprint, f"the {part.model_type} config", "the weights beside it"
+            )
+        for name in STAGES:
+            getattr(model, name).generation_config = GenerationConfig.from_pretrained(
+                pretrained_model_name_or_path, f"{name}_generation_config.json"
+            )
+        return loaded
+
+
+def _load(part: PreTrainedModel | str | os.PathLike, model_class: type) -> PreTrainedModel:
+    return part if isinstance(part, PreTrainedModel) else model_class.from_pretrained(part)
+
+
+__all__ = ["SingSongForAccompaniment"]

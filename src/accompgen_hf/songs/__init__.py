@@ -1,0 +1,1 @@
+"""Procedural songs: composition, singer, band and the sound of both."""

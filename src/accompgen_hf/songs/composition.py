@@ -1,0 +1,128 @@
+"""Composition of procedural songs: draws style, key, tempo and singer, then writes form, harmony and tunes.
+
+A model learns from these songs what the band does when the voice does something. So the voice tells: chord tones where
+chords change, onsets on the beat grid, the tonic more than any other note.
+"""
+
+import numpy as np
+
+from accompgen_hf.songs.annotation import Chord, MelodyNote, Section, SongAnnotation
+from accompgen_hf.songs.harmony import draw_form, draw_progressions, parse_bar
+from accompgen_hf.songs.melody import MelodyContext, human_melody, write_tune
+from accompgen_hf.songs.styles import STYLES
+from accompgen_hf.songs.theory import random_stream
+from accompgen_hf.songs.voices import draw_singer
+
+MAX_CLIP_DURATION_S = 120.0
+_COMPOSITION, _SINGER, _WINDOW, _HUMAN = 1, 2, 3, 4
+_SUNG = ("verse", "chorus", "bridge")
+_RING_S = 2.5  # the last chord rings on behind the last bar
+_SLOW_BAR_S = 2.6  # longer bars change chords twice
+
+
+def compose_song(seed: int, *, whole_song: bool = False, duration_s: float = 10.0) -> SongAnnotation:
+    """Compose a song of three to four minutes and choose what is heard of it.
+
+    Args:
+        seed (`int`): Non-negative; everything about the song follows from it.
+        whole_song (`bool`): Hear all of it; `duration_s` is then not used.
+        duration_s (`float`): Length of the excerpt, taken from the middle where the voice sings most of the time.
+
+    Returns:
+        `SongAnnotation`.
+
+    Raises:
+        ValueError: If `seed` is negative or not a whole number, or `duration_s` is not in (0, 120].
+    """
+    if int(seed) != seed or seed < 0:
+        raise ValueError(f"`seed` must be a whole number of at least 0, got {seed}.")
+    if not whole_song and not 0 < duration_s <= MAX_CLIP_DURATION_S:
+        raise ValueError(
+            f"`duration_s` must be in (0, {MAX_CLIP_DURATION_S:.0f}] seconds, got {duration_s}. "
+            "For a whole song pass `whole_song=True`."
+        )
+    annotation = _compose_whole_song(int(seed))
+    if whole_song:
+        return annotation
+    return annotation.window(_choose_start(annotation, float(duration_s)), float(duration_s))
+
+
+def _compose_whole_song(seed: int) -> SongAnnotation:
+    rng = random_stream(seed, _COMPOSITION)
+    style_name = str(rng.choice(list(STYLES)))
+    style = STYLES[style_name]
+    meter = int(rng.choice(style.meters))
+    tempo_bpm = round(float(rng.uniform(*style.tempo_bpm)), 1)
+    tonic, mode = int(rng.integers(12)), "major" if rng.random() < 0.6 else "minor"
+    swing = style.swing if rng.random() < style.swing_probability else 0.5
+    context = MelodyContext(tonic, mode, meter, draw_singer(random_stream(seed, _SINGER)))
+
+    beat_s = 60.0 / tempo_bpm
+    form = draw_form(rng, meter * beat_s)
+    progressions = draw_progressions(rng, form, mode, is_slow=meter == 4 and meter * beat_s > _SLOW_BAR_S)
+    chords, notes, sections = _write_sections(rng, form, progressions, context)
+    sections = tuple(Section(start * beat_s, end * beat_s, name) for start, end, name in sections)
+    song_duration_s = sections[-1].end_s + _RING_S
+    return SongAnnotation(
+        seed=seed,
+        tonic=tonic,
+        mode=mode,
+        tempo_bpm=tempo_bpm,
+        meter=meter,
+        swing=swing,
+        style=style_name,
+        singer=context.singer,
+        song_duration_s=song_duration_s,
+        song_chords=_merge_chords(chords, beat_s),
+        song_melody=human_melody(random_stream(seed, _HUMAN), notes, beat_s, swing, context.singer),
+        song_sections=sections,
+        start_s=0.0,
+        duration_s=song_duration_s,
+    )
+
+
+def _write_sections(
+    rng: np.random.Generator, form: list[tuple[str, int]], progressions: list[list[str]], context: MelodyContext
+) -> tuple[list[Chord], list[MelodyNote], list[Section]]:
+    """Chords, sung notes and sections, all in beats. A section that returns sings the same tune."""
+    chords, notes, sections = [], [], []
+    tunes: dict[str, list[MelodyNote]] = {}
+    bar = 0
+    for (name, num_bars), texts in zip(form, progressions, strict=True):
+        first_beat = bar * context.meter
+        for i, text in enumerate(texts):
+            chords.extend(parse_bar(text, bar + i, context.tonic, context.meter))
+        if name in _SUNG:
+            if name not in tunes:
+                local = [c for i, text in enumerate(texts) for c in parse_bar(text, i, context.tonic, context.meter)]
+                tunes[name] = write_tune(rng, context, local, num_bars, name)
+            notes.extend(
+                note._replace(start_s=note.start_s + first_beat, end_s=note.end_s + first_beat) for note in tunes[name]
+            )
+        bar += num_bars
+        sections.append(Section(first_beat, bar * context.meter, name))
+    return chords, notes, sections
+
+
+def _merge_chords(chords: list[Chord], beat_s: float) -> tuple[Chord, ...]:
+    """Chords in seconds; a chord that goes on over the bar line is one chord."""
+    merged: list[Chord] = []
+    for chord in chords:
+        if merged and merged[-1][2:] == chord[2:]:
+            merged[-1] = merged[-1]._replace(end_s=chord.end_s * beat_s)
+        else:
+            merged.append(chord._replace(start_s=chord.start_s * beat_s, end_s=chord.end_s * beat_s))
+    return tuple(merged)
+
+
+def _choose_start(annotation: SongAnnotation, duration_s: float) -> float:
+    """A start after the intro where the voice sings for most of the window."""
+    rng = random_stream(annotation.seed, _WINDOW)
+    starts = np.array([note.start_s for note in annotation.song_melody])
+    ends = np.array([note.end_s for note in annotation.song_melody])
+    first_s = annotation.song_sections[0].end_s
+    last_s = annotation.song_sections[-1].start_s - duration_s
+    candidates = rng.uniform(first_s, max(last_s, first_s + 1e-3), size=12)
+    sung_s = [np.clip(np.minimum(ends, c + duration_s) - np.maximum(starts, c), 0.0, None).sum() for c in candidates]
+    enough = [c for c, s in zip(candidates, sung_s, strict=True) if s >= 0.7 * duration_s]
+    return float(enough[0] if enough else candidates[int(np.argmax(sung_s))])

@@ -1,0 +1,106 @@
+"""Procedural songs: seeded, annotated pairs of vocals and instrumental, for training and tests without any recording.
+
+`compose_song` writes the score (key, beats, chords, melody, sections, singer), `synthesize_song` plays it,
+`generate_song` does both. The same seed gives the same song; seeds from `HELD_OUT_SEED` on are never trained on.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from accompgen_hf.songs.annotation import Chord, MelodyNote, Section, SongAnnotation
+from accompgen_hf.songs.band import render_band
+from accompgen_hf.songs.composition import compose_song
+from accompgen_hf.songs.singer import render_vocals
+from accompgen_hf.songs.styles import STYLES
+from accompgen_hf.songs.voices import Singer
+
+__all__ = [
+    "HELD_OUT_SEED",
+    "STYLES",
+    "Chord",
+    "MelodyNote",
+    "Section",
+    "Singer",
+    "Song",
+    "SongAnnotation",
+    "compose_song",
+    "generate_song",
+    "require_training_seed",
+    "synthesize_song",
+]
+
+HELD_OUT_SEED = 800_000
+
+
+@dataclass(frozen=True)
+class Song:
+    """A song as audio: two mono tracks that start at the same instant.
+
+    Attributes:
+        annotation (`SongAnnotation`): What is played and sung.
+        vocals (`np.ndarray`), instrumental (`np.ndarray`): float32 of shape `(num_samples,)`, peaks at most 1.
+        sampling_rate (`int`): In Hz.
+    """
+
+    annotation: SongAnnotation
+    vocals: np.ndarray
+    instrumental: np.ndarray
+    sampling_rate: int
+
+
+def require_training_seed(seed: int) -> int:
+    """Return `seed` if it may be trained on.
+
+    Raises:
+        ValueError: If `seed` is negative or held out for evaluation.
+    """
+    if not 0 <= seed < HELD_OUT_SEED:
+        raise ValueError(
+            f"`seed` must be in [0, {HELD_OUT_SEED}) for training, got {seed}. "
+            "Higher seeds are held out: a model that has seen them cannot be measured."
+        )
+    return int(seed)
+
+
+def synthesize_song(annotation: SongAnnotation, sampling_rate: int = 24000) -> Song:
+    """Play an annotation's window.
+
+    Args:
+        annotation (`SongAnnotation`): From `compose_song`, possibly transposed or at another tempo.
+        sampling_rate (`int`): In Hz.
+
+    Returns:
+        `Song` of exactly `round(annotation.duration_s * sampling_rate)` samples.
+
+    Raises:
+        ValueError: If `sampling_rate` is not in [16000, 48000].
+    """
+    if not 16000 <= sampling_rate <= 48000:
+        raise ValueError(
+            f"`sampling_rate` must be between 16000 and 48000 Hz, got {sampling_rate}. Resample the song afterwards."
+        )
+    vocals = render_vocals(annotation, sampling_rate)
+    instrumental = render_band(annotation, sampling_rate)
+    return Song(annotation, vocals, instrumental, sampling_rate)
+
+
+def generate_song(
+    seed: int, *, whole_song: bool = False, duration_s: float = 10.0, sampling_rate: int = 24000
+) -> Song:
+    """Compose and play one song.
+
+    Args:
+        seed (`int`): Non-negative; training takes seeds below `HELD_OUT_SEED`.
+        whole_song (`bool`): Three to four minutes with intro, a break without voice and outro, whatever `duration_s`.
+        duration_s (`float`): Length of an excerpt in which the voice sings most of the time.
+        sampling_rate (`int`): In Hz.
+
+    Returns:
+        `Song`; an excerpt has exactly `round(duration_s * sampling_rate)` samples.
+
+    Raises:
+        ValueError: As `compose_song` and `synthesize_song` do.
+    """
+    annotation = compose_song(seed, whole_song=whole_song, duration_s=duration_s)
+    return synthesize_song(annotation, sampling_rate)

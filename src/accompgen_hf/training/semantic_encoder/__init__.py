@@ -1,0 +1,1 @@
+"""Training of the semantic encoder and its centroids."""

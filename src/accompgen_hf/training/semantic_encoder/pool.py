@@ -1,0 +1,142 @@
+"""Procedural clips on disk, at 16 kHz and with frame labels: what the semantic encoder is trained and probed on.
+
+Synthesis costs more than a training step, so clips are made once, in chunks; a chunk that is there is not made again.
+Labels come from the songs' annotations: chord and beat teach the encoder (`semantic_targets`), all serve probes.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from accompgen_hf.accompgen.audio_accompgen import resample
+from accompgen_hf.accompgen.processing_accompgen import level_vocals
+from accompgen_hf.songs.song import SongAnnotation, generate_song
+
+SAMPLING_RATE = 16_000
+FRAME_RATE = 50
+CLIP_DURATION_S = 10.0
+CHUNK_CLIPS = 50
+KINDS = ("vocals", "instrumental")
+PHASES_PER_BEAT = 4
+
+
+def label_frames(annotation: SongAnnotation, num_frames: int) -> dict[str, np.ndarray]:
+    """Say for every 20-ms frame what is sung and played, at the frame's centre.
+
+    Args:
+        annotation (`SongAnnotation`):
+            The window that the frames cover from its start.
+        num_frames (`int`):
+            Frames, 50 per second.
+
+    Returns:
+        `dict[str, np.ndarray]` of int8 arrays `(num_frames,)`: `midi_pitch` (-1 where nobody sings), `is_onset` (a
+        note begins within 30 ms), `is_beat` (a beat within 30 ms), `beat_phase` (the quarter of the beat, 0 from the
+        beat on), `chord_root` (0-11, -1 without chord), `is_minor_chord` (its third is minor), `tonic` and
+        `is_minor_key` (the same in all frames).
+    """
+    centres = (np.arange(num_frames) + 0.5) / FRAME_RATE
+    labels = {name: np.full(num_frames, -1, np.int8) for name in ("midi_pitch", "chord_root")}
+    names = ("is_onset", "is_beat", "is_minor_chord")
+    labels.update({name: np.zeros(num_frames, np.int8) for name in names})
+    for note in annotation.melody:
+        labels["midi_pitch"][(centres >= note.start_s) & (centres < note.end_s)] = note.midi_pitch
+        if note.start_s > 0:
+            labels["is_onset"][np.abs(centres - note.start_s) < 0.03] = 1
+    for beat_s in annotation.beat_times:
+        labels["is_beat"][np.abs(centres - beat_s) < 0.03] = 1
+    beats_passed = (centres + annotation.start_s) / annotation.beat_s
+    labels["beat_phase"] = (beats_passed % 1 * PHASES_PER_BEAT).astype(np.int8)
+    for chord in annotation.chords:
+        is_chord = (centres >= chord.start_s) & (centres < chord.end_s)
+        labels["chord_root"][is_chord] = chord.root
+        labels["is_minor_chord"][is_chord] = (chord.root + 3) % 12 in chord.pitch_classes
+    labels["tonic"] = np.full(num_frames, annotation.tonic, np.int8)
+    labels["is_minor_key"] = np.full(num_frames, annotation.mode == "minor", np.int8)
+    return labels
+
+
+def number_chords(labels: dict[str, np.ndarray], without: int) -> np.ndarray:
+    """Chord of every frame as int64, 2 root + (its third is minor), or `without` where there is none."""
+    roots = labels["chord_root"].astype(np.int64)
+    return np.where(roots >= 0, 2 * roots + labels["is_minor_chord"], without)
+
+
+class SongPool:
+    """Clips of consecutive seeds in a folder.
+
+    Args:
+        folder (path):
+            Where the chunks lie.
+        num_clips (`int`):
+            Clips in all; a multiple of 50.
+        first_seed (`int`):
+            Seed of clip 0; clip i has seed `first_seed + i`.
+
+    Raises:
+        ValueError: If `num_clips` is not a positive multiple of 50.
+    """
+
+    def __init__(self, folder: str | os.PathLike, num_clips: int, first_seed: int = 0):
+        if num_clips <= 0 or num_clips % CHUNK_CLIPS:
+            raise ValueError(f"`num_clips` must be a positive multiple of {CHUNK_CLIPS}, got {num_clips}.")
+        self.folder = Path(folder)
+        self.num_clips = num_clips
+        self.first_seed = first_seed
+        self.num_samples = round(CLIP_DURATION_S * SAMPLING_RATE)
+        self.num_frames = round(CLIP_DURATION_S * FRAME_RATE)
+        self._open: dict[Path, np.ndarray] = {}
+
+    def build(self) -> "SongPool":
+        """Make the chunks that are missing."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        chunks = [index for index in range(self.num_clips // CHUNK_CLIPS) if not self._path("labels", index).exists()]
+        for index in tqdm(chunks, desc="songs", disable=None):
+            self._build_chunk(index)
+        return self
+
+    def read_waveform(self, kind: str, clip: int) -> np.ndarray:
+        """Read one clip, float32 `(160000,)`; `kind` is "vocals" (leveled, without noise) or "instrumental"."""
+        path = self._path(kind, clip // CHUNK_CLIPS)
+        if path not in self._open:
+            self._open[path] = np.load(path, mmap_mode="r")
+        return self._open[path][clip % CHUNK_CLIPS].astype(np.float32)
+
+    def read_labels(self, clips: Sequence[int]) -> dict[str, np.ndarray]:
+        """Read labels of clips, every array of shape `(num_clips, num_frames)`."""
+        parts = []
+        for clip in clips:
+            with np.load(self._path("labels", clip // CHUNK_CLIPS)) as labels:
+                parts.append({name: labels[name][clip % CHUNK_CLIPS] for name in labels.files})
+        return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
+
+    def _path(self, kind: str, chunk: int) -> Path:
+        suffix = "npz" if kind == "labels" else "npy"
+        return self.folder / f"{kind}_{self.first_seed + chunk * CHUNK_CLIPS:06d}.{suffix}"
+
+    def _build_chunk(self, chunk: int) -> None:
+        audio = {kind: np.empty((CHUNK_CLIPS, self.num_samples), np.float16) for kind in KINDS}
+        labels: list[dict[str, np.ndarray]] = []
+        for row in range(CHUNK_CLIPS):
+            song = generate_song(self.first_seed + chunk * CHUNK_CLIPS + row, duration_s=CLIP_DURATION_S)
+            vocals = resample(song.vocals, song.sampling_rate, SAMPLING_RATE)
+            audio["vocals"][row] = level_vocals(vocals, SAMPLING_RATE)[: self.num_samples]
+            audio["instrumental"][row] = resample(song.instrumental, song.sampling_rate, SAMPLING_RATE)[
+                : self.num_samples
+            ]
+            labels.append(label_frames(song.annotation, self.num_frames))
+        for kind in KINDS:
+            _write(self._path(kind, chunk), lambda file, kind=kind: np.save(file, audio[kind]))
+        # Last: a chunk whose labels are there is whole.
+        joined = {name: np.stack([label[name] for label in labels]) for name in labels[0]}
+        _write(self._path("labels", chunk), lambda file: np.savez(file, **joined))
+
+
+def _write(path: Path, save) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "wb") as file:
+        save(file)
+    os.replace(temporary, path)

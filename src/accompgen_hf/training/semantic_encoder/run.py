@@ -1,0 +1,271 @@
+"""A small HuBERT trained by masked prediction, as HuBERT is, on procedural vocals and instrumentals.
+
+Spans of frames are hidden from the encoder, and it says from their surroundings to which class of every target family
+(`semantic_targets`) each frame belongs. Vocals are heard with their noise (SPEC 1) while their classes come from the
+clean signal. Frames that are not hidden count too, with `unmasked_weight`: the targets are good ones, and the features
+of frames that ARE heard are what becomes tokens.
+
+Every batch follows from (seed, step): a run that was killed goes on as if it had not been.
+"""
+
+import json
+import math
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from tqdm import tqdm
+from transformers import HubertModel
+
+from accompgen_hf.accompgen.modeling_accompgen_semantic_encoder import count_receptive_field
+from accompgen_hf.accompgen.processing_accompgen import vocal_noise
+from accompgen_hf.training.semantic_encoder.model import (
+    SMALL_HUBERT,
+    HubertForMaskedPrediction,
+    draw_mask,
+    initialise_filter_bank,
+    make_hubert_config,
+    normalise_crops,
+)
+from accompgen_hf.training.semantic_encoder.pool import CLIP_DURATION_S, KINDS, SongPool
+from accompgen_hf.training.semantic_encoder.targets import HOP_SAMPLES, SAMPLING_RATE, TARGET_FAMILIES, SemanticTargets
+from accompgen_hf.training.semantic_encoder.vocal_augmentation import (
+    CENTS,
+    VocalAugmentation,
+    augment_vocals,
+    draw_augmentation,
+)
+
+KEPT_CHECKPOINTS = 2
+FAMILY_WEIGHTS = {"timbre": 0.5, "pitch": 1.0, "harmony": 1.0, "chord": 1.0, "beat": 1.0}
+
+
+@dataclass
+class SemanticEncoderArguments:
+    """How the small encoder is trained.
+
+    Attributes:
+        output_dir (`str`): Checkpoints, metrics and the finished `hubert` folder.
+        max_steps (`int`): Updates.
+        batch_clips (`int`): Crops per update, vocals and instrumentals in turns.
+        crop_duration_s (`float`): Length of a crop; a multiple of 0.04.
+        mask_start_probability (`float`): Share of frames at which a hidden span begins.
+        mask_length (`int`): Frames of a span.
+        unmasked_weight (`float`): Weight of the loss on frames that are heard; 0 is HuBERT's default.
+        family_weights (`dict[str, float]`): Weight of every target family's loss.
+        noise_std (`float`): Standard deviation of the noise on vocals.
+        augmentation_probability (`float`): Share of the vocal crops that are heard with another throat, room,
+            microphone and tuning (`vocal_augmentation`); held-out crops never are.
+        hubert (`dict`): Fields of `HubertConfig`.
+        seed (`int`): Of the initial weights, batches, masks and noise.
+    """
+
+    output_dir: str
+    max_steps: int = 2600
+    batch_clips: int = 3
+    crop_duration_s: float = 8.0
+    learning_rate: float = 1e-3
+    warmup_steps: int = 100
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    mask_start_probability: float = 0.065
+    mask_length: int = 10
+    unmasked_weight: float = 1.0
+    family_weights: dict[str, float] = field(default_factory=lambda: dict(FAMILY_WEIGHTS))
+    noise_std: float = 0.01
+    augmentation_probability: float = 0.5
+    hubert: dict = field(default_factory=lambda: dict(SMALL_HUBERT))
+    seed: int = 0
+    save_every: int = 100
+    evaluate_every: int = 100
+    evaluation_clips: int = 16
+
+
+class SemanticEncoderTrainer:
+    """The training loop of the small encoder.
+
+    Args:
+        arguments (`SemanticEncoderArguments`):
+            See there.
+        pool, held_out_pool (`SongPool`):
+            Clips to train on and clips to measure on.
+        targets (`SemanticTargets`):
+            Classes of the frames of both pools.
+
+    Raises:
+        ValueError: If a crop is too long for a voice that the augmentation made faster.
+    """
+
+    def __init__(
+        self, arguments: SemanticEncoderArguments, pool: SongPool, held_out_pool: SongPool, targets: SemanticTargets
+    ):
+        longest_s = CLIP_DURATION_S / VocalAugmentation(CENTS).speed
+        if arguments.augmentation_probability and arguments.crop_duration_s > longest_s:
+            raise ValueError(
+                f"`crop_duration_s` must be at most {longest_s:.2f}, so that a faster voice has a crop, got "
+                f"{arguments.crop_duration_s}. Shorten it, or set `augmentation_probability` to 0."
+            )
+        self.arguments, self.pool, self.held_out_pool, self.targets = arguments, pool, held_out_pool, targets
+        config = make_hubert_config(arguments.hubert)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(arguments.seed)
+            self.model = HubertForMaskedPrediction(config, TARGET_FAMILIES)
+        initialise_filter_bank(self.model.hubert)
+        self.padding = count_receptive_field(config) - HOP_SAMPLES
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), arguments.learning_rate, betas=(0.9, 0.98), weight_decay=arguments.weight_decay
+        )
+        self.step = 0
+        self.output_dir = Path(arguments.output_dir)
+
+    def draw_batch(self, pool: SongPool, keys: tuple[int, ...], batch_clips: int) -> tuple:
+        """Draw crops by `keys`: waveforms (B, num_samples), class ids per family (B, T50), hidden frames (B, T50)."""
+        arguments = self.arguments
+        generator = np.random.default_rng([arguments.seed, *keys])
+        num_frames = round(arguments.crop_duration_s * 50)
+        waveforms, ids = [], {name: [] for name in TARGET_FAMILIES}
+        for row, clip in enumerate(generator.integers(pool.num_clips, size=batch_clips)):
+            kind = KINDS[row % len(KINDS)]
+            augmentation = VocalAugmentation()
+            if kind == "vocals" and pool is self.pool and generator.random() < arguments.augmentation_probability:
+                augmentation = draw_augmentation(generator)
+            # A voice that is tuned higher is faster, too: its crop is longer, and frame t was frame `speed` t.
+            num_read = math.ceil(num_frames * augmentation.speed)
+            first = int(generator.integers(pool.num_frames - num_read + 1))
+            waveform = pool.read_waveform(kind, clip)[first * HOP_SAMPLES : (first + num_read) * HOP_SAMPLES]
+            frames = first + ((np.arange(num_frames) + 0.5) * augmentation.speed).astype(np.int64)
+            if augmentation != VocalAugmentation():
+                waveform = augment_vocals(waveform, augmentation, SAMPLING_RATE)[: num_frames * HOP_SAMPLES]
+            if kind == "vocals":
+                noise_seed = int(generator.integers(2**31))
+                waveform = waveform + vocal_noise(noise_seed, 0, 0, len(waveform), arguments.noise_std)
+            waveforms.append(waveform)
+            for name in TARGET_FAMILIES:
+                ids[name].append(self.targets.read_ids(pool, name, kind, clip)[frames])
+        is_masked = draw_mask(
+            (batch_clips, num_frames), arguments.mask_start_probability, arguments.mask_length, generator
+        )
+        targets = {name: torch.from_numpy(np.stack(rows).astype(np.int64)) for name, rows in ids.items()}
+        return normalise_crops(np.stack(waveforms), self.padding), targets, is_masked
+
+    def compute_loss(self, batch: tuple) -> tuple[torch.Tensor, dict[str, float]]:
+        """Weigh cross-entropies of hidden and heard frames; also their accuracy per family."""
+        input_values, targets, is_masked = batch
+        metrics, loss, total_weight = {}, input_values.new_zeros(()), 0.0
+        for name, logits in self.model(input_values, is_masked).items():
+            weight = self.arguments.family_weights[name]
+            for part, chosen, part_weight in (
+                ("masked", is_masked, 1.0),
+                ("heard", ~is_masked, self.arguments.unmasked_weight),
+            ):
+                cross_entropy = nn.functional.cross_entropy(logits[chosen], targets[name][chosen])
+                loss = loss + weight * part_weight * cross_entropy
+                total_weight += weight * part_weight
+                metrics[f"{name}_{part}_loss"] = cross_entropy.item()
+                metrics[f"{name}_{part}_accuracy"] = (
+                    (logits[chosen].argmax(-1) == targets[name][chosen]).float().mean().item()
+                )
+        loss = loss / total_weight
+        return loss, {"loss": loss.item(), **metrics}
+
+    def learning_rate(self, step: int) -> float:
+        """Linear warm-up, then a cosine down to a hundredth."""
+        arguments = self.arguments
+        if step < arguments.warmup_steps:
+            return arguments.learning_rate * (step + 1) / arguments.warmup_steps
+        progress = (step - arguments.warmup_steps) / max(1, arguments.max_steps - arguments.warmup_steps)
+        return arguments.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
+
+    def train(self, stop_at: int | None = None) -> HubertModel:
+        """Train from the last checkpoint to `max_steps` (or pause at `stop_at`, with a checkpoint)."""
+        arguments = self.arguments
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        self.load_checkpoint()
+        stop = arguments.max_steps if stop_at is None else min(stop_at, arguments.max_steps)
+        sums: dict[str, float] = {}
+        num_summed = 0
+        self.model.train()
+        with tqdm(total=arguments.max_steps, initial=self.step, desc="encoder", disable=None) as progress:
+            while self.step < stop:
+                loss, metrics = self.compute_loss(self.draw_batch(self.pool, (0, self.step), arguments.batch_clips))
+                self.optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                gradient_norm = nn.utils.clip_grad_norm_(self.model.parameters(), arguments.max_grad_norm).item()
+                if not math.isfinite(gradient_norm):
+                    raise FloatingPointError(
+                        f"`learning_rate` {arguments.learning_rate} gave a gradient of {gradient_norm}."
+                    )
+                for group in self.optimizer.param_groups:
+                    group["lr"] = self.learning_rate(self.step)
+                self.optimizer.step()
+                self.step += 1
+                for name, value in {**metrics, "gradient_norm": gradient_norm}.items():
+                    sums[name] = sums.get(name, 0.0) + value
+                num_summed += 1
+                progress.update()
+                if self.step % arguments.evaluate_every == 0 or self.step == arguments.max_steps:
+                    train_metrics = {f"train_{name}": value / num_summed for name, value in sums.items()}
+                    self.log({**train_metrics, **self.evaluate()})
+                    sums, num_summed = {}, 0
+                    progress.set_postfix(loss=f"{train_metrics['train_loss']:.3f}")
+                if self.step % arguments.save_every == 0 or self.step == stop:
+                    self.save_checkpoint()
+        return self.model.hubert
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """Measure the loss on held-out crops, the same ones every time."""
+        self.model.eval()
+        num_batches = max(1, self.arguments.evaluation_clips // self.arguments.batch_clips)
+        results = [
+            self.compute_loss(self.draw_batch(self.held_out_pool, (1, index), self.arguments.batch_clips))[1]
+            for index in range(num_batches)
+        ]
+        self.model.train()
+        return {f"held_out_{name}": sum(result[name] for result in results) / num_batches for name in results[0]}
+
+    def log(self, metrics: dict[str, float]) -> None:
+        """Append one line to `metrics.jsonl`; lines of a run that was killed and resumed before them are dropped."""
+        path = self.output_dir / "metrics.jsonl"
+        kept = [line for line in read_metrics(path) if line["step"] < self.step]
+        kept.append({"step": self.step, "learning_rate": self.learning_rate(self.step - 1), **metrics})
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        os.replace(temporary, path)
+
+    def save_checkpoint(self) -> None:
+        """Write weights and optimizer to `checkpoint-<step>`, visible only when complete; keep the last two."""
+        final = self.output_dir / f"checkpoint-{self.step:06d}"
+        temporary = self.output_dir / "checkpoint.tmp"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        save_file(
+            {name: value.contiguous() for name, value in self.model.state_dict().items()},
+            temporary / "model.safetensors",
+        )
+        torch.save(self.optimizer.state_dict(), temporary / "optimizer.pt")
+        (temporary / "state.json").write_text(json.dumps({"step": self.step}))
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(temporary, final)
+        for old in sorted(self.output_dir.glob("checkpoint-*"))[:-KEPT_CHECKPOINTS]:
+            shutil.rmtree(old)
+
+    def load_checkpoint(self) -> None:
+        """Go on from the newest checkpoint, if there is one."""
+        folders = sorted(self.output_dir.glob("checkpoint-*"))
+        if not folders:
+            return
+        self.model.load_state_dict(load_file(folders[-1] / "model.safetensors"))
+        self.optimizer.load_state_dict(torch.load(folders[-1] / "optimizer.pt", weights_only=True))
+        self.step = json.loads((folders[-1] / "state.json").read_text())["step"]
+
+
+def read_metrics(path: str | os.PathLike) -> list[dict]:
+    """Read `metrics.jsonl`; an absent file has no lines."""
+    path = Path(path)
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

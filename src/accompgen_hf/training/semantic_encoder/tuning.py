@@ -1,0 +1,69 @@
+"""Centroids that keep what a band needs: encoder and centroids tuned together, the targets read from the ids alone.
+
+k-means keeps what varies most in the features, and where the beat falls varies little beside pitch and timbre. So from
+k-means on, every frame is replaced by its centroid before the heads read the targets off it. What the heads miss moves
+the frame (straight through), and the centroid follows its frames, as in a VQ-VAE (van den Oord et al. 2017, Eq. 3).
+
+Letters: B batch, T50 semantic frames, K centroids.
+"""
+
+import numpy as np
+import torch
+from torch import nn
+
+from accompgen_hf.training.semantic_encoder.model import HubertForMaskedPrediction
+from accompgen_hf.training.semantic_encoder.pool import SongPool
+from accompgen_hf.training.semantic_encoder.run import SemanticEncoderArguments, SemanticEncoderTrainer
+from accompgen_hf.training.semantic_encoder.targets import SemanticTargets
+
+COMMITMENT_WEIGHT = 0.25
+FAMILY_WEIGHTS = {"timbre": 0.1, "pitch": 0.3, "harmony": 0.3, "chord": 2.0, "beat": 2.5}
+
+
+class SemanticTuner(SemanticEncoderTrainer):
+    """Goes on from a trained encoder and the centroids fitted to it; every frame is heard.
+
+    Args:
+        arguments (`SemanticEncoderArguments`): Of this run.
+        pool, held_out_pool (`SongPool`), targets (`SemanticTargets`): As before.
+        trained (`HubertForMaskedPrediction`): The encoder with its heads.
+        centroids (`np.ndarray` of shape `(K, hidden_size)`): Where the centroids start.
+    """
+
+    def __init__(
+        self,
+        arguments: SemanticEncoderArguments,
+        pool: SongPool,
+        held_out_pool: SongPool,
+        targets: SemanticTargets,
+        trained: HubertForMaskedPrediction,
+        centroids: np.ndarray,
+    ):
+        super().__init__(arguments, pool, held_out_pool, targets)
+        self.model.load_state_dict(trained.state_dict())
+        self.model.centroids = nn.Parameter(torch.from_numpy(np.array(centroids, np.float32)))
+        self.optimizer.add_param_group({"params": [self.model.centroids], "weight_decay": 0.0})
+
+    def compute_loss(self, batch: tuple) -> tuple[torch.Tensor, dict[str, float]]:
+        """Weighted cross-entropies read from the centroids, and the distance of frames and centroids."""
+        input_values, targets, is_masked = batch
+        features = self.model.hubert(input_values, mask_time_indices=torch.zeros_like(is_masked)).last_hidden_state
+        with torch.no_grad():
+            frames = features.flatten(0, 1)  # (B T50, hidden)
+            ids = (self.model.centroids.square().sum(1) - 2 * frames @ self.model.centroids.T).argmin(1)
+        nearest = self.model.centroids[ids].view_as(features)
+        distance = nn.functional.mse_loss(features.detach(), nearest)
+        commitment = nn.functional.mse_loss(features, nearest.detach())
+        read = features + (nearest - features).detach()
+        metrics, loss = {"distance": distance.item()}, distance + COMMITMENT_WEIGHT * commitment
+        for name, logits in self.model.read_targets(read).items():
+            cross_entropy = nn.functional.cross_entropy(logits.flatten(0, 1), targets[name].flatten())
+            loss = loss + self.arguments.family_weights[name] * cross_entropy
+            metrics[f"{name}_heard_loss"] = cross_entropy.item()
+            metrics[f"{name}_heard_accuracy"] = (logits.argmax(-1) == targets[name]).float().mean().item()
+        return loss, {"loss": loss.item(), **metrics}
+
+    @property
+    def centroids(self) -> np.ndarray:
+        """`(K, hidden_size)` float32."""
+        return self.model.centroids.detach().numpy().copy()

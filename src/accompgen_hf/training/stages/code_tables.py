@@ -1,0 +1,110 @@
+"""Start a stage's tables from the codec and the semantic encoder: codebook vectors and centroids, turned.
+
+EnCodec's codebooks are residual: a frame is the sum of one vector per codebook. A stage that starts with random tables
+learns the place of every single code from the few times it is seen; with the codec's geometry it knows from the first
+step which codes sound alike, and the sum of a frame's embeddings is the frame. In the same way centroids say which
+semantic ids mean alike (ours, not the paper's; measured in docs/default.md).
+"""
+
+import torch
+from transformers import EncodecModel
+
+from accompgen_hf.accompgen.configuration_accompgen import AccompGenStageConfig, Segment
+from accompgen_hf.accompgen.modeling_accompgen_stages import AccompGenStageForCausalLM
+
+EMBEDDING_RMS = 0.2  # of an embedding's elements over the first four codebooks; large beside a step of the optimiser
+HEAD_NORM = 0.5  # mean norm of a head's rows; the first logits are then about 0.5 nats apart
+FIRST_CODEBOOK = {"coarse_codes": 0, "fine_codes": 4}  # of the codec's, per segment
+
+
+@torch.no_grad()
+def start_tables_from_codec(stage: AccompGenStageForCausalLM, codec: EncodecModel, seed: int) -> None:
+    """Replace the random tables of a new stage, in place; tables of semantic ids stay as they are.
+
+    Args:
+        stage (`AccompGenStageForCausalLM`):
+            Coarse or fine, or one of SingSong's.
+        codec (`EncodecModel`):
+            Whose codes the stage is to learn.
+        seed (`int`):
+            Of the rotation that turns codebook vectors into embeddings, the same for all tables.
+
+    Raises:
+        ValueError: If the stage has no code tables, or they do not fit the codec's codebooks.
+    """
+    config = stage.config
+    codebooks = torch.stack([layer.codebook.embed for layer in codec.quantizer.layers]).float()  # (K, codes, width)
+    segments = [segment for segment in config.segments if segment.name in FIRST_CODEBOOK]
+    if not segments:
+        raise ValueError(
+            f"`init_codes_from` is for the coarse and the fine stage; a {config.model_type} has no codes of the codec."
+        )
+    num_needed = max(FIRST_CODEBOOK[segment.name] + segment.num_codebooks for segment in segments)
+    if num_needed > len(codebooks) or any(segment.codebook_size != codebooks.shape[1] for segment in segments):
+        raise ValueError(
+            f"`init_codes_from` must be a codec of at least {num_needed} codebooks with {segments[0].codebook_size} "
+            f"codes, got {len(codebooks)} with {codebooks.shape[1]}. Take the codec that made the tokens."
+        )
+    turned = codebooks @ _rotation(codebooks.shape[2], config.hidden_size, seed)  # (K, codes, hidden_size)
+    scale = EMBEDDING_RMS / turned[:4].pow(2).mean().sqrt()
+    for segment in segments:
+        first = FIRST_CODEBOOK[segment.name]
+        rows = slice(segment.offset, segment.offset + segment.num_codebooks * segment.codebook_size)
+        vectors = turned[first : first + segment.num_codebooks] * scale
+        stage.get_input_embeddings().weight[rows] = vectors.flatten(0, 1)
+    first = FIRST_CODEBOOK[config.target_segment.name]
+    for head, vectors in zip(_heads(stage, config.target_segment), turned[first:], strict=False):
+        head.copy_(vectors * (HEAD_NORM / vectors.norm(dim=1).mean()))
+
+
+@torch.no_grad()
+def start_tables_from_centroids(stage: AccompGenStageForCausalLM, centroids: torch.Tensor, seed: int) -> None:
+    """Replace the embeddings of semantic ids, and the head of those that the stage writes, in place; no other table.
+
+    Args:
+        stage (`AccompGenStageForCausalLM`):
+            Any, or one of SingSong's.
+        centroids (`torch.FloatTensor` of shape `(num_clusters, width)`):
+            Of the semantic encoder whose ids the stage is to read.
+        seed (`int`):
+            Of the rotation, the same for all tables.
+
+    Raises:
+        ValueError: If there are not as many centroids as the stage has ids.
+    """
+    config = stage.config
+    segments = [segment for segment in config.segments if segment.name.endswith("semantic_ids")]
+    if any(segment.num_ids != len(centroids) for segment in segments):
+        raise ValueError(
+            f"`init_ids_from` must have {segments[0].num_ids} centroids, one per semantic id, got {len(centroids)}."
+        )
+    around = centroids.float() - centroids.float().mean(0)
+    turned = around @ _rotation(around.shape[1], config.hidden_size, seed)  # (num_clusters, hidden_size)
+    for segment in segments:
+        rows = slice(segment.offset, segment.offset + segment.num_ids)
+        stage.get_input_embeddings().weight[rows] = turned * (EMBEDDING_RMS / turned.pow(2).mean().sqrt())
+    for segment in segments:
+        if segment in _written_segments(config):
+            [head] = _heads(stage, segment)
+            head.copy_(turned * (HEAD_NORM / turned.norm(dim=1).mean()))
+
+
+def _written_segments(config: AccompGenStageConfig) -> tuple[Segment, ...]:
+    """SingSong's decoder writes semantic ids and codes, a stage of ours one stream."""
+    return getattr(config, "target_segments", (config.target_segment,))
+
+
+def _heads(stage: AccompGenStageForCausalLM, segment: Segment) -> list[torch.Tensor]:
+    """Weights of a stream's heads, one per codebook; SingSong has all of them in one matrix."""
+    if hasattr(stage, "heads"):
+        return [head.weight for head in stage.heads]
+    rows = slice(segment.offset, segment.offset + segment.num_ids)
+    return list(stage.lm_head.weight[rows].split(segment.codebook_size))
+
+
+def _rotation(width: int, hidden_size: int, seed: int) -> torch.Tensor:
+    """Matrix (width, hidden_size) that keeps angles as far as `hidden_size` allows."""
+    random = torch.randn(hidden_size, width, generator=torch.Generator().manual_seed(seed))
+    if hidden_size < width:
+        return torch.linalg.qr(random.T)[0]
+    return torch.linalg.qr(random)[0].T

@@ -1,0 +1,70 @@
+"""A finished stage on the Hub, with a card that says what it was trained on and how well it does."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi
+
+from accompgen_hf.data.training_tracks import join_records
+from accompgen_hf.hub import fill_card, push_folder, save_stage_repository, stage_card_values
+from accompgen_hf.training.stages.setup import STAGE_MODELS
+
+LIMITS = "It continues what it was trained on. Listen to the assembled model on music of your own kind first."
+DEAF = (
+    "**It does not listen**: with another track's conditioning it predicts as well as with its own, within the "
+    "interval of the measurement."
+)
+
+
+def describe_training(summary: dict[str, Any]) -> dict[str, Any]:
+    """What the `summary` of a run says to a card, by the names of model_cards/stage.md."""
+    arguments, validation = summary["arguments"], summary["validation"]
+    values = {name: arguments[name] for name in ("max_steps", "global_batch_size", "learning_rate")}
+    values["training_data"] = describe_hours(summary.get("hours_by_licence", {}))
+    values["limits"] = LIMITS
+    if validation is not None:
+        gain, interval = validation["conditioning_gain"], validation["conditioning_gain_interval"]
+        values["validation_loss"] = f"{validation['loss']:.3f}"
+        values["codebook_perplexities"] = " / ".join(f"{value:.0f}" for value in validation["perplexity"])
+        values["conditioning_gain"] = f"{gain:.4f} ± {interval:.4f} over {validation['num_tracks']} tracks"
+        if gain <= interval:
+            values["limits"] = f"{DEAF} {LIMITS}"
+    return values
+
+
+def describe_hours(hours_by_licence: dict[str, float]) -> str | None:
+    """The hours of each licence in words; `None` where nothing is known."""
+    if not hours_by_licence:
+        return None
+    parts = ", ".join(f"{hours:.2f} h {licence}" for licence, hours in hours_by_licence.items())
+    return f"{sum(hours_by_licence.values()):.2f} h of music as tokens ({parts})"
+
+
+def reserve_repository(repo_id: str) -> str:
+    """Create the repository, or find it: a missing permission shows before the training, not after it."""
+    return HfApi().create_repo(repo_id, exist_ok=True).repo_id
+
+
+def publish_stage(output_dir: str | os.PathLike, repo_id: str, template: str) -> str:
+    """Write `repository/` (stage, vocabulary, card, hashes) in the folder of a finished run, and upload it.
+
+    Args:
+        output_dir (`str`):
+            Of a run that has its `summary.json`.
+        repo_id (`str`):
+            Where to.
+        template (`str`):
+            Text of model_cards/stage.md.
+
+    Returns:
+        `str`: The commit's address.
+    """
+    output_dir = Path(output_dir)
+    summary = json.loads((output_dir / "summary.json").read_text("utf-8"))
+    stage = STAGE_MODELS[summary["arguments"]["stage"]].from_pretrained(output_dir / "final")
+    values = {**stage_card_values(stage), **describe_training(summary), "repository": repo_id}
+    record = join_records([output_dir / "final"])
+    folder = save_stage_repository(stage, output_dir / "repository", fill_card(template, values), more_files=record)
+    return push_folder(folder, repo_id)

@@ -1,0 +1,231 @@
+"""The web page's parts and what its buttons do. The one module that imports gradio at its top: `web` asks for it."""
+
+import traceback
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+
+from accompgen_hf.app.open_pipeline import SHIPPED_VOCALS
+from accompgen_hf.web import texts
+from accompgen_hf.web.studio import (
+    MAX_GUIDANCE_SCALE,
+    MAX_VARIATIONS,
+    Refused,
+    Settings,
+    Stopped,
+    Studio,
+    Take,
+    read_seed,
+)
+
+FILES_LIVE_S = 3600
+
+
+def make_theme() -> gr.themes.Base:
+    """Quiet colours, and the fonts that the visitor's system has: nothing to fetch."""
+    return gr.themes.Default(
+        primary_hue=gr.themes.Color(*texts.HUE, name="accompgen"),
+        secondary_hue="sky",
+        neutral_hue="slate",
+        font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"],
+        font_mono=["ui-monospace", "Menlo", "Consolas", "monospace"],
+        radius_size="lg",
+    ).set(
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_background_fill_dark="*primary_600",
+        button_primary_background_fill_hover_dark="*primary_500",
+        button_primary_text_color="white",
+        slider_color="*primary_600",
+        slider_color_dark="*primary_400",
+        color_accent="*primary_600",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+    )
+
+
+def build_page(studio: Studio) -> gr.Blocks:
+    """The page, not yet served."""
+    limits = texts.limits(studio.max_duration_s, studio.max_bytes, FILES_LIVE_S)
+    with gr.Blocks(title=texts.TITLE, analytics_enabled=False, delete_cache=(600, FILES_LIVE_S)) as page:
+        gr.HTML(texts.intro(studio.max_duration_s), elem_id="intro")
+        if studio.is_placeholder:
+            gr.HTML(texts.note(texts.PLACEHOLDER_NOTE))
+        with gr.Row(elem_id="studio"):
+            with gr.Column(scale=4, min_width=320):
+                parts = _add_controls(studio)
+                gr.HTML(f'<p class="small">{limits}</p>')
+            with gr.Column(scale=5, min_width=320, elem_id="results"):
+                parts.empty = gr.HTML(texts.EMPTY)
+                parts.takes = [_add_take(number) for number in range(1, MAX_VARIATIONS + 1)]
+        _connect(page, parts, Handlers(studio, parts))
+    return page
+
+
+def _add_controls(studio: Studio) -> SimpleNamespace:
+    parts = SimpleNamespace()
+    parts.recording = gr.Audio(
+        sources=["upload", "microphone"],
+        type="filepath",
+        label="Your voice",
+        elem_id="recording",
+        buttons=[],
+        waveform_options=_waveform("vocals"),
+    )
+    parts.example = gr.Button("No recording? Take nine seconds of ours", size="sm", elem_id="example")
+    parts.go = gr.Button("Make the band", variant="primary", size="lg", elem_id="go")
+    parts.stop = gr.Button("Stop", variant="stop", size="lg", elem_id="stop", visible=False)
+    # Screen readers say what comes here; the bar beside it changes too often for that.
+    parts.status = gr.HTML(elem_id="status", js_on_load="element.setAttribute('aria-live', 'polite')")
+    parts.bar = gr.HTML(elem_id="bar")
+    with gr.Accordion("Choices", open=False, elem_id="choices"):
+        takes = gr.Slider(
+            1, MAX_VARIATIONS, value=1, step=1, label="Takes", info="How many different bands", elem_id="takes"
+        )
+        is_quick = gr.Checkbox(label="Quick sketch", info="Sooner, with a duller sound", elem_id="quick")
+        guidance = gr.Slider(
+            0,
+            MAX_GUIDANCE_SCALE,
+            value=studio.default_guidance_scale,
+            step=0.5,
+            label="Guidance",
+            info="How strongly the band follows your voice",
+            elem_id="guidance",
+        )
+        seed = gr.Textbox(  # not a `Number`, which turns nothing into 0
+            label="Seed",
+            placeholder="new every time",
+            info="The same seed makes the same band again",
+            max_length=10,
+            elem_id="seed",
+        )
+    parts.was_stopped = gr.Checkbox(visible=False)
+    parts.choices = [takes, is_quick, guidance, seed]  # in the order of `Handlers.run`
+    return parts
+
+
+def _add_take(number: int) -> SimpleNamespace:
+    """The players of one take, unseen until it is there."""
+    take = SimpleNamespace()
+    with gr.Column(visible=False, elem_classes="take", elem_id=f"take-{number}") as take.group:
+        take.heading = gr.HTML()
+        for name, label in (("mix", "Mix: your voice with the band"), ("accompaniment", "The band alone")):
+            player = gr.Audio(
+                label=label,
+                type="filepath",
+                interactive=False,
+                buttons=["download"],
+                elem_id=f"{name}-{number}",
+                waveform_options=_waveform(name),
+            )
+            setattr(take, name, player)
+        take.picture = gr.HTML()
+        take.archive = gr.DownloadButton("Download all (zip)", elem_id=f"archive-{number}")
+    return take
+
+
+def _waveform(lane: str) -> gr.WaveformOptions:
+    return gr.WaveformOptions(waveform_color="#b8bdc9", waveform_progress_color=texts.LANE_COLORS[lane])
+
+
+def _connect(page: gr.Blocks, parts: SimpleNamespace, handlers: "Handlers") -> None:
+    """Which click runs what. None of it is a public interface."""
+    quiet = {"api_visibility": "private", "show_progress": "hidden"}
+    controls = [parts.go, parts.stop, parts.status, parts.bar]
+    everything = [
+        *controls,
+        parts.empty,
+        parts.was_stopped,
+        *(part for take in parts.takes for part in vars(take).values()),
+    ]
+    parts.example.click(lambda: str(SHIPPED_VOCALS), None, parts.recording, **quiet)
+    run = parts.go.click(handlers.begin, None, everything, queue=False, **quiet).then(
+        handlers.run,
+        [parts.recording, *parts.choices],
+        everything,
+        api_visibility="private",
+        show_progress="minimal",
+        show_progress_on=parts.status,  # there gradio says who waits at which place
+    )
+    run.success(None, None, None, js=texts.SCROLL_TO_TAKES)
+    # A cancelled run fails, too. The browser notes who has stopped it before the server hears of it.
+    parts.stop.click(None, None, parts.was_stopped, js="() => true", queue=False, **quiet)
+    parts.stop.click(handlers.stop, None, controls, queue=False, cancels=[run], **quiet)
+    run.failure(handlers.fail, parts.was_stopped, controls, queue=False, **quiet)
+    page.unload(handlers.leave)
+
+
+class Handlers:
+    """What the buttons do: the studio's answers as updates of the page's parts."""
+
+    def __init__(self, studio: Studio, parts: SimpleNamespace):
+        self.studio, self.parts = studio, parts
+
+    def begin(self) -> dict:
+        """At once, before the queue."""
+        updates = self._controls(is_running=True, words=texts.status(texts.WAITING))
+        for take in self.parts.takes:
+            updates[take.group] = gr.update(visible=False)
+        return {**updates, self.parts.empty: gr.update(visible=True), self.parts.was_stopped: False}
+
+    def run(
+        self, path: str | None, takes: int, is_quick: bool, guidance: float, seed: str, request: gr.Request
+    ) -> Iterator[dict]:
+        words = None
+        try:
+            is_default = guidance == self.studio.default_guidance_scale
+            settings = Settings(read_seed(seed), takes, None if is_default else guidance, is_quick)
+            for step in self.studio.accompany(request.session_hash, path, settings):
+                if isinstance(step, Take):
+                    yield self._show_take(step)
+                    continue
+                described = texts.describe(step)
+                updates = {self.parts.bar: gr.update(value=texts.bar(step))}
+                if described != words:  # a screen reader says each of these, so only what is new
+                    updates[self.parts.status] = gr.update(value=texts.status(described))
+                words = described
+                yield updates
+        except Stopped:
+            yield self._controls(words=texts.status(texts.STOPPED))
+        except Refused as error:
+            yield self._controls(words=texts.failure(str(error)))
+        except Exception:
+            traceback.print_exc()
+            yield self._controls(words=texts.failure(texts.BROKEN))
+        else:
+            yield self._controls(words=texts.status(texts.DONE))
+
+    def stop(self, request: gr.Request) -> dict:
+        self.studio.stop(request.session_hash)
+        return self._controls(words=texts.status(texts.STOPPED))
+
+    def fail(self, was_stopped: bool) -> dict:
+        """The run was cancelled, or could not begin: the queue is full, or gradio refused what was sent."""
+        words = texts.status(texts.STOPPED) if was_stopped else texts.failure(texts.BUSY)
+        return self._controls(words=words)
+
+    def leave(self, request: gr.Request) -> None:
+        """The tab is closed: nobody waits for the result."""
+        self.studio.stop(request.session_hash)
+
+    def _controls(self, is_running: bool = False, words: str = "") -> dict[Any, dict]:
+        return {
+            self.parts.go: gr.update(visible=not is_running),
+            self.parts.stop: gr.update(visible=is_running),
+            self.parts.status: gr.update(value=words),
+            self.parts.bar: gr.update(value=""),
+        }
+
+    def _show_take(self, made: Take) -> dict[Any, dict]:
+        take = self.parts.takes[made.number - 1]
+        return {
+            self.parts.empty: gr.update(visible=False),
+            take.group: gr.update(visible=True),
+            take.heading: gr.update(value=texts.heading(made.number, made.seed)),
+            take.mix: gr.update(value=str(made.folder / "mix.wav")),
+            take.accompaniment: gr.update(value=str(made.folder / "accompaniment.wav")),
+            take.picture: gr.update(value=texts.picture(made.folder / "picture.png")),
+            take.archive: gr.update(value=str(made.archive)),
+        }

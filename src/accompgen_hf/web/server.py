@@ -1,0 +1,74 @@
+"""Serve the web page of `accompgen web`. Needs gradio, the extra `web`.
+
+What the page shows comes from this server alone: no analytics, no fonts or scripts from elsewhere.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from accompgen_hf.accompgen.audio_accompgen import import_optional
+from accompgen_hf.app.open_pipeline import SHIPPED_VOCALS
+from accompgen_hf.web.studio import MAX_BYTES, MAX_DURATION_S, Studio
+from accompgen_hf.web.texts import CSS, HEAD
+
+QUEUE_SIZE = 16
+_ENVIRONMENT = {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_RUN_HISTORY": "False"}
+
+
+@contextmanager
+def open_page(
+    pipe: Any,
+    host: str | None = "127.0.0.1",
+    port: int | None = None,
+    max_bytes: int = MAX_BYTES,
+    max_duration_s: float = MAX_DURATION_S,
+    queue_size: int = QUEUE_SIZE,
+) -> Iterator[str]:
+    """Serve the page while the context is open; at its end all jobs are stopped and all files deleted.
+
+    Args:
+        pipe: A `VocalAccompanimentPipeline`.
+        host (`str`, *optional*): The address to listen on; `None` takes gradio's, which a Space sets.
+        port (`int`, *optional*): `None` takes gradio's, or the first free one from 7860.
+        max_bytes, max_duration_s: Caps of a recording.
+        queue_size (`int`): How many may wait.
+
+    Returns:
+        The page's address.
+
+    Raises:
+        ImportError: If gradio is missing or broken; names the extra.
+        OSError: If the port is taken.
+    """
+    # A stopped job may still hold its folder for a moment.
+    with tempfile.TemporaryDirectory(prefix="accompgen-web-", ignore_cleanup_errors=True) as folder:
+        os.environ.update(_ENVIRONMENT, GRADIO_TEMP_DIR=os.path.join(folder, "gradio"))
+        import_optional("gradio", "The web page", "accompgen-hf[web]")
+        from accompgen_hf.web.layout import build_page, make_theme
+
+        studio = Studio(pipe, os.path.join(folder, "jobs"), max_bytes, max_duration_s)
+        page = build_page(studio)
+        page.queue(max_size=queue_size, default_concurrency_limit=1, api_open=False)
+        try:
+            _, address, _ = page.launch(
+                server_name=host,
+                server_port=port,
+                max_file_size=max_bytes,
+                allowed_paths=[str(SHIPPED_VOCALS)],
+                theme=make_theme(),
+                css=CSS,
+                head=HEAD,
+                footer_links=[],
+                show_error=False,  # what nobody expected stays in this process's log
+                share=False,
+                ssr_mode=False,
+                quiet=True,
+                prevent_thread_lock=True,
+            )
+            yield address
+        finally:
+            studio.stop_all()
+            page.close(verbose=False)

@@ -1,0 +1,159 @@
+"""Random and retrieval: who is never chosen, where an excerpt begins, and whether tempo and key follow the voice."""
+
+import json
+
+import numpy as np
+import pytest
+
+from accompgen_hf.accompgen.audio_accompgen import integrated_loudness
+from accompgen_hf.data.sources import Track
+from accompgen_hf.evaluation.systems.corpus import Corpus, Excerpt, estimate_key, relative_key
+from accompgen_hf.evaluation.systems.retrieval import RandomSystem, RetrievalSystem, other_songs
+from accompgen_hf.evaluation.systems.system import Window
+from accompgen_hf.songs.song import compose_song, generate_song
+
+RATE = 24_000
+
+
+class ListedCorpus:
+    """A corpus whose index was written by hand."""
+
+    def __init__(self, excerpts: list[Excerpt]):
+        self.excerpts = excerpts
+
+    def describe(self):
+        return {}
+
+    def load(self, excerpt: Excerpt, sampling_rate: int) -> np.ndarray:
+        """A ramp: its values say from where in the excerpt they come."""
+        return np.linspace(0, excerpt.duration_s, round(excerpt.duration_s * sampling_rate), dtype=np.float32) / 100
+
+
+def excerpt(song_id: str, tempo_bpm: float, tonic: int, mode: str, beats_s: tuple[float, ...] = (0.5, 1.0)) -> Excerpt:
+    return Excerpt(0, song_id, 0.0, 12.0, tempo_bpm, tonic, mode, beats_s, -20.0)
+
+
+def window(song_id: str = "song-800000") -> Window:
+    return Window(f"{song_id}-0000000ms", song_id, 0.0, 10.0, lambda rate: np.zeros(10 * rate, np.float32))
+
+
+def pulses(tempo_bpm: float, seconds: float, frequency: float = 220.0) -> np.ndarray:
+    time = np.arange(round(seconds * RATE)) / RATE
+    return (0.3 * np.sin(2 * np.pi * frequency * time) * np.exp(-12 * (time % (60 / tempo_bpm)))).astype(np.float32)
+
+
+@pytest.fixture
+def cadence() -> np.ndarray:
+    """C, F, G, C in quarter notes at 120 beats per minute: 10 s."""
+    time = np.arange(10 * RATE) / RATE
+    audio = np.zeros_like(time)
+    for beat in range(20):
+        root = (48, 53, 55, 48)[beat % 4]
+        inside = (time >= beat / 2) & (time < beat / 2 + 0.5)
+        for step in (0, 4, 7):
+            tone = np.sin(2 * np.pi * 440 * 2 ** ((root + step - 69) / 12) * time)
+            audio += 0.1 * inside * tone * np.exp(-6 * (time - beat / 2).clip(0))
+    return audio.astype(np.float32)
+
+
+def test_a_cadence_is_heard_in_its_key_and_silence_in_none(cadence):
+    assert estimate_key(cadence, RATE) == (0, "major")
+    assert estimate_key(np.zeros(RATE, np.float32), RATE) is None
+
+
+def test_relative_keys_share_their_notes_and_are_mutual():
+    assert relative_key(0, "major") == (9, "minor")
+    assert relative_key(9, "minor") == (0, "major")
+    for tonic in range(12):
+        assert relative_key(*relative_key(tonic, "major")) == (tonic, "major")
+
+
+def test_tempo_within_four_and_the_same_or_relative_key_are_kept(cadence):
+    kept = [excerpt("same", 120, 0, "major"), excerpt("relative", 123, 9, "minor")]
+    wrong = [excerpt("fast", 125, 0, "major"), excerpt("fifth", 120, 7, "major"), excerpt("parallel", 120, 0, "minor")]
+    own = excerpt("song-800000", 120, 0, "major")
+    system = RetrievalSystem(ListedCorpus([own, *wrong, *kept]))
+    assert system.find(cadence, RATE, window()) == kept
+
+
+def test_without_a_match_the_nearest_tempo_in_key_is_taken(cadence):
+    corpus = ListedCorpus(
+        [excerpt("far", 90, 0, "major"), excerpt("near", 110, 0, "major"), excerpt("x", 120, 1, "major")]
+    )
+    assert [found.song_id for found in RetrievalSystem(corpus).find(cadence, RATE, window())] == ["near"]
+    silence = np.zeros(10 * RATE, np.float32)
+    assert len(RetrievalSystem(corpus).find(silence, RATE, window())) == 3  # nothing heard, nothing excluded
+
+
+def test_no_system_ever_plays_the_song_itself(cadence):
+    corpus = ListedCorpus([excerpt("song-800000", 120, 0, "major")])
+    for system in (RandomSystem(corpus), RetrievalSystem(corpus)):
+        with pytest.raises(ValueError, match="`corpus` must hold other songs than 'song-800000'"):
+            system.generate(cadence, RATE, 0, window())
+    assert other_songs(corpus, window("song-800001")) == corpus.excerpts
+
+
+def test_retrieval_begins_on_a_beat_and_the_seed_decides(cadence):
+    corpus = ListedCorpus([excerpt("a", 120, 0, "major", beats_s=(0.25, 1.25, 2.75))])
+    starts = set()
+    for seed in range(8):
+        audio = RetrievalSystem(corpus).generate(cadence, RATE, seed, window())
+        again = RetrievalSystem(corpus).generate(cadence, RATE, seed, window())
+        assert np.array_equal(audio, again)
+        gain = (audio[-1] - audio[0]) / 10  # of the ramp, per second
+        starts.add(round(float(audio[0] / gain), 2))
+    assert starts == {0.25, 1.25}  # from 2.75 s on, ten seconds are not left
+
+
+def test_both_are_as_loud_as_the_mix_wants_them(cadence):
+    corpus = ListedCorpus([excerpt("a", 120, 0, "major")])
+    corpus.load = lambda excerpt, sampling_rate: 0.1 * pulses(100, 12.0)
+    for system in (RandomSystem(corpus), RetrievalSystem(corpus)):
+        audio = system.generate(cadence, RATE, 1, window())
+        assert audio.shape == cadence.shape
+        difference = integrated_loudness(audio, RATE) - integrated_loudness(cadence, RATE)
+        assert difference == pytest.approx(-3.0, abs=0.1)
+
+
+def test_the_index_is_made_once_and_belongs_to_its_corpus(cadence, tmp_path):
+    loads = []
+
+    def load():
+        loads.append(1)
+        return cadence, cadence, RATE
+
+    tracks = [Track("a", "CC0-1.0", load), Track("quiet", "CC0-1.0", lambda: (cadence * 0, cadence * 0, RATE))]
+    path = tmp_path / "cache" / "index.json"
+    found = Corpus(tracks, 4.0, path).excerpts
+    assert [(item.song_id, item.start_s) for item in found] == [("a", 0.0), ("a", 4.0)]
+    assert found[0].tempo_bpm == pytest.approx(120, abs=2)
+    assert np.diff(found[0].beats_s) == pytest.approx(0.5, abs=0.05)
+    assert json.loads(path.read_text())["request"]["num_tracks"] == 2
+    again = Corpus(tracks, 4.0, path)
+    assert again.excerpts == found
+    assert len(loads) == 1
+    assert np.array_equal(again.load(found[1], RATE), cadence[4 * RATE : 8 * RATE])
+    with pytest.raises(ValueError, match=r"`corpus` index .* is of another corpus"):
+        _ = Corpus(tracks[:1], 4.0, path).excerpts
+    with pytest.raises(ValueError, match=r"`corpus` has no excerpt of 11.0 s in 1 songs"):
+        _ = Corpus(tracks[:1], 11.0, tmp_path / "other.json").excerpts
+
+
+def test_tempo_and_key_follow_the_voice_more_often_than_by_chance():
+    """The truth comes from the songs' scores; retrieval hears the vocals alone."""
+    corpus = []
+    for seed in range(850_000, 850_100):
+        song = compose_song(seed)
+        corpus.append(excerpt(f"song-{seed}", song.tempo_bpm, song.tonic, song.mode))
+    system = RetrievalSystem(ListedCorpus(corpus))
+    shares = {"retrieval": [], "random": []}
+    for seed in range(800_100, 800_110):
+        song = generate_song(seed)
+        truth = song.annotation
+        keys = ((truth.tonic, truth.mode), relative_key(truth.tonic, truth.mode))
+        for name, found in (("retrieval", system.find(song.vocals, RATE, window())), ("random", corpus)):
+            in_key = np.mean([(item.tonic, item.mode) in keys for item in found])
+            in_tempo = np.mean([abs(item.tempo_bpm - truth.tempo_bpm) <= 4 for item in found])
+            shares[name].append((in_key, in_tempo))
+    retrieval, random = (np.mean(shares[name], axis=0) for name in ("retrieval", "random"))
+    assert np.all(retrieval > 2 * random), (retrieval, random)
