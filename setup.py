@@ -33,6 +33,9 @@ EXTRAS = {
 EXTRAS["all"] = sorted({requirement for requirements in EXTRAS.values() for requirement in requirements})
 # Outside `all`: the original codec package is CC BY-NC and drags torchaudio in; it serves a parity test alone.
 EXTRAS["encodec"] = ["encodec>=0.1.1"]
+# Outside `all`: it names pyaudio, which often does not build and which we do not need. Better is
+# `pip install --no-deps tinysoundfont`.
+EXTRAS["soundfont"] = ["tinysoundfont>=0.3.6"]
 EXTRAS["dev"] = [
     *EXTRAS["train"],
     *EXTRAS["eval"],

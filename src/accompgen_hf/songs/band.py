@@ -1,13 +1,13 @@
 """The band of a procedural song: chords and a style's patterns become notes, and notes become sound."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from accompgen_hf.songs.annotation import Chord, SongAnnotation
 from accompgen_hf.songs.instruments import TONES, render_drum, render_tone
-from accompgen_hf.songs.mastering import filter_wave, room_impulse, to_loudness
+from accompgen_hf.songs.mastering import filter_wave, gain_of_parts, room_impulse, to_loudness
 from accompgen_hf.songs.styles import STYLES, Layer
 from accompgen_hf.songs.theory import CHORD_INTERVALS, random_stream, swing_beat
 
@@ -15,17 +15,27 @@ _BAND, _BAR, _KIT, _PATTERN, _ROOM = 11, 12, 13, 14, 15
 _INTENSITY = {"intro": 0.6, "verse": 0.7, "chorus": 1.0, "bridge": 0.85, "break": 0.9, "outro": 0.6}
 _FILLS = ("........s.s.h.m.l", "............ssss", "........h.h.m.l.", "..........s.smll", "............s.ss")
 _FILL_DRUMS = {"s": "snare", "h": "tom_high", "m": "tom_mid", "l": "tom_low"}
+DRUMMER = -1
+PARTS = ("drums", "bass", "other")  # the words of MUSDB18 and demucs
+_DRIVEN = ("drive_guitar", "lead_guitar")
 _STROKES = {"X": 1.0, "x": 0.78, "o": 0.42}
 
 
 class BandNote(NamedTuple):
-    """One note or stroke: `pitch` is a MIDI pitch, or a drum's name; times in song seconds."""
+    """One note or stroke of a player.
+
+    `pitch` is a MIDI pitch, or a drum's name; times are in song seconds. `level` is the amplitude before mastering,
+    `velocity` (about 0.3 to 1.05) how hard the player strikes. `layer` is the player's place in the style's layers,
+    and `DRUMMER` the drums'.
+    """
 
     instrument: str
     pitch: int | str
     start_s: float
     duration_s: float
     level: float
+    velocity: float
+    layer: int
 
 
 def perform(annotation: SongAnnotation) -> list[BandNote]:
@@ -120,13 +130,13 @@ def _play_bar(notes: list[BandNote], context: _BarContext, layer: Layer, index: 
         duration_s = length * context.beat_s / 4 * 0.95
         if layer.role == "bass":
             pitch = _bass_pitch(symbol, chord, context.chords[-1], layer.centre_pitch)
-            notes.append(BandNote(instrument, pitch, start_s, duration_s, 0.8 * level * velocity))
+            notes.append(BandNote(instrument, pitch, start_s, duration_s, 0.8 * level * velocity, velocity, index))
             continue
         voicing = voice_chord(chord, layer.centre_pitch)
         if layer.role in ("arpeggio", "lead"):
             pitch = [*voicing, voicing[0] + 12, voicing[1] + 12][int(symbol)]
             ring_s = duration_s if layer.role == "lead" else max(duration_s, context.beat_s)
-            notes.append(BandNote(instrument, pitch, start_s, ring_s, 0.9 * level * velocity))
+            notes.append(BandNote(instrument, pitch, start_s, ring_s, 0.9 * level * velocity, velocity, index))
             continue
         if instrument == "drive_guitar":
             voicing = _power_chord(chord, layer.centre_pitch)
@@ -137,7 +147,7 @@ def _play_bar(notes: list[BandNote], context: _BarContext, layer: Layer, index: 
             voicing = voicing[::-1][:4]
         for i, pitch in enumerate(voicing):
             share = 0.55 * level * velocity
-            notes.append(BandNote(instrument, pitch, start_s + i * spread_s, duration_s, share))
+            notes.append(BandNote(instrument, pitch, start_s + i * spread_s, duration_s, share, velocity, index))
 
 
 def _power_chord(chord: Chord, centre_pitch: int) -> list[int]:
@@ -172,12 +182,15 @@ def _drum_bar(notes: list[BandNote], context: _BarContext) -> None:
         for step, symbol in enumerate(pattern):
             if symbol != "." and not (filled and step >= filled[0] and drum != "kick"):
                 stroke = _STROKES[symbol] * context.velocity()
-                notes.append(BandNote("drum", drum, context.time(step), 0.0, level * stroke))
+                notes.append(BandNote("drum", drum, context.time(step), 0.0, level * stroke, stroke, DRUMMER))
     for step in filled:
         stroke = (0.6 + 0.4 * step / context.steps) * context.velocity()
-        notes.append(BandNote("drum", _FILL_DRUMS[fill[step]], context.time(step), 0.0, level * stroke))
+        notes.append(
+            BandNote("drum", _FILL_DRUMS[fill[step]], context.time(step), 0.0, level * stroke, stroke, DRUMMER)
+        )
     if context.bar_in_section == 0 and context.section in ("chorus", "break", "bridge") and style.kit != "orchestra":
-        notes.append(BandNote("drum", "crash", context.time(0), 0.0, level * context.velocity()))
+        time_s, stroke = context.time(0), context.velocity()
+        notes.append(BandNote("drum", "crash", time_s, 0.0, level * stroke, stroke, DRUMMER))
 
 
 def _final_chord(
@@ -185,42 +198,92 @@ def _final_chord(
 ) -> None:
     """After the last bar everyone meets on the tonic and lets it ring."""
     chord = Chord(start_s, start_s + 1.8, annotation.tonic, "maj" if annotation.mode == "major" else "min")
-    for layer, instrument, is_played in zip(STYLES[annotation.style].layers, instruments, plays, strict=True):
-        if is_played and layer.role != "lead":
+    for index, layer in enumerate(STYLES[annotation.style].layers):
+        if plays[index] and layer.role != "lead":
             level = 10.0 ** (layer.level_db / 20.0)
             pitches = voice_chord(chord, layer.centre_pitch)
             if layer.role == "bass":
                 pitches = [_bass_pitch("r", chord, chord, layer.centre_pitch)]
             share = 0.8 if layer.role == "bass" else 0.55
-            notes.extend(BandNote(instrument, pitch, start_s, 1.8, share * level) for pitch in pitches)
+            notes.extend(
+                BandNote(instruments[index], pitch, start_s, 1.8, share * level, 0.8, index) for pitch in pitches
+            )
+
+
+def part_of(note: BandNote, annotation: SongAnnotation) -> str:
+    """Which of `PARTS` a note belongs to: the drums, the bass, or everything else."""
+    if note.layer == DRUMMER:
+        return "drums"
+    return "bass" if STYLES[annotation.style].layers[note.layer].role == "bass" else "other"
 
 
 def render_band(annotation: SongAnnotation, sampling_rate: int) -> np.ndarray:
     """The instrumental of the annotation's window, mastered: float32, one value per sample."""
     num_samples = round(annotation.duration_s * sampling_rate)
-    clean = np.zeros(num_samples, dtype=np.float32)
-    drums = np.zeros(num_samples, dtype=np.float32)
-    driven = np.zeros(num_samples, dtype=np.float32)
+    clean, drums, driven = (np.zeros(num_samples, dtype=np.float32) for _ in range(3))
+    for note, wave, gain in _sounding_notes(annotation, sampling_rate):
+        target = drums if note.layer == DRUMMER else driven if note.instrument in _DRIVEN else clean
+        _add(target, wave, round((note.start_s - annotation.start_s) * sampling_rate), gain)
+    return _Mastering(annotation, sampling_rate).finish(clean, drums, driven)
+
+
+def render_band_parts(annotation: SongAnnotation, sampling_rate: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The instrumental as `render_band` gives it, and its parts: they add up to it within rounding."""
+    num_samples = round(annotation.duration_s * sampling_rate)
+    clean, bass, other, drums, driven = (np.zeros(num_samples, dtype=np.float32) for _ in range(5))
+    for note, wave, gain in _sounding_notes(annotation, sampling_rate):
+        first = round((note.start_s - annotation.start_s) * sampling_rate)
+        if note.layer == DRUMMER:
+            _add(drums, wave, first, gain)
+        elif note.instrument in _DRIVEN:
+            _add(driven, wave, first, gain)
+        else:
+            _add(clean, wave, first, gain)
+            _add(bass if part_of(note, annotation) == "bass" else other, wave, first, gain)
+    mastering, silence = _Mastering(annotation, sampling_rate), np.zeros(num_samples, dtype=np.float32)
+    parts = {
+        "drums": mastering.place(silence, drums, silence),
+        "bass": mastering.place(bass, silence, silence),
+        "other": mastering.place(other, silence, driven),
+    }
+    mix = mastering.place(clean, drums, driven)
+    mastered = to_loudness(mix, mastering.target_lufs, sampling_rate)
+    return mastered, gain_of_parts(mix, mastered, parts)
+
+
+def _sounding_notes(annotation: SongAnnotation, sampling_rate: int) -> Iterator[tuple[BandNote, np.ndarray, float]]:
+    """Every note with its sound and its gain in the mix."""
     tone_of = _tone_cache(annotation, sampling_rate)
     drum_of = _drum_cache(annotation, sampling_rate)
     for note in perform(annotation):
-        first = round((note.start_s - annotation.start_s) * sampling_rate)
-        if note.instrument == "drum":
-            _add(drums, drum_of(note.pitch), first, note.level)
+        if note.layer == DRUMMER:
+            yield note, drum_of(note.pitch), note.level
         else:
-            wave = tone_of(note.instrument, note.pitch, note.duration_s)
-            _add(
-                driven if note.instrument in ("drive_guitar", "lead_guitar") else clean, wave, first, 0.3 * note.level
+            yield note, tone_of(note.instrument, note.pitch, note.duration_s), 0.3 * note.level
+
+
+class _Mastering:
+    """The song's room, drive and loudness. All but the drive and the loudness is linear, so parts stay parts."""
+
+    def __init__(self, annotation: SongAnnotation, sampling_rate: int):
+        rng, style = random_stream(annotation.seed, _ROOM), STYLES[annotation.style]
+        self.impulse = room_impulse(rng, float(rng.uniform(*style.room_rt60_s)), style.room_level, sampling_rate)
+        self.target_lufs, self.drum_gain = float(rng.uniform(-18.0, -14.0)), float(rng.uniform(0.45, 0.75))
+        self.sampling_rate = sampling_rate
+
+    def place(self, clean: np.ndarray, drums: np.ndarray, driven: np.ndarray) -> np.ndarray:
+        """Distort what is driven, and let everything sound in the room."""
+        if driven.any():
+            cabinet = 1.0 / (1.0 + (np.linspace(0.0, self.sampling_rate / 2, 512) / 3800.0) ** 6)
+            clean = clean + 0.45 * filter_wave(
+                np.tanh(2.2 * driven), cabinet.astype(np.float32), None, self.sampling_rate
             )
-    rng = random_stream(annotation.seed, _ROOM)
-    style = STYLES[annotation.style]
-    impulse = room_impulse(rng, float(rng.uniform(*style.room_rt60_s)), style.room_level, sampling_rate)
-    target_lufs, drum_gain = float(rng.uniform(-18.0, -14.0)), float(rng.uniform(0.45, 0.75))
-    if driven.any():
-        cabinet = 1.0 / (1.0 + (np.linspace(0.0, sampling_rate / 2, 512) / 3800.0) ** 6)
-        clean += 0.45 * filter_wave(np.tanh(2.2 * driven), cabinet.astype(np.float32), None, sampling_rate)
-    wet = filter_wave(clean + 0.5 * drum_gain * drums, None, impulse, sampling_rate)
-    return to_loudness(wet + 0.5 * drum_gain * drums, target_lufs, sampling_rate)
+        wet = filter_wave(clean + 0.5 * self.drum_gain * drums, None, self.impulse, self.sampling_rate)
+        return wet + 0.5 * self.drum_gain * drums
+
+    def finish(self, clean: np.ndarray, drums: np.ndarray, driven: np.ndarray) -> np.ndarray:
+        """The mastered mix."""
+        return to_loudness(self.place(clean, drums, driven), self.target_lufs, self.sampling_rate)
 
 
 def _tone_cache(annotation: SongAnnotation, sampling_rate: int) -> Callable[[str, int, float], np.ndarray]:

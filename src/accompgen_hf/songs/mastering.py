@@ -93,3 +93,35 @@ def to_loudness(
     over = np.abs(wave) > knee
     wave[over] = np.sign(wave[over]) * (knee + rest * np.tanh((np.abs(wave[over]) - knee) / rest))
     return wave
+
+
+def gain_of_parts(mix: np.ndarray, mastered: np.ndarray, parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Give every part the gain, sample by sample, that mastering gave the mix: the parts add up to `mastered`."""
+    is_sound = np.abs(mix) > 1e-7
+    ratio = np.ones_like(mix)
+    np.divide(mastered, mix, out=ratio, where=is_sound)
+    # Where the mix crosses zero its parts need not: there the largest gain, that of quiet samples, is the right one.
+    ratio[~is_sound] = ratio[is_sound].max() if is_sound.any() else 1.0
+    return {name: part * ratio for name, part in parts.items()}
+
+
+def limiter_gain(wave: np.ndarray, target_lufs: float, sampling_rate: int, ceiling: float = 0.97) -> np.ndarray:
+    """Gain per sample that brings `wave` to a loudness and looks ahead to every peak: none passes `ceiling`; float32.
+
+    It moves slowly enough (5 ms ahead, 60 ms back) to be applied to the parts of a mix one by one.
+    """
+    level = loudness_lufs(wave, sampling_rate)
+    if not np.isfinite(level):
+        return np.ones_like(wave)
+    gain = 10.0 ** (min(target_lufs - level, 40.0) / 20.0)
+    hop = max(1, int(0.005 * sampling_rate))
+    num_blocks = -(-len(wave) // hop)
+    blocks = np.pad(np.abs(wave) * gain, (0, num_blocks * hop - len(wave))).reshape(num_blocks, hop)
+    needed = np.minimum(1.0, ceiling / np.maximum(blocks.max(axis=1), 1e-9))
+    # Each block and both of its neighbours' edges stay at or below what its peak needs.
+    held = np.minimum(needed, np.minimum(np.append(needed[1:], 1.0), np.append(1.0, needed[:-1])))
+    recovery = 1.0 - np.exp(-0.005 / 0.06)
+    for i in range(1, num_blocks):
+        held[i] = min(held[i], held[i - 1] + recovery * (1.0 - held[i - 1]))
+    centres = (np.arange(num_blocks) + 0.5) * hop
+    return (gain * np.interp(np.arange(len(wave)), centres, held)).astype(np.float32)
