@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from accompgen_hf import VocalAccompanimentPipeline
-from accompgen_hf.accompgen.manifest_accompgen import hash_file
+from accompgen_hf.files import hash_file
 from accompgen_hf.hub import save_repository
 from tiny import tiny_model
 

@@ -1,32 +1,62 @@
-"""Files that are either whole or absent: written to a temporary name, fsynced, renamed."""
+"""Whole files of every kind: bytes, JSON, pictures, folders; the core travels with the weights."""
 
 import json
-import os
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from accompgen_hf.accompgen.whole_files_accompgen import (
+    flush_to_disk,
+    folder_written_whole,
+    hash_file,
+    publish_file,
+    publish_folder,
+)
+from accompgen_hf.accompgen.whole_files_accompgen import written_whole as _written_whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-def temporary_path(path: Path) -> Path:
-    """Where a file is written before it gets its name; what a killed process leaves there is no part of the result."""
-    aside = path.parent / ".progress"
-    return (aside if aside.is_dir() else path.parent) / f".{path.name}.{os.getpid()}.tmp"
+def written_whole(path: Path) -> AbstractContextManager[Path]:
+    """Give a temporary path inside a `with` block; the file gets its name at the end of the block.
+
+    In a folder with `.progress`, the temporary file stands there: what a killed process leaves behind goes with it.
+    """
+    aside = Path(path).parent / ".progress"
+    return _written_whole(path, aside if aside.is_dir() else None)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that it is either whole or absent, also after a power cut."""
-    path = Path(path)
-    temporary = temporary_path(path)
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    with written_whole(path) as temporary:
+        temporary.write_bytes(content)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically, with sorted keys."""
-    write_bytes(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
+def write_json(path: Path, value: Any, indent: int = 1, sort_keys: bool = True) -> None:
+    """Write JSON atomically."""
+    write_bytes(path, (json.dumps(value, indent=indent, sort_keys=sort_keys) + "\n").encode())
 
 
 def read_json(path: Path) -> Any:
     return json.loads(Path(path).read_text("utf-8"))
+
+
+def save_figure(figure: "Figure", path: Path, dpi: int, **options: Any) -> None:
+    """Write a figure of matplotlib as PNG, atomically, without the version of the program that made it."""
+    with written_whole(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=dpi, metadata={"Software": None}, **options)
+
+
+__all__ = [
+    "flush_to_disk",
+    "folder_written_whole",
+    "hash_file",
+    "publish_file",
+    "publish_folder",
+    "read_json",
+    "save_figure",
+    "write_bytes",
+    "write_json",
+    "written_whole",
+]

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from accompgen_hf import AccompGenFineConfig, VocalAccompanimentPipeline
-from accompgen_hf.accompgen.manifest_accompgen import MANIFEST, hash_file, verify_manifest
+from accompgen_hf.accompgen.manifest_accompgen import MANIFEST, verify_manifest
+from accompgen_hf.accompgen.whole_files_accompgen import hash_file
 from tiny import tiny_model, tiny_stage
 
 # Stands before every run of another interpreter: there is no such package there.

@@ -4,17 +4,16 @@ The manifest is a file that `sha256sum -c SHA256SUMS` reads as well. safetensors
 bit would load silently.
 """
 
-import hashlib
 import json
 import os
 import shutil
 import sys
-import tempfile
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from .model_checks_accompgen import CODE_MAPS, CUSTOM_PIPELINES
+from .whole_files_accompgen import hash_file, written_whole
 
 MANIFEST = "SHA256SUMS"
 # Edited on the Hub's pages without anybody's harm.
@@ -111,14 +110,6 @@ def verify_manifest(folder: str | os.PathLike) -> list[str]:
     return problems + [f"{name}: not listed in {MANIFEST}" for name in unlisted]
 
 
-def hash_file(path: str | os.PathLike) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _list_code_files() -> list[Path]:
     """The flat code files; of remote code, Transformers keeps the pipeline's and the model's in different folders."""
     prefix = tuple(__name__.split(".")[:-1][:2])  # this package, or `transformers_modules` and one repository
@@ -155,15 +146,8 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
 
 
 def _write_text(path: Path, text: str) -> None:
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with written_whole(path) as temporary:
+        temporary.write_bytes(text.encode())
 
 
-__all__ = ["MANIFEST", "ManifestSavingMixin", "finish_folder", "hash_file", "verify_manifest", "write_manifest"]
+__all__ = ["MANIFEST", "ManifestSavingMixin", "finish_folder", "verify_manifest", "write_manifest"]

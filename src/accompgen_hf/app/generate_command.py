@@ -17,12 +17,12 @@ from accompgen_hf.app.part_files import CodeJournal, open_journal, render_finger
 from accompgen_hf.app.recording_queue import Job, Outcome, find_result, process_place
 from accompgen_hf.app.result_folders import (
     AUDIO_FILES,
-    file_hash,
     library_versions,
     result_name,
     write_part_result,
     write_result,
 )
+from accompgen_hf.files import hash_file
 
 ESTIMATE_ABOVE_S = 30.0  # work that takes longer is announced
 # Below both no trial is worth its own time: the shipped default needs less than 30 s for this much.
@@ -283,5 +283,5 @@ def _compare_with_record(folder: Path, recorded: Mapping[str, Any]) -> None:
     """With `--settings` of a written result: say whether the same audio came out."""
     hashes = recorded.get("files", {})
     if set(AUDIO_FILES) <= set(hashes):
-        is_same = all(file_hash(folder / name) == hashes[name] for name in AUDIO_FILES)
+        is_same = all(hash_file(folder / name) == hashes[name] for name in AUDIO_FILES)
         say("the audio is the recorded one, bit for bit" if is_same else "the audio differs from the recorded one")

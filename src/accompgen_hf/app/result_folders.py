@@ -1,6 +1,5 @@
 """Result folders of the command line: one per accompaniment, never overwritten, with the settings that made it."""
 
-import hashlib
 import importlib.metadata
 import json
 import math
@@ -18,6 +17,7 @@ from accompgen_hf.accompgen.audio_accompgen import write_audio, write_audio_bloc
 from accompgen_hf.accompgen.mixing_accompgen import mix_blocks
 from accompgen_hf.accompgen.recordings_accompgen import Recording
 from accompgen_hf.app.picture import draw_picture
+from accompgen_hf.files import hash_file
 
 # What a settings file may ask for, with the types that JSON gives; `null` always means "not set".
 SETTINGS_TYPES: dict[str, tuple[type, ...]] = {
@@ -47,15 +47,6 @@ RECORD_KEYS = ("made_with", "files")
 AUDIO_FILES = ("accompaniment.wav", "mix.wav")
 _MAX_NAME_BYTES = 120  # file systems end at 255, some tools at less
 _FORBIDDEN = set('<>:"/\\|?*')
-
-
-def file_hash(path: str | os.PathLike) -> str:
-    """sha256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def result_name(vocals: str | os.PathLike, seed: int) -> str:
@@ -146,7 +137,7 @@ def write_folder(
         record = {
             **settings,
             "made_with": {**made_with, **library_versions()},
-            "files": {file_name: file_hash(aside / file_name) for file_name in AUDIO_FILES},
+            "files": {file_name: hash_file(aside / file_name) for file_name in AUDIO_FILES},
         }
         text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         (aside / "settings.json").write_text(text, "utf-8")

@@ -1,14 +1,13 @@
 """Histograms of what the filters measured, with the thresholds: one look says whether they suit the music."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from accompgen_hf.accompgen.audio_files_accompgen import import_optional
 from accompgen_hf.data.filtering import HISTOGRAMS, NUM_BINS, ClipFilter, describe_counts
-from accompgen_hf.files import temporary_path
+from accompgen_hf.files import save_figure
 
 _TITLES = {
     "instrumental_rms_db": ("instrumental RMS (dBFS)", "min_instrumental_rms_db"),
@@ -55,11 +54,4 @@ def draw_histograms(path: str | os.PathLike, counts: dict[str, Any], clip_filter
             axes.spines[side].set_visible(False)
     figure.axes[0].legend(fontsize=8, frameon=False, loc="upper left")
     figure.suptitle(describe_counts(counts), fontsize=9, color=_INK)
-    path = Path(path)
-    temporary = temporary_path(path)
-    try:
-        figure.savefig(temporary, format="png", dpi=100, metadata={"Software": None})
-        os.replace(temporary, path)
-    finally:
-        if temporary.exists():
-            temporary.unlink()
+    save_figure(figure, path, dpi=100)

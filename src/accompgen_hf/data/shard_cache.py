@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from accompgen_hf.accompgen.manifest_accompgen import hash_file
 from accompgen_hf.data.shards import Manifest, TokenRow, list_rows, read_rows, read_table
-from accompgen_hf.files import temporary_path, write_bytes
+from accompgen_hf.files import hash_file, write_bytes, written_whole
 
 CACHE_NAME = ".arrow"
 
@@ -43,15 +42,14 @@ def map_rows(folder: str | os.PathLike, manifest: Manifest) -> list[TokenRow]:
 def _write(path: Path, record: Path, folder: Path, manifest: Manifest) -> None:
     """Write all shards as record batches of one file; its hash is written last."""
     record.unlink(missing_ok=True)
-    temporary = temporary_path(path)
-    with pa.OSFile(str(temporary), "wb") as file:
-        writer = None
-        for shard in manifest.shards:
-            table = read_table(folder / shard["file"], shard["sha256"])
-            if writer is None:
-                writer = pa.ipc.new_file(file, table.schema)
-            writer.write_table(table)
-        writer.close()
-    digest = hash_file(temporary)
-    os.replace(temporary, path)
+    with written_whole(path) as temporary:
+        with pa.OSFile(str(temporary), "wb") as file:
+            writer = None
+            for shard in manifest.shards:
+                table = read_table(folder / shard["file"], shard["sha256"])
+                if writer is None:
+                    writer = pa.ipc.new_file(file, table.schema)
+                writer.write_table(table)
+            writer.close()
+        digest = hash_file(temporary)
     write_bytes(record, digest.encode())

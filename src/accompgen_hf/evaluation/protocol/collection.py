@@ -10,11 +10,11 @@ from tqdm.auto import tqdm
 
 from accompgen_hf.accompgen.audio_accompgen import load_audio, resample
 from accompgen_hf.accompgen.fingerprint_accompgen import hash_json
-from accompgen_hf.accompgen.manifest_accompgen import hash_file
 from accompgen_hf.evaluation.metrics.prompt_adherence import derange
 from accompgen_hf.evaluation.protocol.excerpts import INSTRUMENTAL, VOCALS, WindowFolder
 from accompgen_hf.evaluation.protocol.scoring import Item, Scorer
 from accompgen_hf.evaluation.systems.system import Window
+from accompgen_hf.files import hash_file
 
 Songs = list[np.ndarray]  # per song the embeddings (N, D) of its windows
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from accompgen_hf.accompgen.audio_accompgen import fit_length, fold_to_mono, integrated_loudness, load_audio, resample
 from accompgen_hf.accompgen.fingerprint_accompgen import hash_json
-from accompgen_hf.accompgen.manifest_accompgen import hash_file
+from accompgen_hf.files import hash_file
 
 ACCOMPANIMENT_LUFS_OFFSET = -3.0  # as in `mix`
 MAX_GAIN_DB = 30.0

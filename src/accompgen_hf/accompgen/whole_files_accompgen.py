@@ -1,0 +1,85 @@
+"""Files and folders that are whole or absent: written beside their place, flushed to the disk, renamed; and hashes."""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def written_whole(path: str | os.PathLike, temporary_folder: str | os.PathLike | None = None) -> Iterator[Path]:
+    """Give a temporary path to write to inside a `with` block; the file gets its name at the end of the block.
+
+    If the block raises, the temporary file is deleted and what stood at `path` stays.
+
+    Args:
+        path (`str`):
+            Where the file is to stand.
+        temporary_folder (`str`, *optional*):
+            Where the temporary file stands, on the same disk. If `None`, it stands beside `path`.
+    """
+    path = Path(path)
+    temporary = Path(temporary_folder or path.parent) / f".{path.name[:100]}.{uuid.uuid4().hex}.tmp"
+    try:
+        yield temporary
+        publish_file(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def folder_written_whole(folder: str | os.PathLike) -> Iterator[Path]:
+    """Give an empty folder to fill inside a `with` block; at its end it takes the place of `folder`.
+
+    If the block raises, the new folder is deleted and what stood at `folder` stays.
+    """
+    folder = Path(folder)
+    staging = folder.with_name(f".{folder.name[:100]}.{uuid.uuid4().hex}.tmp")
+    staging.mkdir(parents=True)
+    try:
+        yield staging
+        publish_folder(staging, folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def publish_file(temporary: str | os.PathLike, path: str | os.PathLike) -> None:
+    """Flush a written file to the disk and give it its name."""
+    flush_to_disk(temporary)
+    os.replace(temporary, path)
+
+
+def publish_folder(staging: Path, folder: Path) -> None:
+    """Flush a filled folder to the disk and give it its name; an older folder of that name is deleted first."""
+    for path in [*staging.rglob("*"), staging]:
+        flush_to_disk(path)
+    if folder.exists():
+        shutil.rmtree(folder)
+    os.replace(staging, folder)
+    flush_to_disk(folder.parent)
+
+
+def flush_to_disk(path: str | os.PathLike) -> None:
+    """Make sure that a file or folder survives a power cut."""
+    if os.name == "nt" and os.path.isdir(path):
+        return  # Windows has no handle for folders
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def hash_file(path: str | os.PathLike) -> str:
+    """Compute the sha256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+__all__ = ["flush_to_disk", "folder_written_whole", "hash_file", "publish_file", "publish_folder", "written_whole"]
