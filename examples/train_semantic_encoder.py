@@ -14,16 +14,17 @@ import numpy as np
 import torch
 
 from accompgen_hf.accompgen.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
+from accompgen_hf.files import write_json
+from accompgen_hf.training.run_files import read_metrics
 from accompgen_hf.training.semantic_encoder.finish import (
+    draw_accuracies,
     fit_pool_centroids,
-    plot_metrics,
     probe_encoder,
     save_encoder,
-    write_report,
 )
 from accompgen_hf.training.semantic_encoder.model import save_rounded_hubert
 from accompgen_hf.training.semantic_encoder.pool import SongPool
-from accompgen_hf.training.semantic_encoder.run import SemanticEncoderArguments, SemanticEncoderTrainer, read_metrics
+from accompgen_hf.training.semantic_encoder.run import SemanticEncoderArguments, SemanticEncoderTrainer
 from accompgen_hf.training.semantic_encoder.targets import SemanticTargets
 from accompgen_hf.training.semantic_encoder.tuning import FAMILY_WEIGHTS, SemanticTuner
 
@@ -76,7 +77,7 @@ def main() -> None:
     trainer = SemanticEncoderTrainer(arguments, pool, held_out_pool, targets)
     hubert = trainer.train()
     save_rounded_hubert(hubert, output_dir / "hubert")
-    plot_metrics(output_dir / "run" / "metrics.jsonl", output_dir / "run" / "curve.png")
+    draw_accuracies(output_dir / "run")
     note("masked_prediction")
 
     # 3. Centroids, and both tuned so that the ids keep what the features know
@@ -110,10 +111,10 @@ def main() -> None:
         "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
         "centroids": centroid_report,
         "probes": probes,
-        "last_metrics": read_metrics(output_dir / "run" / "metrics.jsonl")[-1],
+        "last_metrics": {kind: read_metrics(output_dir / "run", kind)[-1] for kind in ("train", "validation")},
         "seconds_of_this_call": seconds,
     }
-    write_report(output_dir / "report.json", report)
+    write_json(output_dir / "report.json", report, sort_keys=False)
     print(f"Encoder in {output_dir / 'final'}, report in {output_dir / 'report.json'}.")
 
 

@@ -18,7 +18,7 @@ from transformers import AutoModel, Wav2Vec2FeatureExtractor
 import accompgen_hf
 from accompgen_hf.accompgen.audio_accompgen import resample
 from accompgen_hf.songs.song import HELD_OUT_SEED, generate_song
-from accompgen_hf.training.metrics import read_metrics
+from accompgen_hf.training.run_files import read_metrics
 from stem_files import RATE, write_stem_file
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from accompgen_hf.singsong.modeling import SingSongFineForConditionalGeneration, SingSongForConditionalGeneration
-from accompgen_hf.training.metrics import read_metrics
+from accompgen_hf.training.run_files import read_metrics
 from accompgen_hf.training.stages.arguments import StageTrainingArguments
 from accompgen_hf.training.stages.loop import train_stage
 from tiny_shards import write_shards

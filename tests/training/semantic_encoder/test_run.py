@@ -10,12 +10,12 @@ pytest.importorskip("sklearn")
 
 from accompgen_hf.accompgen.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
 from accompgen_hf.songs.song import compose_song
+from accompgen_hf.training.run_files import MetricsLog, read_metrics
 from accompgen_hf.training.semantic_encoder.finish import (
+    draw_accuracies,
     fit_pool_centroids,
-    plot_metrics,
     probe_encoder,
     save_encoder,
-    write_report,
 )
 from accompgen_hf.training.semantic_encoder.model import (
     SMALL_HUBERT,
@@ -27,7 +27,7 @@ from accompgen_hf.training.semantic_encoder.model import (
     save_rounded_hubert,
 )
 from accompgen_hf.training.semantic_encoder.pool import PHASES_PER_BEAT, SongPool, label_frames
-from accompgen_hf.training.semantic_encoder.run import SemanticEncoderArguments, SemanticEncoderTrainer, read_metrics
+from accompgen_hf.training.semantic_encoder.run import SemanticEncoderArguments, SemanticEncoderTrainer
 from accompgen_hf.training.semantic_encoder.targets import (
     HEARD_FAMILIES,
     NO_CHORD,
@@ -186,19 +186,25 @@ def test_masked_frames_are_hidden_from_the_encoder():
 def test_a_killed_run_goes_on_to_the_same_weights(parts, tmp_path):
     unbroken = make_trainer(parts, tmp_path / "unbroken").train().state_dict()
     make_trainer(parts, tmp_path / "broken").train(stop_at=3)
-    assert (tmp_path / "broken" / "checkpoint-000003").exists()
+    assert (tmp_path / "broken" / "checkpoint-00000003").exists()
     resumed = make_trainer(parts, tmp_path / "broken").train().state_dict()
     assert all(torch.equal(resumed[name], value) for name, value in unbroken.items())
-    lines = read_metrics(tmp_path / "broken" / "metrics.jsonl")
-    assert [line["step"] for line in lines] == [2, 4]
+    for kind in ("train", "validation"):
+        assert [event["step"] for event in read_metrics(tmp_path / "broken", kind)] == [2, 4]
     assert len(list((tmp_path / "broken").glob("checkpoint-*"))) == 2
 
 
 def test_training_learns_its_two_clips(parts, tmp_path):
     trainer = make_trainer(parts, tmp_path, max_steps=40, learning_rate=1e-2, save_every=40, evaluate_every=20)
     trainer.train()
-    first, last = read_metrics(tmp_path / "metrics.jsonl")
-    assert last["train_loss"] < first["train_loss"] - 0.1
+    first, last = read_metrics(tmp_path, "train")
+    assert last["loss"] < first["loss"] - 0.1
+
+
+def test_a_run_does_not_go_on_under_other_arguments(parts, tmp_path):
+    make_trainer(parts, tmp_path).train(stop_at=2)
+    with pytest.raises(ValueError, match=r"holds a run with \{'learning_rate': 0.001\}, now asked: \{'learning_rate'"):
+        make_trainer(parts, tmp_path, learning_rate=0.1).train()
 
 
 def test_training_leaves_the_global_random_state_alone(parts, tmp_path):
@@ -244,11 +250,10 @@ def test_finished_encoder_is_half_precision_on_disk_and_float32_in_its_config(pa
         save_encoder(loaded, tmp_path / "other")
 
 
-def test_curves_and_report_are_files(tmp_path):
-    pytest.importorskip("matplotlib")
-    line = {f"{split}_pitch_{part}_accuracy": 0.5 for split in ("train", "held_out") for part in ("masked", "heard")}
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps({"step": step, **line}) + "\n" for step in (1, 2)))
-    plot_metrics(tmp_path / "metrics.jsonl", tmp_path / "curve.png")
-    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
-    write_report(tmp_path / "report.json", {"a": 1})
-    assert json.loads((tmp_path / "report.json").read_text()) == {"a": 1}
+def test_accuracies_are_drawn(tmp_path):
+    log = MetricsLog(tmp_path, 0)
+    for step in (1, 2):
+        for kind in ("train", "validation"):
+            log.write(kind, step, **{f"pitch_{part}_accuracy": 0.5 for part in ("masked", "heard")})
+    draw_accuracies(tmp_path)
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")

@@ -6,9 +6,10 @@ import torch
 
 pytest.importorskip("sklearn")
 
+from accompgen_hf.training.run_files import read_metrics
 from accompgen_hf.training.semantic_encoder.model import HubertForMaskedPrediction, make_hubert_config
 from accompgen_hf.training.semantic_encoder.pool import SongPool
-from accompgen_hf.training.semantic_encoder.run import SemanticEncoderArguments, read_metrics
+from accompgen_hf.training.semantic_encoder.run import SemanticEncoderArguments
 from accompgen_hf.training.semantic_encoder.targets import TARGET_FAMILIES, SemanticTargets
 from accompgen_hf.training.semantic_encoder.tuning import FAMILY_WEIGHTS, SemanticTuner
 from tiny_encoder import TINY_HUBERT, TINY_RUN, chunks_of_two_clips
@@ -44,9 +45,9 @@ def test_what_the_ids_tell_grows_and_centroids_come_nearer(parts, tmp_path):
     tuner = make_tuner(parts, tmp_path, max_steps=40, learning_rate=1e-2, save_every=40, evaluate_every=20)
     before = tuner.evaluate()
     tuner.train()
-    last = read_metrics(tmp_path / "metrics.jsonl")[-1]
-    assert last["held_out_loss"] < before["held_out_loss"] - 0.5
-    assert last["held_out_distance"] < before["held_out_distance"]
+    last = read_metrics(tmp_path, "validation")[-1]
+    assert last["loss"] < before["loss"] - 0.5
+    assert last["distance"] < before["distance"]
 
 
 def test_a_loss_is_read_from_the_nearest_centroid_alone(parts, tmp_path):

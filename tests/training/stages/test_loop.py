@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM
 import accompgen_hf  # noqa: F401  (registers the stages with AutoModelForCausalLM)
 from accompgen_hf.data.shards import Manifest, shard_name
 from accompgen_hf.data.training_tracks import read_record, read_shard_tracks
-from accompgen_hf.training.metrics import read_metrics
+from accompgen_hf.training.run_files import read_metrics
 from accompgen_hf.training.stages.loop import StageTrainer, train_stage
 from accompgen_hf.training.stages.processes import prepare_sharded
 from tiny_shards import MODEL, make_arguments, write_shards

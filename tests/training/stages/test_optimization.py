@@ -1,7 +1,6 @@
-"""Schedule, decay groups and averaged weights against their closed forms."""
+"""Decay groups and averaged weights against their closed forms."""
 
 import copy
-import math
 
 import pytest
 import torch
@@ -9,20 +8,12 @@ import torch
 from accompgen_hf.accompgen.configuration_accompgen import AccompGenFineConfig
 from accompgen_hf.training.stages.arguments import StageTrainingArguments
 from accompgen_hf.training.stages.muon import Muon
-from accompgen_hf.training.stages.optimization import WeightAverage, learning_rate_at, make_optimizer
+from accompgen_hf.training.stages.optimization import WeightAverage, make_optimizer
 from tiny import tiny_stage
 
 
 def make_arguments(**fields) -> StageTrainingArguments:
     return StageTrainingArguments(stage="fine", data="a", output_dir="b", **fields)
-
-
-def test_learning_rate_warms_up_and_falls_like_a_cosine():
-    arguments = make_arguments(learning_rate=1.0, warmup_steps=10, max_steps=110)
-    assert [learning_rate_at(step, arguments) for step in (0, 4, 9, 10)] == [0.1, 0.5, 1.0, 1.0]
-    assert learning_rate_at(60, arguments) == pytest.approx(0.5)
-    assert learning_rate_at(109, arguments) == pytest.approx(0.5 * (1 + math.cos(math.pi * 0.99)))
-    assert learning_rate_at(0, make_arguments(learning_rate=1.0, warmup_steps=0, max_steps=1)) == 1.0
 
 
 def test_gains_are_not_decayed():

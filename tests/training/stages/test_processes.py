@@ -17,7 +17,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from accompgen_hf.training.metrics import read_metrics
+from accompgen_hf.training.run_files import read_metrics
 from tiny import tiny_model
 from tiny_shards import MODEL, write_shards
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from accelerate import tracking
 
-from accompgen_hf.training.metrics import read_metrics
+from accompgen_hf.training.run_files import read_metrics
 from accompgen_hf.training.stages import reporting
 from accompgen_hf.training.stages.loop import train_stage
 from accompgen_hf.training.stages.reporting import check_trackers

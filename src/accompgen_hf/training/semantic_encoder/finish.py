@@ -1,6 +1,5 @@
 """From a trained HuBERT to the encoder that ships: rounding, centroids, a report of what the ids know, and curves."""
 
-import json
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -11,9 +10,10 @@ import torch
 from accompgen_hf.accompgen.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
 from accompgen_hf.accompgen.processing_accompgen import vocal_noise
 from accompgen_hf.data.kmeans import extract_feature_shards, fit_centroids, report_centroids
+from accompgen_hf.training.curves import Curve, Panel, draw_curves
 from accompgen_hf.training.semantic_encoder.pool import KINDS, SongPool
 from accompgen_hf.training.semantic_encoder.probe import probe_kind
-from accompgen_hf.training.semantic_encoder.run import read_metrics
+from accompgen_hf.training.semantic_encoder.targets import TARGET_FAMILIES
 
 
 def read_heard_waveform(pool: SongPool, kind: str, clip: int, noise_std: float = 0.01) -> np.ndarray:
@@ -99,35 +99,17 @@ def save_encoder(encoder: AccompGenSemanticEncoder, folder: str | os.PathLike) -
     encoder.float().save_pretrained(folder, state_dict=state)
 
 
-def write_report(path: str | os.PathLike, report: dict) -> None:
-    """Write a report as JSON, visible only when complete."""
-    path = Path(path)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(report, indent=2) + "\n")
-    os.replace(temporary, path)
-
-
-def plot_metrics(metrics_path: str | os.PathLike, picture_path: str | os.PathLike) -> None:
-    """Draw losses and accuracies of every target family over the steps, held-out crops and training crops."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    lines = read_metrics(metrics_path)
-    figure = Figure(figsize=(11, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    for axis, part in zip(figure.subplots(1, 2), ("masked", "heard"), strict=True):
-        names = sorted(
-            name for name in lines[-1] if name.startswith("held_out_") and name.endswith(f"{part}_accuracy")
+def draw_accuracies(output_dir: str | os.PathLike) -> None:
+    """Draw the accuracies of every target family over the steps, on held-out crops and on training crops."""
+    panels = [
+        Panel(
+            f"accuracy on {part} frames (dotted: training)",
+            [
+                Curve(kind, f"{family}_{part}_accuracy", label and family, style, color=f"C{index}")
+                for index, family in enumerate(TARGET_FAMILIES)
+                for kind, style, label in (("validation", "-", True), ("train", ":", None))
+            ],
         )
-        for index, name in enumerate(names):
-            family = name.removeprefix("held_out_").removesuffix(f"_{part}_accuracy")
-            steps = [line["step"] for line in lines]
-            axis.plot(steps, [line[name] for line in lines], color=f"C{index}", label=family)
-            train_name = name.replace("held_out_", "train_", 1)
-            axis.plot(steps, [line[train_name] for line in lines], color=f"C{index}", linestyle=":")
-        axis.set(title=f"{part} frames", xlabel="step", ylabel="accuracy (dotted: training)", ylim=(0, None))
-        axis.grid(alpha=0.3)
-        axis.legend()
-    temporary = f"{os.fspath(picture_path)}.tmp"
-    figure.savefig(temporary, format="png", dpi=110)
-    os.replace(temporary, picture_path)
+        for part in ("masked", "heard")
+    ]
+    draw_curves(output_dir, panels)

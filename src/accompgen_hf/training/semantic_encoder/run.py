@@ -8,22 +8,19 @@ of frames that ARE heard are what becomes tokens.
 Every batch follows from (seed, step): a run that was killed goes on as if it had not been.
 """
 
-import json
 import math
-import os
-import shutil
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 from tqdm import tqdm
 from transformers import HubertModel
 
 from accompgen_hf.accompgen.modeling_accompgen_semantic_encoder import count_receptive_field
 from accompgen_hf.accompgen.processing_accompgen import vocal_noise
+from accompgen_hf.training.learning_rate import LearningRate
+from accompgen_hf.training.run_files import RunFolder, describe_run
 from accompgen_hf.training.semantic_encoder.model import (
     SMALL_HUBERT,
     HubertForMaskedPrediction,
@@ -42,6 +39,8 @@ from accompgen_hf.training.semantic_encoder.vocal_augmentation import (
 )
 
 KEPT_CHECKPOINTS = 2
+FINAL_LEARNING_RATE = 0.01  # share of the peak
+FREE_FIELDS = ("output_dir", "save_every", "evaluate_every", "evaluation_clips")  # these change no weight
 FAMILY_WEIGHTS = {"timbre": 0.5, "pitch": 1.0, "harmony": 1.0, "chord": 1.0, "beat": 1.0}
 
 
@@ -121,7 +120,6 @@ class SemanticEncoderTrainer:
             self.model.parameters(), arguments.learning_rate, betas=(0.9, 0.98), weight_decay=arguments.weight_decay
         )
         self.step = 0
-        self.output_dir = Path(arguments.output_dir)
 
     def draw_batch(self, pool: SongPool, keys: tuple[int, ...], batch_clips: int) -> tuple:
         """Draw crops by `keys`: waveforms (B, num_samples), class ids per family (B, T50), hidden frames (B, T50)."""
@@ -173,19 +171,15 @@ class SemanticEncoderTrainer:
         loss = loss / total_weight
         return loss, {"loss": loss.item(), **metrics}
 
-    def learning_rate(self, step: int) -> float:
-        """Linear warm-up, then a cosine down to a hundredth."""
-        arguments = self.arguments
-        if step < arguments.warmup_steps:
-            return arguments.learning_rate * (step + 1) / arguments.warmup_steps
-        progress = (step - arguments.warmup_steps) / max(1, arguments.max_steps - arguments.warmup_steps)
-        return arguments.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
-
     def train(self, stop_at: int | None = None) -> HubertModel:
         """Train from the last checkpoint to `max_steps` (or pause at `stop_at`, with a checkpoint)."""
         arguments = self.arguments
-        self.output_dir.mkdir(parents=True, exist_ok=True)
-        self.load_checkpoint()
+        parts = {"model": self.model, "optimizer": self.optimizer}
+        folder = RunFolder(arguments.output_dir, describe_run(arguments, FREE_FIELDS), parts, KEPT_CHECKPOINTS)
+        self.step = folder.resume()
+        rate = LearningRate(
+            arguments.learning_rate, arguments.warmup_steps, arguments.max_steps, final_share=FINAL_LEARNING_RATE
+        )
         stop = arguments.max_steps if stop_at is None else min(stop_at, arguments.max_steps)
         sums: dict[str, float] = {}
         num_summed = 0
@@ -201,7 +195,7 @@ class SemanticEncoderTrainer:
                         f"`learning_rate` {arguments.learning_rate} gave a gradient of {gradient_norm}."
                     )
                 for group in self.optimizer.param_groups:
-                    group["lr"] = self.learning_rate(self.step)
+                    group["lr"] = rate.at(self.step)
                 self.optimizer.step()
                 self.step += 1
                 for name, value in {**metrics, "gradient_norm": gradient_norm}.items():
@@ -209,12 +203,13 @@ class SemanticEncoderTrainer:
                 num_summed += 1
                 progress.update()
                 if self.step % arguments.evaluate_every == 0 or self.step == arguments.max_steps:
-                    train_metrics = {f"train_{name}": value / num_summed for name, value in sums.items()}
-                    self.log({**train_metrics, **self.evaluate()})
+                    means = {name: value / num_summed for name, value in sums.items()}
+                    folder.metrics.write("train", self.step, learning_rate=rate.at(self.step - 1), **means)
+                    folder.metrics.write("validation", self.step, **self.evaluate())
                     sums, num_summed = {}, 0
-                    progress.set_postfix(loss=f"{train_metrics['train_loss']:.3f}")
+                    progress.set_postfix(loss=f"{means['loss']:.3f}")
                 if self.step % arguments.save_every == 0 or self.step == stop:
-                    self.save_checkpoint()
+                    folder.save(self.step)
         return self.model.hubert
 
     @torch.no_grad()
@@ -227,45 +222,4 @@ class SemanticEncoderTrainer:
             for index in range(num_batches)
         ]
         self.model.train()
-        return {f"held_out_{name}": sum(result[name] for result in results) / num_batches for name in results[0]}
-
-    def log(self, metrics: dict[str, float]) -> None:
-        """Append one line to `metrics.jsonl`; lines of a run that was killed and resumed before them are dropped."""
-        path = self.output_dir / "metrics.jsonl"
-        kept = [line for line in read_metrics(path) if line["step"] < self.step]
-        kept.append({"step": self.step, "learning_rate": self.learning_rate(self.step - 1), **metrics})
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        os.replace(temporary, path)
-
-    def save_checkpoint(self) -> None:
-        """Write weights and optimizer to `checkpoint-<step>`, visible only when complete; keep the last two."""
-        final = self.output_dir / f"checkpoint-{self.step:06d}"
-        temporary = self.output_dir / "checkpoint.tmp"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        save_file(
-            {name: value.contiguous() for name, value in self.model.state_dict().items()},
-            temporary / "model.safetensors",
-        )
-        torch.save(self.optimizer.state_dict(), temporary / "optimizer.pt")
-        (temporary / "state.json").write_text(json.dumps({"step": self.step}))
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(temporary, final)
-        for old in sorted(self.output_dir.glob("checkpoint-*"))[:-KEPT_CHECKPOINTS]:
-            shutil.rmtree(old)
-
-    def load_checkpoint(self) -> None:
-        """Go on from the newest checkpoint, if there is one."""
-        folders = sorted(self.output_dir.glob("checkpoint-*"))
-        if not folders:
-            return
-        self.model.load_state_dict(load_file(folders[-1] / "model.safetensors"))
-        self.optimizer.load_state_dict(torch.load(folders[-1] / "optimizer.pt", weights_only=True))
-        self.step = json.loads((folders[-1] / "state.json").read_text())["step"]
-
-
-def read_metrics(path: str | os.PathLike) -> list[dict]:
-    """Read `metrics.jsonl`; an absent file has no lines."""
-    path = Path(path)
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return {name: sum(result[name] for result in results) / num_batches for name in results[0]}

@@ -1,11 +1,13 @@
 """What a stage's training run is told: a YAML file, every field of it overridable (paper §4.2, Table 1)."""
 
 import argparse
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from accompgen_hf.training.run_files import describe_run
 
 STAGES = ("semantic", "coarse", "fine", "singsong", "singsong_fine")
 TRAINING_FIELDS = (
@@ -200,7 +202,7 @@ class StageTrainingArguments:
 
     def describe_run(self) -> dict[str, Any]:
         """The fields that decide what is learned: a checkpoint goes on only under the same ones."""
-        return {name: value for name, value in asdict(self).items() if name not in FREE_FIELDS}
+        return describe_run(self, FREE_FIELDS)
 
 
 def parse_stage_arguments(argv: list[str] | None = None) -> StageTrainingArguments:

@@ -25,9 +25,11 @@ from accompgen_hf.data.dataset import StepPositions
 from accompgen_hf.data.shards import sum_hours_by_licence
 from accompgen_hf.data.training_tracks import read_record, read_shard_tracks, write_record
 from accompgen_hf.files import write_json
-from accompgen_hf.training.checkpointing import SigtermFlag, check_same_run, find_checkpoint, save_checkpoint
+from accompgen_hf.training.learning_rate import LearningRate
+from accompgen_hf.training.run_files import check_same_run, find_checkpoint, save_checkpoint
+from accompgen_hf.training.sigterm import SigtermFlag
 from accompgen_hf.training.stages.arguments import StageTrainingArguments
-from accompgen_hf.training.stages.optimization import WeightAverage, learning_rate_at, make_optimizer
+from accompgen_hf.training.stages.optimization import WeightAverage, make_optimizer
 from accompgen_hf.training.stages.processes import check_processes, is_set_anywhere, prepare_sharded
 from accompgen_hf.training.stages.reporting import RunReport, check_trackers
 from accompgen_hf.training.stages.samples import AudioSampler
@@ -87,6 +89,7 @@ class StageTrainer:
             model.compile()
         self.model, self.optimizer = self.accelerator.prepare(model, make_optimizer(model, arguments))
         prepare_sharded(self.stage, self.accelerator, arguments)
+        self.learning_rate = LearningRate(arguments.learning_rate, arguments.warmup_steps, arguments.max_steps)
         self.ema = None
         if arguments.ema_decay is not None:
             self.ema = WeightAverage(self.stage, arguments.ema_decay)
@@ -155,9 +158,8 @@ class StageTrainer:
     def _take_step(self, window: list[dict[str, torch.Tensor]]) -> tuple[float, float]:
         """Accumulate the gradients of a window of micro-batches and update; return loss and gradient norm."""
         arguments, accelerator = self.arguments, self.accelerator
-        learning_rate = learning_rate_at(self.step, arguments)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = self.learning_rate.at(self.step)
         num_targets = torch.stack([(batch["labels"] != IGNORED_LABEL).sum() for batch in window]).sum()
         num_targets = accelerator.reduce(num_targets.to(accelerator.device), reduction="sum")
         total = torch.zeros((), device=accelerator.device)
@@ -224,7 +226,8 @@ class StageTrainer:
         if found is None:
             return
         folder, state = found
-        check_same_run(state, self.state, self.output_dir)
+        before, now = ({**each["run"], "token_fingerprint": each["token_fingerprint"]} for each in (state, self.state))
+        check_same_run(before, now, self.output_dir, "with `init_from` to start from its weights")
         self.accelerator.load_state(str(folder))
         self.state, self.step = {name: state[name] for name in self.state}, state["step"]
         self.accelerator.print(f"Resumed from {folder}.")
@@ -235,7 +238,7 @@ class StageTrainer:
         self.report.write_training(
             self.step,
             loss=loss,
-            learning_rate=learning_rate_at(self.step - 1, self.arguments),
+            learning_rate=self.learning_rate.at(self.step - 1),
             grad_norm=grad_norm,
             num_skipped_steps=self.state["num_skipped_steps"],
         )
@@ -260,7 +263,13 @@ class StageTrainer:
                 self.sampler.write(self.stage, self.step, self.accelerator.is_main_process)
 
     def _save(self) -> None:
-        save_checkpoint(self.accelerator, self.output_dir, self.step, self.state, self.arguments.keep_checkpoints)
+        save_checkpoint(
+            self.output_dir,
+            self.step,
+            lambda folder: self.accelerator.save_state(str(folder)),
+            self.state,
+            self.arguments.keep_checkpoints,
+        )
 
     @contextlib.contextmanager
     def _averaged_weights(self) -> Iterator[None]:

@@ -1,7 +1,6 @@
-"""Optimizer, learning rate and averaged weights: each a function of the step or a plain state (paper §4.2)."""
+"""Optimizer and averaged weights of a stage (paper §4.2)."""
 
 import contextlib
-import math
 from collections.abc import Iterator
 
 import torch
@@ -29,14 +28,6 @@ def make_optimizer(model: nn.Module, arguments: StageTrainingArguments) -> torch
     groups[0]["params"] = [p for p in groups[0]["params"] if id(p) not in inside]
     groups.append({"params": matrices, "weight_decay": arguments.weight_decay, "is_matrix": True})
     return Muon(groups, **options)
-
-
-def learning_rate_at(step: int, arguments: StageTrainingArguments) -> float:
-    """Learning rate of the update that follows `step` finished ones: linear warm-up, then a cosine down to 0."""
-    if step < arguments.warmup_steps:
-        return arguments.learning_rate * (step + 1) / arguments.warmup_steps
-    progress = (step - arguments.warmup_steps) / max(1, arguments.max_steps - arguments.warmup_steps)
-    return arguments.learning_rate * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
 
 class WeightAverage:

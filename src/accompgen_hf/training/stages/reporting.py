@@ -8,7 +8,8 @@ from accelerate import Accelerator
 
 from accompgen_hf.accompgen.audio_files_accompgen import import_optional
 from accompgen_hf.accompgen.modeling_accompgen_stages import AccompGenStageForCausalLM
-from accompgen_hf.training.metrics import MetricsLog, draw_curves
+from accompgen_hf.training.curves import Curve, Panel, draw_curves
+from accompgen_hf.training.run_files import MetricsLog
 from accompgen_hf.training.stages.arguments import StageTrainingArguments
 from accompgen_hf.training.stages.setup import count_positions
 from accompgen_hf.training.stages.throughput import count_clip_flops, find_peak_tflops
@@ -16,6 +17,25 @@ from accompgen_hf.training.stages.throughput import count_clip_flops, find_peak_
 PROJECT_NAME = "accompgen"
 # What must import for a tracker to work: one of these.
 TRACKER_PACKAGES = {"tensorboard": ("tensorboard", "tensorboardX"), "trackio": ("trackio",), "wandb": ("wandb",)}
+
+STAGE_PANELS = (
+    Panel(
+        "cross-entropy (nats per code)",
+        (Curve("train", "loss", "training"), Curve("validation", "loss", "validation", "o-")),
+    ),
+    Panel("validation perplexity", (Curve("validation", "perplexity", "codebook {} of the target", "o-"),)),
+    Panel(
+        "loss of wrong minus own conditioning (nats)",
+        (
+            Curve(
+                "validation", "conditioning_gain", "another track's conditioning", "o-", "conditioning_gain_interval"
+            ),
+            Curve("validation", "null_gain", "hidden conditioning", "o-", "null_gain_interval"),
+        ),
+        has_zero_line=True,
+    ),
+    Panel("learning rate", (Curve("train", "learning_rate"),)),
+)
 
 
 def check_trackers(names: list[str]) -> None:
@@ -105,7 +125,7 @@ class RunReport:
         """Record a validation, and draw the curves anew."""
         self._write("validation", step, values)
         if self.log is not None:
-            draw_curves(self.output_dir)
+            draw_curves(self.output_dir, STAGE_PANELS)
 
     def _write(self, kind: str, step: int, values: dict[str, Any]) -> None:
         if self.log is not None:
