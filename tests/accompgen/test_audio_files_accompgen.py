@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings, strategies
 import accompgen_hf
 from accompgen_hf.accompgen import audio_files_accompgen
 from accompgen_hf.accompgen.audio_accompgen import load_audio
-from accompgen_hf.accompgen.audio_files_accompgen import check_sampling_rate, import_optional
+from accompgen_hf.accompgen.audio_files_accompgen import check_sampling_rate
 
 VOCALS = Path(accompgen_hf.__file__).parent / "assets" / "vocals" / "vocadito_10.wav"
 RATE = 16_000
@@ -338,8 +338,6 @@ def test_a_missing_or_broken_library_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "soundfile", None)
     with pytest.raises(ImportError, match="Reading audio files needs soundfile: `pip install soundfile`"):
         load_audio(VOCALS)
-    with pytest.raises(ImportError, match="Testing needs no_such_module: `pip install it`"):
-        import_optional("no_such_module", "Testing", "it")
 
 
 @strategies.composite

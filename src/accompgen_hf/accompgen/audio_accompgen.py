@@ -16,10 +16,10 @@ from .audio_files_accompgen import (
     check_duration,
     check_sampling_rate,
     check_stated_rate,
-    import_optional,
     read_audio_file,
 )
 from .loudness_accompgen import LoudnessMeter
+from .optional_accompgen import import_optional
 
 _BLOCK_SAMPLES = 1 << 18  # checked and written at once: hours must not need gigabytes
 _KNEE, _HIGHEST_PEAK = np.float32(0.9), np.float32(0.98)

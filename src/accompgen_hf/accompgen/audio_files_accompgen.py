@@ -5,7 +5,6 @@ a sampling rate of 2 GHz or an empty file without a word: the checks are here.
 """
 
 import contextlib
-import importlib
 import io
 import os
 import re
@@ -17,21 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from .optional_accompgen import import_optional
+
 MIN_SAMPLING_RATE, MAX_SAMPLING_RATE = 4_000, 768_000
 MAX_CHANNELS = 64
 _BLOCK_VALUES = 1 << 20  # samples times channels decoded at once
-
-
-def import_optional(module: str, purpose: str, install: str | None = None) -> Any:
-    """Import `module` at the moment it is needed: a missing library must not break `import accompgen_hf`.
-
-    Raises:
-        ImportError: If it is missing or broken; says what it is for and how to install it.
-    """
-    try:
-        return importlib.import_module(module)
-    except Exception as error:  # a broken shared library raises OSError, an ABI mismatch AttributeError
-        raise ImportError(f"{purpose} needs {module}: `pip install {install or module}` ({error}).") from error
 
 
 def check_sampling_rate(sampling_rate: Any, name: str = "`sampling_rate`") -> int:

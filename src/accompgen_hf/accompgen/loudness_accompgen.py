@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .audio_files_accompgen import import_optional
+from .optional_accompgen import import_optional
 
 _LOUDNESS_GATE = -70.0  # LUFS, the absolute gate of BS.1770
 _BLOCK_SAMPLES = 1 << 18  # hours must not need gigabytes

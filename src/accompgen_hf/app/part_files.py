@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from accompgen_hf.accompgen.audio_accompgen import MAX_WAV_BYTES, resampled_length
-from accompgen_hf.accompgen.audio_files_accompgen import import_optional
 from accompgen_hf.accompgen.fingerprint_accompgen import hash_json, hash_module_state
+from accompgen_hf.accompgen.optional_accompgen import import_optional
 from accompgen_hf.accompgen.recordings_accompgen import Recording
 from accompgen_hf.accompgen.stage_chain_accompgen import CODE_NAMES
 

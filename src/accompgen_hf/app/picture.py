@@ -15,10 +15,10 @@ from transformers.audio_utils import mel_filter_bank
 from accompgen_hf.accompgen.audio_accompgen import (
     fit_length,
     fold_to_mono,
-    import_optional,
     resample,
     resampled_length,
 )
+from accompgen_hf.accompgen.optional_accompgen import import_optional
 from accompgen_hf.accompgen.recordings_accompgen import Recording
 
 PICTURE_RATE = 16_000  # Hz: what one sees of a voice and a band lies below 8 kHz

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from accompgen_hf.accompgen.audio_accompgen import load_audio
-from accompgen_hf.accompgen.audio_files_accompgen import import_optional
+from accompgen_hf.accompgen.optional_accompgen import import_optional
 from accompgen_hf.data.sources import UNKNOWN_LICENCE, Recording, Stems, file_loader, mix_loader, stems_loader
 
 STEM_STREAMS = ("mix", "drums", "bass", "other", "vocals")  # their order in a MUSDB18 file

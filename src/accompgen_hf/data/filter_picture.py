@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from accompgen_hf.accompgen.audio_files_accompgen import import_optional
+from accompgen_hf.accompgen.optional_accompgen import import_optional
 from accompgen_hf.data.filtering import HISTOGRAMS, NUM_BINS, ClipFilter, describe_counts
 from accompgen_hf.files import save_figure
 

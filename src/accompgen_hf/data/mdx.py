@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from accompgen_hf.accompgen.audio_accompgen import resample
-from accompgen_hf.accompgen.audio_files_accompgen import import_optional
+from accompgen_hf.accompgen.optional_accompgen import import_optional
 
 MDX_SAMPLING_RATE = 44100
 MDX_HOP = 1024

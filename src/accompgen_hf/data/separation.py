@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from accompgen_hf.accompgen.audio_accompgen import resample
-from accompgen_hf.accompgen.audio_files_accompgen import import_optional
+from accompgen_hf.accompgen.optional_accompgen import import_optional
 from accompgen_hf.data.mdx import MDXNetSeparator, as_stereo
 
 # Options of the command lines, and what `MDXNetSeparator` calls them.

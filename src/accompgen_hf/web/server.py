@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from accompgen_hf.accompgen.audio_accompgen import import_optional
+from accompgen_hf.accompgen.optional_accompgen import import_optional
 from accompgen_hf.app.open_pipeline import SHIPPED_VOCALS
 from accompgen_hf.web.studio import MAX_BYTES, MAX_DURATION_S, Studio
 from accompgen_hf.web.texts import CSS, HEAD

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from accompgen_hf.accompgen.audio_accompgen import resample
-from accompgen_hf.accompgen.audio_files_accompgen import import_optional
+from accompgen_hf.accompgen.optional_accompgen import import_optional
 
 PITCH_CLASSES = 12
 NO_CHORD = 24

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from accompgen_hf.accompgen.audio_files_accompgen import import_optional
+from accompgen_hf.accompgen.optional_accompgen import import_optional
 from accompgen_hf.evaluation.metrics.embedder_interface import check_mono, check_pair
 from accompgen_hf.evaluation.metrics.keys import PITCH_CLASSES, chroma
 

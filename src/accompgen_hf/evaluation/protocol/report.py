@@ -8,7 +8,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from accompgen_hf.accompgen.audio_files_accompgen import import_optional
+from accompgen_hf.accompgen.optional_accompgen import import_optional
 from accompgen_hf.evaluation.protocol.table_values import BASES, Metric
 from accompgen_hf.files import write_bytes
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from accompgen_hf.accompgen.audio_files_accompgen import import_optional
 from accompgen_hf.accompgen.modeling_accompgen_stages import AccompGenStageForCausalLM
+from accompgen_hf.accompgen.optional_accompgen import import_optional
 from accompgen_hf.training.curves import Curve, Panel, draw_curves
 from accompgen_hf.training.run_files import MetricsLog
 from accompgen_hf.training.stages.arguments import StageTrainingArguments
