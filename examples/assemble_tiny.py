@@ -5,13 +5,13 @@ python examples/assemble_tiny.py --install DIR --report REPORT
 """
 
 import argparse
-import json
 import shutil
 from pathlib import Path
 
 import accompgen_hf
 from accompgen_hf.accompgen.manifest_accompgen import write_manifest
 from accompgen_hf.data.training_tracks import join_records
+from accompgen_hf.files import folder_written_whole, read_json, write_json
 from accompgen_hf.hub import assemble_pipeline, save_repository
 
 # The authors' 0.9 for the other stages. Read off the ids alone, chord and beat of 50 songs come out a little better
@@ -39,19 +39,15 @@ def main() -> None:
         save_repository(pipe, options.output_dir, half_precision=True, more_files=record)
         print(options.output_dir)
         return
-    report = json.loads((options.report / "report.json").read_text("utf-8"))
-    target = Path(accompgen_hf.DEFAULT_MODEL)
-    staged = target.with_name(target.name + ".new")
-    shutil.rmtree(staged, ignore_errors=True)
-    shutil.copytree(options.install, staged)
-    config = json.loads((staged / "config.json").read_text("utf-8"))
-    config["is_placeholder"] = report["is_placeholder"]
-    (staged / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
-    shutil.copy(options.report / "README.md", staged / "README.md")
-    write_manifest(staged)
-    shutil.rmtree(target, ignore_errors=True)
-    staged.rename(target)
-    print(target)
+    report = read_json(options.report / "report.json")
+    with folder_written_whole(accompgen_hf.DEFAULT_MODEL) as staged:
+        shutil.copytree(options.install, staged, dirs_exist_ok=True)
+        config = read_json(staged / "config.json")
+        config["is_placeholder"] = report["is_placeholder"]
+        write_json(staged / "config.json", config, indent=2)
+        shutil.copy(options.report / "README.md", staged / "README.md")
+        write_manifest(staged)
+    print(accompgen_hf.DEFAULT_MODEL)
 
 
 if __name__ == "__main__":

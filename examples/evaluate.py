@@ -30,7 +30,7 @@ from accompgen_hf.evaluation.protocol.run import run_protocol
 from accompgen_hf.evaluation.protocol.seen_songs import check_seen_songs
 from accompgen_hf.evaluation.protocol.separated_vocals import describe_separation, write_separated
 from accompgen_hf.evaluation.protocol.table_over_seeds import compare_seeds, seed_folder
-from accompgen_hf.files import write_bytes
+from accompgen_hf.files import write_text
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -90,7 +90,7 @@ def evaluate_seeds(options: argparse.Namespace) -> None:
             options.listening_test = seed_folder(listening_test, seed)
         runs.append(evaluate(options))
     table = compare_seeds(runs)
-    write_bytes(Path(output_dir) / "seeds.md", table.encode())
+    write_text(Path(output_dir) / "seeds.md", table)
     print(table)
 
 

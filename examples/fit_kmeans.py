@@ -24,6 +24,7 @@ from accompgen_hf.accompgen.modeling_accompgen_semantic_encoder import (
 )
 from accompgen_hf.accompgen.processing_accompgen import level_vocals, vocal_noise
 from accompgen_hf.data.kmeans import extract_feature_shards, fit_centroids, report_centroids, save_centroids
+from accompgen_hf.files import write_json
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff")
 
@@ -92,7 +93,7 @@ def main() -> None:
         raise SystemExit(f"error: {error}") from error
     report = report_centroids(centroids, shards["vocals"], shards["instrumental"], seed=options.seed)
     save_centroids(output_dir / "centroids.safetensors", centroids, report)
-    (output_dir / "report.json").write_text(json.dumps(asdict(report), indent=2) + "\n")
+    write_json(output_dir / "report.json", asdict(report), indent=2, sort_keys=False)
     print(json.dumps(asdict(report), indent=2))
 
 

@@ -19,7 +19,7 @@ from accompgen_hf.evaluation.protocol.fit_musical_tables import (
     make_rhythm_example,
     make_tables,
 )
-from accompgen_hf.files import write_bytes
+from accompgen_hf.files import write_text
 from accompgen_hf.songs.song import compose_song, require_training_seed, synthesize_song
 
 RATE = 24_000
@@ -54,7 +54,7 @@ def main() -> None:
         name: getattr(options, name) for name in ("rhythm_seeds", "num_metronomes", "chord_seeds", "duration_s")
     }
     tables = make_tables(tqdm(scores, desc="scores", unit="song"), examples, made_with)
-    write_bytes(options.output, format_tables(tables).encode())
+    write_text(options.output, format_tables(tables))
     print(options.output)
 
 

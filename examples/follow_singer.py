@@ -8,7 +8,6 @@ recording is shifted by FFmpeg. Every output is kept: kill it and start it again
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import accompgen_hf
@@ -22,6 +21,7 @@ from accompgen_hf.evaluation.protocol.singer_variations import (
     swapped_adherence,
 )
 from accompgen_hf.evaluation.systems.system import OursSystem
+from accompgen_hf.files import write_json, write_text
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -46,9 +46,9 @@ def main() -> None:
     # 2. A real voice.
     recording = follow_recording(system, options.recording, options.output_dir, options.num_seeds)
     results = {"songs": songs, "swapped": swapped, "recording": recording}
-    (options.output_dir / "following.json").write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+    write_json(options.output_dir / "following.json", results, sort_keys=False)
     table = "\n".join([*describe_songs(songs, swapped), *describe_recording(recording)])
-    (options.output_dir / "following.md").write_text(table, "utf-8")
+    write_text(options.output_dir / "following.md", table)
     if options.page is not None:
         insert_block(options.page, "following", table)
     print(table)

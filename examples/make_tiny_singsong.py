@@ -9,9 +9,9 @@ step is a command of its own and goes on where it was killed. The result lies in
 """
 
 import json
-import shutil
 from pathlib import Path
 
+from accompgen_hf.files import folder_written_whole
 from accompgen_hf.singsong.accompaniment import SingSongForAccompaniment
 from accompgen_hf.training.stages.arguments import StageTrainingArguments
 from make_tiny import EXAMPLES, make_parser, make_tokens, run
@@ -49,11 +49,8 @@ def assemble(work: Path, encoder: Path, codec: Path, folder: Path) -> None:
     if not (folder / "config.json").exists():
         parts = {stage: work / stage / "final" for stage in STAGES}
         model = SingSongForAccompaniment.from_sub_models(**parts, semantic_encoder=encoder, codec=codec)
-        staging = folder.with_name(f".{folder.name}")
-        shutil.rmtree(staging, ignore_errors=True)
-        model.save_pretrained(staging)
-        shutil.rmtree(folder, ignore_errors=True)
-        staging.rename(folder)
+        with folder_written_whole(folder) as staging:
+            model.save_pretrained(staging)
     for stage in STAGES:
         summary = json.loads((work / stage / "summary.json").read_text("utf-8"))
         validation = summary["validation"]

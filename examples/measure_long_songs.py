@@ -9,7 +9,6 @@ goes on. Times are CPU seconds of this process unless they say otherwise.
 
 import argparse
 import json
-import os
 import resource
 import time
 from pathlib import Path
@@ -35,6 +34,7 @@ from accompgen_hf.evaluation.metrics.continuity import (
     longest_rest,
     score_rest,
 )
+from accompgen_hf.files import publish_file, read_json, write_json
 from accompgen_hf.songs.song import HELD_OUT_SEED, generate_song
 
 FIRST_SEED = HELD_OUT_SEED + 100_000
@@ -57,13 +57,11 @@ def main() -> None:
     folder = arguments.output_dir / hash_module_state(pipe.model)[:8]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "long_songs.json"
-    report = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    report = read_json(path) if path.exists() else {}
     report["num_threads"] = torch.get_num_threads()
 
     def save() -> None:
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
-        os.replace(temporary, path)
+        write_json(path, report, indent=2, sort_keys=False)
 
     if "first" in arguments.parts:
         report["first_audio"] = measure_first_audio(pipe)
@@ -104,7 +102,7 @@ def render_song(pipe: Any, song: Any, seed: int, folder: Path) -> tuple[np.ndarr
         journal = open_journal(part, fingerprint)
         render_to_part(pipe, vocals, part, journal, seed=seed, window_batch_size=DEFAULT_WINDOW_BATCH_SIZE)
         cpu_s = time.process_time() - start if is_new else None
-        os.replace(part, finished)
+        publish_file(part, finished)
         journal.remove()
     return load_audio(finished)[0][0], cpu_s
 

@@ -6,7 +6,6 @@ True accompaniments, silence and clicks against the truth; noise, detuning and d
 """
 
 import argparse
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from accompgen_hf.evaluation.protocol.sanity import (
     measure_disturbances,
     measure_truth,
 )
+from accompgen_hf.files import write_json
 from accompgen_hf.songs.song import HELD_OUT_SEED, Song, generate_song
 
 RATE = 24_000
@@ -69,7 +69,7 @@ def main() -> None:
             unit = DISTURBANCES[kind][1] if kind in DISTURBANCES else "instrumentals"
             print_table(f"{kind}, {unit}", levels)
     if options.output is not None:
-        options.output.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+        write_json(options.output, found, sort_keys=False)
 
 
 if __name__ == "__main__":

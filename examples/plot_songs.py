@@ -6,10 +6,10 @@ Needs matplotlib (`pip install "accompgen_hf[plot]"`).
 """
 
 import argparse
-import os
 
 import numpy as np
 
+from accompgen_hf.files import written_whole
 from accompgen_hf.songs.song import HELD_OUT_SEED, Song, compose_song, generate_song
 
 _NUM_MELS, _FRAME, _HOP, _LOWEST_HZ, _HIGHEST_HZ = 128, 2048, 240, 60.0, 10000.0
@@ -77,25 +77,20 @@ def draw_song(voice_axes, band_axes, song: Song) -> None:
 
 def draw_sheet(songs: list[Song], path: str) -> None:
     """Write the sheet, two songs to a row; the file appears only when it is complete."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
     from PIL import Image
 
     rows = -(-len(songs) // 2)
-    figure = plt.figure(figsize=(15.0, 4.1 * rows), layout="constrained")
+    figure = Figure(figsize=(15.0, 4.1 * rows), layout="constrained")
     for cell, song in zip(figure.subfigures(rows, 2, squeeze=False).ravel(), songs, strict=False):
         voice_axes, band_axes = cell.subplots(2, 1, sharex=True)
         draw_song(voice_axes, band_axes, song)
-    temporary = f"{path}.tmp.png"
-    figure.savefig(temporary, dpi=75)
-    plt.close(figure)
-    with Image.open(temporary) as image:
-        # A third of the bytes; this method keeps rare colours, such as the melody's.
-        palette = image.convert("RGB").quantize(160, method=Image.Quantize.MAXCOVERAGE)
-    palette.save(temporary, optimize=True)
-    os.replace(temporary, path)
+    with written_whole(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=75)
+        with Image.open(temporary) as image:
+            # A third of the bytes; this method keeps rare colours, such as the melody's.
+            palette = image.convert("RGB").quantize(160, method=Image.Quantize.MAXCOVERAGE)
+        palette.save(temporary, "PNG", optimize=True)
 
 
 def first_seeds_of_styles(count: int) -> list[int]:

@@ -22,6 +22,7 @@ from accompgen_hf.data.preparation import prepare_shards
 from accompgen_hf.data.sources import Track
 from accompgen_hf.data.tokenization import TokenExtractor, TokenRecipe
 from accompgen_hf.evaluation.metrics.musical import best_tonic
+from accompgen_hf.files import write_json, write_text
 from accompgen_hf.songs.song import HELD_OUT_SEED, generate_song
 from accompgen_hf.training.codec.evaluation import evaluate_codec
 from accompgen_hf.training.stages.validation import validate_stage
@@ -65,9 +66,9 @@ def main() -> None:
         "token_fingerprint": pipe.model.config.token_fingerprint,
     }
     report["is_placeholder"] = report["music"]["key_hits"] < MIN_KEY_SHARE * len(songs)
-    (options.output_dir / "report.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+    write_json(options.output_dir / "report.json", report, indent=2, sort_keys=False)
     cost = read_cost(options.work_dir)
-    (options.output_dir / "README.md").write_text(write_card(report, cost, options), "utf-8")
+    write_text(options.output_dir / "README.md", write_card(report, cost, options))
     print(json.dumps(report, indent=2))
 
 

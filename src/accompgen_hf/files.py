@@ -1,9 +1,14 @@
 """Whole files of every kind: bytes, JSON, pictures, folders; the core travels with the weights."""
 
+import csv
+import io
 import json
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from accompgen_hf.accompgen.whole_files_accompgen import (
     flush_to_disk,
@@ -33,13 +38,37 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically, its lines ended as they are."""
+    write_bytes(path, text.encode())
+
+
 def write_json(path: Path, value: Any, indent: int = 1, sort_keys: bool = True) -> None:
     """Write JSON atomically."""
-    write_bytes(path, (json.dumps(value, indent=indent, sort_keys=sort_keys) + "\n").encode())
+    write_text(path, json.dumps(value, indent=indent, sort_keys=sort_keys) + "\n")
 
 
 def read_json(path: Path) -> Any:
     return json.loads(Path(path).read_text("utf-8"))
+
+
+def write_csv(path: Path, rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table atomically."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def write_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Write arrays by name as `.npz`, atomically."""
+    with written_whole(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **arrays)
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write one array as `.npy`, atomically."""
+    with written_whole(path) as temporary, open(temporary, "wb") as file:
+        np.save(file, array, allow_pickle=False)
 
 
 def save_figure(figure: "Figure", path: Path, dpi: int, **options: Any) -> None:
@@ -56,7 +85,11 @@ __all__ = [
     "publish_folder",
     "read_json",
     "save_figure",
+    "write_array",
+    "write_arrays",
     "write_bytes",
+    "write_csv",
     "write_json",
+    "write_text",
     "written_whole",
 ]

@@ -6,8 +6,6 @@ people and the Hub can read, a card, a manifest of hashes, and on request the co
 
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from accompgen_hf.accompgen.manifest_accompgen import finish_folder, verify_mani
 from accompgen_hf.accompgen.modeling_accompgen import STAGES, AccompGenForConditionalGeneration
 from accompgen_hf.accompgen.modeling_accompgen_stages import AccompGenStageForCausalLM
 from accompgen_hf.accompgen.pipeline_accompgen import VocalAccompanimentPipeline
+from accompgen_hf.files import folder_written_whole
 
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<null>")
 NOT_MEASURED = "not measured"
@@ -105,23 +104,15 @@ def save_stage_repository(
 def _write_repository(
     folder: Path, write: Callable[[Path], None], card: str | None, more_files: Mapping[str, bytes] | None
 ) -> Path:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staged = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with folder_written_whole(folder) as staged:
         write(staged)
         if card is not None:
             (staged / "README.md").write_text(card, encoding="utf-8")
         for name, content in (more_files or {}).items():
             (staged / name).write_bytes(content)
         write_manifest(staged)
-        staged.chmod(0o755)
         for file in staged.iterdir():  # safetensors are written for their owner alone
             file.chmod(0o755 if file.is_dir() else 0o644)
-        if folder.exists():
-            shutil.rmtree(folder)
-        staged.rename(folder)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
     return folder
 
 

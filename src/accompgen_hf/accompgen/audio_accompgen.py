@@ -4,7 +4,6 @@ Waveforms are float32, full scale at 1.0, of shape (num_samples,) or (channels, 
 """
 
 import os
-import uuid
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,6 +19,7 @@ from .audio_files_accompgen import (
 )
 from .loudness_accompgen import LoudnessMeter
 from .optional_accompgen import import_optional
+from .whole_files_accompgen import written_whole
 
 _BLOCK_SAMPLES = 1 << 18  # checked and written at once: hours must not need gigabytes
 _KNEE, _HIGHEST_PEAK = np.float32(0.9), np.float32(0.98)
@@ -355,21 +355,16 @@ def write_audio_blocks(
         raise ValueError(f"`path` must end in .wav or .flac for the subtype {subtype}, got {path!r}.")
     if file_format == "WAV" and num_channels * num_samples * 4 > MAX_WAV_BYTES:
         file_format = "RF64"
-    folder, file_name = os.path.split(path)
-    temporary = os.path.join(folder, f".{file_name[:100]}.{uuid.uuid4().hex}.tmp")
     try:
-        with soundfile.SoundFile(
-            temporary, "w", sampling_rate, num_channels, subtype=subtype, format=file_format
-        ) as writer:
-            for block in blocks:
-                for start in range(0, block.shape[1], _BLOCK_SAMPLES):
-                    writer.write(np.clip(block[:, start : start + _BLOCK_SAMPLES].T, -1.0, 1.0))
-        # libsndfile says nothing when the disk fills up while it closes the file.
-        if soundfile.info(temporary).frames != num_samples:
-            raise OSError(f"{path!r} could not be written completely. Is the disk full?")
-        os.replace(temporary, path)
+        with written_whole(path) as temporary:
+            with soundfile.SoundFile(
+                temporary, "w", sampling_rate, num_channels, subtype=subtype, format=file_format
+            ) as writer:
+                for block in blocks:
+                    for start in range(0, block.shape[1], _BLOCK_SAMPLES):
+                        writer.write(np.clip(block[:, start : start + _BLOCK_SAMPLES].T, -1.0, 1.0))
+            # libsndfile says nothing when the disk fills up while it closes the file.
+            if soundfile.info(temporary).frames != num_samples:
+                raise OSError(f"{path!r} could not be written completely. Is the disk full?")
     except (RuntimeError, AssertionError) as error:  # soundfile asserts that all frames were written
         raise OSError(f"{path!r} could not be written ({error}). Is the disk full, or the folder missing?") from error
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)

@@ -20,6 +20,7 @@ from accompgen_hf.accompgen.fingerprint_accompgen import hash_json, hash_module_
 from accompgen_hf.accompgen.optional_accompgen import import_optional
 from accompgen_hf.accompgen.recordings_accompgen import Recording
 from accompgen_hf.accompgen.stage_chain_accompgen import CODE_NAMES
+from accompgen_hf.files import write_text
 
 
 class CodeJournal:
@@ -43,9 +44,7 @@ class CodeJournal:
             pieces.setdefault(line["name"], []).append(torch.from_numpy(codes.astype(np.int64)))
         self.known_codes = {name: torch.cat(parts, dim=-1) for name, parts in pieces.items()}
         # Without the line that was cut off, and whole at every moment.
-        temporary = self.path.with_name(self.path.name + ".tmp")
-        temporary.write_text("".join(map(_to_line, [{"fingerprint": fingerprint}, *lines])), "ascii")
-        os.replace(temporary, self.path)
+        write_text(self.path, "".join(map(_to_line, [{"fingerprint": fingerprint}, *lines])))
         self._file = open(self.path, "a", encoding="ascii")  # noqa: SIM115
 
     def _read_lines(self, fingerprint: str) -> Iterator[dict[str, Any]]:

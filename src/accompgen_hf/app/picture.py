@@ -4,7 +4,6 @@ Letters: N waveform samples, M mel bands, C picture columns.
 """
 
 import os
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ from accompgen_hf.accompgen.audio_accompgen import (
 )
 from accompgen_hf.accompgen.optional_accompgen import import_optional
 from accompgen_hf.accompgen.recordings_accompgen import Recording
+from accompgen_hf.files import save_figure
 
 PICTURE_RATE = 16_000  # Hz: what one sees of a voice and a band lies below 8 kHz
 NUM_MELS = 80
@@ -127,14 +127,7 @@ def draw_picture(
         raise ValueError(f"`sampling_rate` must be one rate or three, got {len(rates)}.")
     lanes = [_measure_lane(audio, rate) for audio, rate in zip((vocals, accompaniment, mix), rates, strict=True)]
     figure = _draw_lanes(lanes, title)
-    folder, file_name = os.path.split(os.fspath(path))
-    temporary = os.path.join(folder, f".{file_name[:100]}.{uuid.uuid4().hex}.tmp")
-    try:
-        figure.savefig(temporary, format="png", dpi=150, facecolor=_PAPER, metadata={"Software": None})
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
+    save_figure(figure, path, dpi=150, facecolor=_PAPER)
 
 
 class _Lane(NamedTuple):
@@ -174,12 +167,10 @@ def _measure_lane(audio: np.ndarray | Recording, sampling_rate: int) -> _Lane:
 
 
 def _draw_lanes(lanes: list[_Lane], title: str) -> Any:
-    # Figure and canvas by hand: pyplot would keep the figure alive and touch the caller's backend and settings.
+    # A figure by hand: pyplot would keep the figure alive and touch the caller's backend and settings.
     figure_class = import_optional("matplotlib.figure", "Drawing the picture", "matplotlib").Figure
-    canvas_class = import_optional("matplotlib.backends.backend_agg", "Drawing the picture", "matplotlib")
     ticker = import_optional("matplotlib.ticker", "Drawing the picture", "matplotlib")
     figure = figure_class(figsize=(12, 8.4))
-    canvas_class.FigureCanvasAgg(figure)
     grid = figure.add_gridspec(
         8,
         2,

@@ -17,7 +17,7 @@ from accompgen_hf.accompgen.audio_accompgen import write_audio, write_audio_bloc
 from accompgen_hf.accompgen.mixing_accompgen import mix_blocks
 from accompgen_hf.accompgen.recordings_accompgen import Recording
 from accompgen_hf.app.picture import draw_picture
-from accompgen_hf.files import hash_file
+from accompgen_hf.files import hash_file, publish_file
 
 # What a settings file may ask for, with the types that JSON gives; `null` always means "not set".
 SETTINGS_TYPES: dict[str, tuple[type, ...]] = {
@@ -115,7 +115,7 @@ def write_part_result(
         write_audio_blocks(mix_path, blocks, rate, vocals.num_channels, num_samples)
         title = result_name(settings["vocals"], settings["seed"])
         draw_picture(folder / "picture.png", vocals, accompaniment, Recording(mix_path), rate, title=title)
-        os.replace(part_path, accompaniment_path)
+        publish_file(part_path, accompaniment_path)
 
     return write_folder(parent, settings, made_with, fill)
 
@@ -144,7 +144,7 @@ def write_folder(
         folder = make_new_folder(parent, result_name(settings["vocals"], settings["seed"]))
         try:
             for file_name in (*AUDIO_FILES, "picture.png", "settings.json"):
-                os.replace(aside / file_name, folder / file_name)
+                publish_file(aside / file_name, folder / file_name)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise

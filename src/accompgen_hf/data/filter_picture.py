@@ -33,9 +33,7 @@ def draw_histograms(path: str | os.PathLike, counts: dict[str, Any], clip_filter
         ImportError: If matplotlib is missing.
     """
     figure_class = import_optional("matplotlib.figure", "Drawing histograms", "matplotlib").Figure
-    canvas = import_optional("matplotlib.backends.backend_agg", "Drawing histograms", "matplotlib")
     figure = figure_class(figsize=(10, 6.5), layout="constrained")
-    canvas.FigureCanvasAgg(figure)
     for axes, (name, (low, high)) in zip(figure.subplots(2, 2).flat, HISTOGRAMS.items(), strict=True):
         edges = np.linspace(low, high, NUM_BINS + 1)
         kept, dropped = (counts["histograms"][name][side] for side in ("kept", "dropped"))

@@ -1,6 +1,5 @@
 """Procedural songs as a source of aligned pairs, with a folder that keeps them between preparations."""
 
-import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from accompgen_hf.data.sources import Recording, Stems, Track, mix_loader
-from accompgen_hf.files import write_bytes
+from accompgen_hf.files import write_array
 from accompgen_hf.songs.song import HELD_OUT_SEED, generate_song
 
 SONG_SAMPLING_RATE = 24000
@@ -85,11 +84,9 @@ def _load_kept_song(songs_dir: Path, seed: int, duration_s: float) -> np.ndarray
     path = songs_dir / f"{seed}.npy"
     if not path.is_file():
         song = generate_song(seed, duration_s=duration_s, sampling_rate=SONG_SAMPLING_RATE)
-        content = io.BytesIO()
         pair = np.stack([song.vocals, song.instrumental])
-        np.save(content, np.round(pair.clip(-1, 1) * 32767).astype(np.int16))
         songs_dir.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, content.getvalue())
+        write_array(path, np.round(pair.clip(-1, 1) * 32767).astype(np.int16))
     pair = np.load(path)
     if pair.shape != (2, round(duration_s * SONG_SAMPLING_RATE)):
         raise ValueError(

@@ -7,7 +7,6 @@ are in corpora.py, procedural songs in song_source.py.
 
 import csv
 import fnmatch
-import io
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import numpy as np
 
 from accompgen_hf.accompgen.audio_accompgen import fold_to_mono, load_audio, resample
 from accompgen_hf.data.separation import Separator
-from accompgen_hf.files import write_bytes
+from accompgen_hf.files import write_csv
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".m4a", ".mp4", ".aac", ".webm")
 UNKNOWN_LICENCE = "unknown"
@@ -190,12 +189,10 @@ def write_track_table(folder: str | os.PathLike, recordings: Iterable[Recording]
     table = read_track_table(folder)
     for recording in recordings:
         table[recording.track_id] = {name: getattr(recording, name) or "" for name in TABLE_COLUMNS}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["track_id", *TABLE_COLUMNS])
-    for track_id, fields in sorted(table.items()):
-        writer.writerow([track_id, *(fields.get(name, "") for name in TABLE_COLUMNS)])
-    write_bytes(Path(folder) / TABLE_NAME, text.getvalue().encode())
+    rows = [
+        [track_id, *(fields.get(name, "") for name in TABLE_COLUMNS)] for track_id, fields in sorted(table.items())
+    ]
+    write_csv(Path(folder) / TABLE_NAME, [["track_id", *TABLE_COLUMNS], *rows])
 
 
 def pair_paths(folder: str | os.PathLike, track_id: str) -> tuple[Path, Path]:

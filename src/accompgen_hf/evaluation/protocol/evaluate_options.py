@@ -1,8 +1,6 @@
 """From the options of examples/evaluate.py to systems, windows, corpus and embedders."""
 
 import argparse
-import csv
-import io
 import json
 import os
 import shutil
@@ -31,7 +29,7 @@ from accompgen_hf.evaluation.protocol.scoring import TARGETS
 from accompgen_hf.evaluation.systems.corpus import Corpus
 from accompgen_hf.evaluation.systems.oracle import GIVEN_STAGES, OracleSystem, StageOracleSystem
 from accompgen_hf.evaluation.systems.system import FolderSystem, OursSystem, System
-from accompgen_hf.files import write_bytes
+from accompgen_hf.files import write_csv
 
 DATASETS = ("songs", "musdb18", "folder")
 BUILT_IN = ("random", "retrieval", "oracle", "ours")
@@ -224,17 +222,14 @@ def export_inputs(test_set: WindowFolder, folder: Path, has_separated: bool) -> 
         The list's path.
     """
     kinds = (VOCALS, SEPARATED) if has_separated else (VOCALS,)
-    text = io.StringIO()
-    columns = ["window_id", "song_id", "start_s", "duration_s", *kinds, "answer_with"]
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
+    rows: list[list[Any]] = [["window_id", "song_id", "start_s", "duration_s", *kinds, "answer_with"]]
     for kind in kinds:
         (folder / kind).mkdir(parents=True, exist_ok=True)
     for window in test_set.windows:
         for kind in kinds:
             shutil.copyfile(test_set.path(window, kind), folder / kind / f"{window.window_id}.wav")
-        row: list[Any] = [window.window_id, window.song_id, window.start_s, window.duration_s]
-        writer.writerow([*row, *(f"{kind}/{window.window_id}.wav" for kind in kinds), f"{window.window_id}.wav"])
+        files = [*(f"{kind}/{window.window_id}.wav" for kind in kinds), f"{window.window_id}.wav"]
+        rows.append([window.window_id, window.song_id, window.start_s, window.duration_s, *files])
     path = folder / "windows.csv"
-    write_bytes(path, text.getvalue().encode())
+    write_csv(path, rows)
     return path

@@ -3,9 +3,6 @@
 `trial-01/A.wav`, `B.wav`, ... are one window by all systems; `answers.csv` is for the listener, `key.json` is not.
 """
 
-import csv
-import io
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +12,7 @@ import numpy as np
 from accompgen_hf.accompgen.audio_accompgen import integrated_loudness, load_audio, resample, write_audio
 from accompgen_hf.accompgen.mixing_accompgen import mix, true_peak
 from accompgen_hf.evaluation.protocol.excerpts import VOCALS, WindowFolder
-from accompgen_hf.files import write_bytes
+from accompgen_hf.files import write_csv, write_json
 
 LISTENING_LUFS = -23.0
 PEAK_CEILING_DB = -1.0
@@ -47,9 +44,7 @@ def write_listening_test(
         raise ValueError(f"`listening_test` needs 2 to {len(LETTERS)} systems, got {len(outputs)}.")
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(test_set.windows))[:num_trials]
-    key, answers = {}, io.StringIO()
-    writer = csv.writer(answers, lineterminator="\n")
-    writer.writerow(["trial", "sample", "fits_the_voice_1_to_5", "sound_quality_1_to_5", "remarks"])
+    key, answers = {}, [["trial", "sample", "fits_the_voice_1_to_5", "sound_quality_1_to_5", "remarks"]]
     for number, index in enumerate(order, 1):
         window = test_set.windows[index]
         names = [list(outputs)[place] for place in rng.permutation(len(outputs))]
@@ -61,11 +56,11 @@ def write_listening_test(
         ]
         for letter, audio in zip(LETTERS, equalise_loudness(mixes, test_set.sampling_rate), strict=False):
             write_audio(folder / trial / f"{letter}.wav", audio, test_set.sampling_rate)
-            writer.writerow([trial, letter, "", "", ""])
+            answers.append([trial, letter, "", "", ""])
         key[trial] = {"window_id": window.window_id, "systems": dict(zip(LETTERS, names, strict=False))}
-    write_bytes(folder / "answers.csv", answers.getvalue().encode())
+    write_csv(folder / "answers.csv", answers)
     path = folder / "key.json"
-    write_bytes(path, (json.dumps({"seed": seed, "trials": key}, indent=1) + "\n").encode())
+    write_json(path, {"seed": seed, "trials": key}, sort_keys=False)
     return path
 
 

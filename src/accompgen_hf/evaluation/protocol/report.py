@@ -1,7 +1,6 @@
 """results.json as a Markdown table, as the model card's `model-index`, and as a picture."""
 
 import os
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from accompgen_hf.accompgen.optional_accompgen import import_optional
 from accompgen_hf.evaluation.protocol.table_values import BASES, Metric
-from accompgen_hf.files import write_bytes
+from accompgen_hf.files import save_figure, write_bytes, write_text
 
 FAD_METRICS = {
     "fad_isolated": Metric("FADi", False),
@@ -167,7 +166,7 @@ def insert_block(page: str | os.PathLike, name: str, block: str) -> None:
     begin, end = (text.find(mark) for mark in marks)
     if not 0 <= begin < end:
         raise ValueError(f"`page` {page} must have the lines {marks[0]} and {marks[1]} around its {name}.")
-    write_bytes(page, f"{text[:begin]}{marks[0]}\n\n{block.strip()}\n\n{text[end:]}".encode())
+    write_text(page, f"{text[:begin]}{marks[0]}\n\n{block.strip()}\n\n{text[end:]}")
 
 
 def model_index(results: Mapping[str, Any], metrics: Mapping[str, Metric], system: str, model_name: str) -> str:
@@ -202,24 +201,16 @@ def model_index(results: Mapping[str, Any], metrics: Mapping[str, Metric], syste
 def draw_results(path: str | os.PathLike, results: Mapping[str, Any], metrics: Mapping[str, Metric]) -> None:
     """One panel per metric, one line per system with its interval, into a PNG that is written whole or not at all."""
     figure_class = import_optional("matplotlib.figure", "Drawing the results", "matplotlib").Figure
-    canvas_class = import_optional("matplotlib.backends.backend_agg", "Drawing the results", "matplotlib")
     systems = results["systems"]
     shown = [key for key, metric in metrics.items() if _is_drawn(key, metric, results)][:MAX_PANELS]
     columns = min(4, max(1, len(shown)))
     rows = -(-len(shown) // columns)
     figure = figure_class(figsize=(3.1 * columns, (0.32 * len(systems) + 0.9) * max(rows, 1)))
-    canvas_class.FigureCanvasAgg(figure)
     for index, key in enumerate(shown):
         axes = figure.add_subplot(rows, columns, index + 1)
         _draw_panel(axes, key, metrics[key], systems, shows_names=index % columns == 0)
     figure.tight_layout()
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        figure.savefig(temporary, format="png", dpi=130, facecolor="white", metadata={"Software": None})
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    save_figure(figure, path, dpi=130, facecolor="white")
 
 
 def _is_drawn(key: str, metric: Metric, results: Mapping[str, Any]) -> bool:

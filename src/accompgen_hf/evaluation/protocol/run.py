@@ -31,7 +31,7 @@ from accompgen_hf.evaluation.protocol.table_values import (
     score_estimates,
 )
 from accompgen_hf.evaluation.systems.system import System, TruthSystem
-from accompgen_hf.files import write_bytes, write_json
+from accompgen_hf.files import write_json, write_text
 
 VERSIONED = ("accompgen_hf", "torch", "transformers", "numpy", "scipy", "mir_eval")
 
@@ -154,12 +154,11 @@ def run_protocol(
 def write_results(output_dir: Path, results: Mapping[str, Any], metrics: Mapping[str, Metric]) -> None:
     """results.json, table.md, results.png, and `model_index_<system>.yaml` of every model under test."""
     write_json(output_dir / "results.json", results)
-    write_bytes(output_dir / "table.md", format_table(results, metrics).encode())
+    write_text(output_dir / "table.md", format_table(results, metrics))
     draw_results(output_dir / "results.png", results, metrics)
     for name, system in results["systems"].items():
         if system["description"]["system"] not in ("random", "retrieval", "codec oracle", "truth"):
-            text = model_index(results, metrics, name, name)
-            write_bytes(output_dir / f"model_index_{name}.yaml", text.encode())
+            write_text(output_dir / f"model_index_{name}.yaml", model_index(results, metrics, name, name))
 
 
 def _describe_embedder(embedder: Embedder, details: Mapping[str, Any]) -> dict[str, Any]:

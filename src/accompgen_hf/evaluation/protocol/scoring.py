@@ -4,7 +4,6 @@
 `target.<name>` of what FAD hears (the mix or the instrumental), `pair.<name>` of both sides together, for APA.
 """
 
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from accompgen_hf.accompgen.fingerprint_accompgen import hash_json
 from accompgen_hf.accompgen.mixing_accompgen import mix
 from accompgen_hf.evaluation.metrics.audio_embedders import Embedder
 from accompgen_hf.evaluation.metrics.musical_scores import score_accompaniment
-from accompgen_hf.files import write_bytes, write_json
+from accompgen_hf.files import write_arrays, write_json
 from accompgen_hf.songs.song import SongAnnotation
 
 SCORES_VERSION = 2  # rises when a number changes for the same audio
@@ -101,10 +100,8 @@ class Scorer:
                 if str(content["key"]) == key:
                     return {name: content[name] for name in content.files if name != "key"}
         embeddings = self.embed(make())
-        buffer = io.BytesIO()
-        np.savez(buffer, key=np.array(key), **embeddings)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, buffer.getvalue())
+        write_arrays(path, key=np.array(key), **embeddings)
         return embeddings
 
     @staticmethod

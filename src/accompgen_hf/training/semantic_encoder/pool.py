@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from accompgen_hf.accompgen.audio_accompgen import resample
 from accompgen_hf.accompgen.processing_accompgen import level_vocals
+from accompgen_hf.files import write_array, write_arrays
 from accompgen_hf.songs.song import SongAnnotation, generate_song
 
 SAMPLING_RATE = 16_000
@@ -129,14 +130,7 @@ class SongPool:
             ]
             labels.append(label_frames(song.annotation, self.num_frames))
         for kind in KINDS:
-            _write(self._path(kind, chunk), lambda file, kind=kind: np.save(file, audio[kind]))
+            write_array(self._path(kind, chunk), audio[kind])
         # Last: a chunk whose labels are there is whole.
         joined = {name: np.stack([label[name] for label in labels]) for name in labels[0]}
-        _write(self._path("labels", chunk), lambda file: np.savez(file, **joined))
-
-
-def _write(path: Path, save) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
-        save(file)
-    os.replace(temporary, path)
+        write_arrays(self._path("labels", chunk), **joined)

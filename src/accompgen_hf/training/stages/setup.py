@@ -1,7 +1,5 @@
 """The model of a run, with fresh weights from its config's fields or one to go on from, and the clips it reads."""
 
-import os
-import shutil
 from pathlib import Path
 
 import torch
@@ -17,6 +15,7 @@ from accompgen_hf.accompgen.modeling_accompgen_stages import (
 )
 from accompgen_hf.data.collator import StageCollator
 from accompgen_hf.data.dataset import StageClipDataset
+from accompgen_hf.files import folder_written_whole
 from accompgen_hf.singsong.batches import SingSongClipDataset, SingSongCollator
 from accompgen_hf.singsong.configuration import SingSongStageConfig
 from accompgen_hf.singsong.modeling import SingSongFineForConditionalGeneration, SingSongForConditionalGeneration
@@ -104,12 +103,8 @@ def open_datasets(
 
 def save_stage(model: AccompGenStageForCausalLM, folder: Path, weights: dict[str, torch.Tensor] | None = None) -> None:
     """Save a stage, or its config with other `weights`, as a folder that `from_pretrained` loads, all at once."""
-    folder = Path(folder)
-    staging = folder.with_name(f".{folder.name}")
-    shutil.rmtree(staging, ignore_errors=True)
-    model.save_pretrained(staging, state_dict=weights)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(staging, folder)
+    with folder_written_whole(folder) as staging:
+        model.save_pretrained(staging, state_dict=weights)
 
 
 def dataset_class(config: AccompGenStageConfig | SingSongStageConfig) -> type[StageClipDataset]:
