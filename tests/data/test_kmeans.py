@@ -15,6 +15,7 @@ from accompgen_hf.data.kmeans import (
     fit_centroids,
     report_centroids,
     save_centroids,
+    update_centroids,
     write_feature_shard,
 )
 
@@ -89,6 +90,18 @@ def test_assignment_equals_the_nearest_by_brute_force():
     gaps = ((features[:, None] - centroids) ** 2).sum(-1)
     assert np.array_equal(ids, gaps.argmin(1))
     np.testing.assert_allclose(distances, gaps.min(1), atol=1e-4)
+
+
+def test_updates_are_those_of_scikit_learn():
+    from sklearn.cluster import MiniBatchKMeans
+
+    frames = np.random.default_rng(0).standard_normal((6, 100, 5)).astype(np.float32)
+    kmeans = MiniBatchKMeans(8, init=frames[0, :8], n_init=1, reassignment_ratio=0.0, random_state=0)
+    centroids, counts = frames[0, :8], np.zeros(8, np.float32)
+    for batch in frames:
+        centroids, counts = update_centroids(centroids, counts, batch)
+        np.testing.assert_allclose(centroids, kmeans.partial_fit(batch).cluster_centers_, atol=1e-6)
+    assert counts.sum() == 600
 
 
 def test_saved_centroids_are_what_the_encoder_loads(tmp_path, shards):

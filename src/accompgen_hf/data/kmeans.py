@@ -9,10 +9,13 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
+
+from accompgen_hf.files import write_array, write_arrays, written_whole
 
 RARE_SHARE = 0.1  # a cluster is rare below this share of the mean number of frames per cluster
 
@@ -42,11 +45,7 @@ class CentroidReport:
 
 def write_feature_shard(path: str | os.PathLike, features: np.ndarray) -> None:
     """Write features of shape `(num_frames, hidden_size)` as one `.npy` shard, under its name only when complete."""
-    path = Path(path)
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
-        np.save(file, features, allow_pickle=False)
-    os.replace(temporary, path)
+    write_array(path, features)
 
 
 class _FrameStream:
@@ -122,86 +121,87 @@ def fit_centroids(
     Raises:
         ValueError: If a list is empty, there are fewer frames than clusters, or the saved state is of another run.
     """
-    from sklearn.cluster import MiniBatchKMeans, kmeans_plusplus
+    from sklearn.cluster import kmeans_plusplus
 
-    vocal_stream = _FrameStream(vocal_shards, "vocal_shards")
-    instrumental_stream = _FrameStream(instrumental_shards, "instrumental_shards")
-    per_kind = min(vocal_stream.num_frames, instrumental_stream.num_frames)
+    streams = _FrameStream(vocal_shards, "vocal_shards"), _FrameStream(instrumental_shards, "instrumental_shards")
+    per_kind = min(stream.num_frames for stream in streams)
     if 2 * per_kind < num_clusters:
         raise ValueError(f"`num_clusters` must be at most the {2 * per_kind} frames at hand, got {num_clusters}.")
     half = min(batch_frames // 2, per_kind)
-    settings = json.dumps(
-        [num_clusters, seed, half, init_frames, vocal_stream.num_frames, instrumental_stream.num_frames]
-    )
-    # No random reassignment: centroids and counts are then the whole state, and resuming is exact.
-    kmeans = MiniBatchKMeans(num_clusters, n_init=1, reassignment_ratio=0.0, random_state=seed)
-    num_done = _load_state(kmeans, state_path, settings)
-    if num_done == 0:
-        first = [stream.sample(init_frames // 2, (seed, 0)) for stream in (vocal_stream, instrumental_stream)]
-        shared = min(len(first[0]), len(first[1]))
-        kmeans.init = kmeans_plusplus(
-            np.concatenate([frames[:shared] for frames in first]), num_clusters, random_state=seed
-        )[0]
-    batches_per_pass = per_kind // half
-    num_batches = num_passes * batches_per_pass
+    settings = json.dumps([num_clusters, seed, half, init_frames, *(stream.num_frames for stream in streams)])
+    state = _load_state(state_path, settings)
+    if state is None:
+        first = [stream.sample(init_frames // 2, (seed, 0)) for stream in streams]
+        shared = min(map(len, first))
+        frames = np.concatenate([frames[:shared] for frames in first])
+        centroids = kmeans_plusplus(frames, num_clusters, random_state=seed)[0]
+        state = centroids, np.zeros(num_clusters, np.float32), 0
+    centroids, counts, num_done = state
+    num_batches = num_passes * (per_kind // half)
     stop = num_batches if max_batches is None else min(num_batches, max_batches)
+    batches = islice(_iter_batches(streams, half, seed, num_done), max(0, stop - num_done))
     with tqdm(total=num_batches, initial=num_done, desc="k-means", disable=None) as progress:
-        while num_done < stop:
-            pass_index, skipped = divmod(num_done, batches_per_pass)
-            pairs = zip(
-                vocal_stream.iter_batches(half, (seed, 1, pass_index)),
-                instrumental_stream.iter_batches(half, (seed, 2, pass_index)),
-                strict=False,
-            )
-            for index, pair in enumerate(pairs):
-                if index < skipped:
-                    continue
-                kmeans.partial_fit(np.concatenate(pair))
-                num_done += 1
-                progress.update()
-                is_last = num_done == stop
-                if state_path is not None and (num_done % save_every == 0 or is_last):
-                    _save_state(kmeans, state_path, settings, num_done)
-                if is_last:
-                    break
-    return kmeans.cluster_centers_.astype(np.float32)
+        for batch in batches:
+            centroids, counts = update_centroids(centroids, counts, batch)
+            num_done += 1
+            progress.update()
+            if state_path is not None and (num_done % save_every == 0 or num_done == stop):
+                write_arrays(
+                    state_path, centroids=centroids, counts=counts, num_done=num_done, settings=np.array(settings)
+                )
+    return centroids
 
 
-def _save_state(kmeans, path: str | os.PathLike, settings: str, num_done: int) -> None:
-    temporary = f"{os.fspath(path)}.tmp"
-    with open(temporary, "wb") as file:
-        np.savez(
-            file,
-            centroids=kmeans.cluster_centers_,
-            counts=kmeans._counts,
-            num_done=num_done,
-            settings=np.array(settings),
-        )
-    os.replace(temporary, path)
+def _iter_batches(streams: Sequence[_FrameStream], half: int, seed: int, num_skipped: int) -> Iterator[np.ndarray]:
+    """Batches of `half` frames of each kind, pass after pass without end, from batch `num_skipped` on."""
+    first_pass, num_skipped = divmod(num_skipped, min(stream.num_frames for stream in streams) // half)
+    for index in count(first_pass):
+        parts = [stream.iter_batches(half, (seed, kind, index)) for kind, stream in enumerate(streams, 1)]
+        for pair in islice(zip(*parts, strict=False), num_skipped, None):
+            yield np.concatenate(pair)
+        num_skipped = 0
 
 
-def _load_state(kmeans, path: str | os.PathLike | None, settings: str) -> int:
-    """Put a saved state into `kmeans` and return the number of batches it has seen."""
+def _load_state(path: str | os.PathLike | None, settings: str) -> tuple[np.ndarray, np.ndarray, int] | None:
+    """Centroids, their counts and the number of batches of a saved state, if there is one."""
     if path is None or not os.path.exists(path):
-        return 0
+        return None
     with np.load(path, allow_pickle=False) as state:
         if str(state["settings"]) != settings:
             raise ValueError(
                 f"`state_path` must belong to this run ({settings}), got {path} of {state['settings']}. "
                 "Remove it or give the earlier arguments."
             )
-        # The attributes that `partial_fit` itself sets; a first call with the centroids as data creates the others.
-        kmeans.init = state["centroids"]
-        kmeans.partial_fit(state["centroids"])
-        kmeans.cluster_centers_ = state["centroids"].copy()
-        kmeans._counts = state["counts"].copy()
-        return int(state["num_done"])
+        return state["centroids"], state["counts"], int(state["num_done"])
+
+
+def update_centroids(centroids: np.ndarray, counts: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Move every centroid to the mean of all frames that it has ever been given (mini-batch k-means).
+
+    The same numbers as those of scikit-learn's `MiniBatchKMeans.partial_fit` without random reassignment, but
+    centroids and counts are the whole state, so that a resumed fit is exact.
+
+    Args:
+        centroids (`np.ndarray` of shape `(num_clusters, hidden_size)`): float32.
+        counts (`np.ndarray` of shape `(num_clusters,)`): Number of frames that each has been given, float32.
+        frames (`np.ndarray` of shape `(num_frames, hidden_size)`): The batch, float32.
+
+    Returns:
+        New centroids and counts.
+    """
+    ids = assign_centroids(frames, centroids)[0]
+    sums = centroids * counts[:, None]
+    np.add.at(sums, ids, frames)
+    given = np.bincount(ids, minlength=len(counts)).astype(np.float32)
+    counts = counts + given
+    means = sums * (1 / np.maximum(counts, 1))[:, None]
+    return np.where(given[:, None] > 0, means, centroids), counts
 
 
 def assign_centroids(features: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Find every frame's nearest centroid and the squared distance to it, shapes `(num_frames,)`."""
     features = features.astype(np.float32)
-    scores = (centroids**2).sum(1) - 2 * (features @ centroids.T)
+    scores = np.einsum("ij,ij->i", centroids, centroids) - 2 * (features @ centroids.T)
     ids = scores.argmin(1)
     distances = np.take_along_axis(scores, ids[:, None], 1)[:, 0] + (features**2).sum(1)
     return ids, np.maximum(distances, 0.0)
@@ -250,9 +250,8 @@ def save_centroids(path: str | os.PathLike, centroids: np.ndarray, report: Centr
     metadata = {"format": "pt"}
     if report is not None:
         metadata["report"] = json.dumps(asdict(report))
-    temporary = f"{os.fspath(path)}.tmp"
-    save_file({"centroids": np.ascontiguousarray(centroids, dtype=np.float32)}, temporary, metadata=metadata)
-    os.replace(temporary, path)
+    with written_whole(path) as temporary:
+        save_file({"centroids": np.ascontiguousarray(centroids, dtype=np.float32)}, temporary, metadata=metadata)
 
 
 def extract_feature_shards(
