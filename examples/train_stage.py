@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+import accompgen_hf.singsong  # noqa: F401  (its models can be trained, too)
 from accompgen_hf.training.stages.arguments import StageTrainingArguments, parse_stage_arguments
 from accompgen_hf.training.stages.loop import train_stage
 from accompgen_hf.training.stages.publishing import publish_stage, reserve_repository

@@ -22,12 +22,12 @@ from accompgen_hf.accompgen.fast_decoding_accompgen import FastStageDecoder
 from accompgen_hf.accompgen.logits_accompgen import AccompGenGuidanceLogitsProcessor, inverse_cdf_choice
 from accompgen_hf.accompgen.stage_chain_accompgen import STAGES
 from accompgen_hf.accompgen.weight_formats_accompgen import WEIGHT_FORMATS
+from accompgen_hf.data.collator import StageCollator
 from accompgen_hf.data.dataset import StageClipDataset
 from accompgen_hf.data.preparation import prepare_shards
 from accompgen_hf.data.tokenization import TokenExtractor, TokenRecipe
 from accompgen_hf.evaluation.protocol.excerpts import held_out_song_tracks
 from accompgen_hf.songs.song import HELD_OUT_SEED
-from accompgen_hf.training.stages.setup import make_collator
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -102,7 +102,7 @@ def main() -> None:
     for name in STAGES:
         stage = getattr(model, name)
         dataset = StageClipDataset(options.output_dir / "tokens", stage.config, split="validation")
-        inputs = make_collator(stage.config)([dataset[index] for index in range(len(dataset))])
+        inputs = StageCollator(stage.config)([dataset[index] for index in range(len(dataset))])
         report[name] = {"windows": len(dataset), **compare_formats(stage, inputs)}
         print(json.dumps({name: report[name]}, indent=1), flush=True)
 

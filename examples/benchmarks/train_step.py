@@ -18,8 +18,10 @@ import time
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+import accompgen_hf.singsong  # noqa: F401  (its models can be measured, too)
 from accompgen_hf.accompgen.codebooks_accompgen import build_stage_inputs
-from accompgen_hf.training.stages.setup import STAGE_MODELS, count_positions
+from accompgen_hf.data.stage_kinds import STAGE_KINDS
+from accompgen_hf.training.stages.setup import count_positions
 from accompgen_hf.training.stages.throughput import count_clip_flops, find_peak_tflops
 
 CLIP_DURATIONS_S = {"semantic": 10.0, "coarse": 5.0, "fine": 3.0}  # Table 1 of the paper
@@ -42,7 +44,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def make_stage(options: argparse.Namespace) -> tuple[torch.nn.Module, dict[str, torch.Tensor]]:
     """A stage of the size asked for, and a batch of random codes."""
-    model_class = STAGE_MODELS[options.stage]
+    model_class = STAGE_KINDS[options.stage].model_class
     config = model_class.config_class(
         hidden_size=options.hidden_size,
         num_hidden_layers=options.num_layers,

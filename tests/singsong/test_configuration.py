@@ -10,11 +10,11 @@ import yaml
 
 import accompgen_hf
 from accompgen_hf import AccompGenConfig, AccompGenForConditionalGeneration
+from accompgen_hf.data.stage_kinds import STAGE_KINDS
 from accompgen_hf.singsong.configuration import SingSongAccompanimentConfig, SingSongConfig, SingSongFineConfig
 from accompgen_hf.singsong.modeling import SingSongFineForConditionalGeneration, SingSongForConditionalGeneration
 from accompgen_hf.training.stages.arguments import StageTrainingArguments
 from accompgen_hf.training.stages.code_tables import start_tables_from_codec
-from accompgen_hf.training.stages.setup import STAGE_MODELS
 from tiny import CODEBOOK_SIZE, NUM_CLUSTERS, tiny_model
 from tiny_singsong import tiny_singsong
 
@@ -29,7 +29,7 @@ def read_arguments(path: Path) -> StageTrainingArguments:
 
 def build_on_meta(path: Path) -> torch.nn.Module:
     arguments = read_arguments(path)
-    model_class = STAGE_MODELS[arguments.stage]
+    model_class = STAGE_KINDS[arguments.stage].model_class
     with torch.device("meta"):
         model = model_class(model_class.config_class(**arguments.model))
     model.tie_weights()

@@ -6,8 +6,9 @@ import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import launch_command_parser
 
+from accompgen_hf.data.stage_kinds import STAGE_KINDS
 from accompgen_hf.training.stages.arguments import StageTrainingArguments, parse_stage_arguments
-from accompgen_hf.training.stages.setup import STAGE_MODELS, count_positions
+from accompgen_hf.training.stages.setup import count_positions
 
 CONFIGS = Path(__file__).parents[3] / "examples" / "configs"
 
@@ -70,7 +71,7 @@ def test_unknown_missing_and_impossible_fields_are_refused(config_path, capsys):
 )
 def test_the_shipped_files_are_table_1(stage, clip_duration_s, global_batch_size, max_steps, num_positions):
     arguments = StageTrainingArguments.from_yaml(CONFIGS / f"{stage}.yaml", data="a", output_dir="b")
-    config = STAGE_MODELS[stage].config_class(**arguments.model)
+    config = STAGE_KINDS[stage].model_class.config_class(**arguments.model)
     assert (arguments.stage, config.clip_duration_s) == (stage, clip_duration_s)
     assert (arguments.global_batch_size, arguments.max_steps) == (global_batch_size, max_steps)
     assert count_positions(config) == num_positions
@@ -82,7 +83,7 @@ def test_the_shipped_files_are_table_1(stage, clip_duration_s, global_batch_size
 @pytest.mark.parametrize("stage", ["semantic", "coarse", "fine"])
 def test_the_tiny_files_build_small_stages(stage):
     arguments = StageTrainingArguments.from_yaml(CONFIGS / "tiny" / f"{stage}.yaml", data="a", output_dir="b")
-    model = STAGE_MODELS[stage](STAGE_MODELS[stage].config_class(**arguments.model))
+    model = STAGE_KINDS[stage].model_class(STAGE_KINDS[stage].model_class.config_class(**arguments.model))
     assert sum(parameter.numel() for parameter in model.parameters()) < 2.5e6
 
 

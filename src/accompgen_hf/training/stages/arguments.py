@@ -7,9 +7,9 @@ from typing import Any
 
 import yaml
 
+from accompgen_hf.data.stage_kinds import STAGE_KINDS
 from accompgen_hf.training.run_files import describe_run
 
-STAGES = ("semantic", "coarse", "fine", "singsong", "singsong_fine")
 TRAINING_FIELDS = (
     "condition_dropout",
     "history_dropout",
@@ -32,7 +32,8 @@ class StageTrainingArguments:
     """One run of one stage.
 
     Attributes:
-        stage (`str`): `"semantic"`, `"coarse"` or `"fine"`; of the baseline `"singsong"` or `"singsong_fine"`.
+        stage (`str`): A name in `data.stage_kinds`: `"semantic"`, `"coarse"` or `"fine"`; with the baseline imported,
+            `"singsong"` or `"singsong_fine"` too.
         data (`str` or `list` of `str`): Folders of token shards.
         output_dir (`str`): For checkpoints, metrics, curves and `final/`.
         model (`dict`): Fields of the stage's config.
@@ -118,7 +119,7 @@ class StageTrainingArguments:
     def __post_init__(self):
         if self.mixed_precision is False:  # what YAML makes of a bare `no`
             self.mixed_precision = "no"
-        choices = (("stage", STAGES), ("mixed_precision", MIXED_PRECISIONS), ("optimizer", OPTIMIZERS))
+        choices = (("stage", tuple(STAGE_KINDS)), ("mixed_precision", MIXED_PRECISIONS), ("optimizer", OPTIMIZERS))
         for name, allowed in choices:
             if getattr(self, name) not in allowed:
                 raise ValueError(f"`{name}` must be one of {allowed}, got {getattr(self, name)!r}.")

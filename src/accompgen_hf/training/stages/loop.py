@@ -23,6 +23,7 @@ from accompgen_hf.accompgen.codebooks_accompgen import IGNORED_LABEL
 from accompgen_hf.accompgen.modeling_accompgen_stages import AccompGenStageForCausalLM
 from accompgen_hf.data.dataset import StepPositions
 from accompgen_hf.data.shards import sum_hours_by_licence
+from accompgen_hf.data.stage_kinds import kind_of
 from accompgen_hf.data.training_tracks import read_record, read_shard_tracks, write_record
 from accompgen_hf.files import write_json
 from accompgen_hf.training.learning_rate import LearningRate
@@ -33,7 +34,7 @@ from accompgen_hf.training.stages.optimization import WeightAverage, make_optimi
 from accompgen_hf.training.stages.processes import check_processes, is_set_anywhere, prepare_sharded
 from accompgen_hf.training.stages.reporting import RunReport, check_trackers
 from accompgen_hf.training.stages.samples import AudioSampler
-from accompgen_hf.training.stages.setup import load_stage, make_collator, open_datasets, save_stage
+from accompgen_hf.training.stages.setup import load_stage, open_datasets, save_stage
 from accompgen_hf.training.stages.validation import validate_stage
 
 
@@ -216,7 +217,7 @@ class StageTrainer:
         return DataLoader(
             self.dataset,
             batch_sampler=positions,
-            collate_fn=make_collator(self.stage.config),
+            collate_fn=kind_of(self.stage.config).collator_class(self.stage.config),
             num_workers=self.arguments.num_workers,
             generator=torch.Generator(),  # otherwise the global one is asked for a seed
         )

@@ -12,8 +12,9 @@ Letters: B clips per forward, S positions, H heads, d hidden width, i inner widt
 import sys
 
 from accompgen_hf.accompgen.configuration_accompgen import AccompGenStageConfig
+from accompgen_hf.data.stage_kinds import STAGE_KINDS
 from accompgen_hf.training.stages.arguments import StageTrainingArguments
-from accompgen_hf.training.stages.setup import STAGE_MODELS, count_positions, count_targets
+from accompgen_hf.training.stages.setup import count_positions, count_targets
 
 GIB = 2**30
 
@@ -62,7 +63,7 @@ def count_parameters(config: AccompGenStageConfig) -> int:
 def describe_memory(path: str) -> str:
     """The estimate for a training file, in words."""
     arguments = StageTrainingArguments.from_yaml(path, data="", output_dir="")
-    config = STAGE_MODELS[arguments.stage].config_class(**arguments.model)
+    config = STAGE_KINDS[arguments.stage].model_class.config_class(**arguments.model)
     micro_batch_size = arguments.divide_batch(1)[0]
     parts = estimate_memory(config, micro_batch_size, arguments.gradient_checkpointing)
     lines = [f"  {bytes_ / GIB:6.2f} GiB {name}" for name, bytes_ in parts.items()]

@@ -7,9 +7,9 @@ from typing import Any
 
 from huggingface_hub import HfApi
 
+from accompgen_hf.data.stage_kinds import STAGE_KINDS
 from accompgen_hf.data.training_tracks import join_records
 from accompgen_hf.hub import fill_card, push_folder, save_stage_repository, stage_card_values
-from accompgen_hf.training.stages.setup import STAGE_MODELS
 
 LIMITS = "It continues what it was trained on. Listen to the assembled model on music of your own kind first."
 DEAF = (
@@ -63,7 +63,7 @@ def publish_stage(output_dir: str | os.PathLike, repo_id: str, template: str) ->
     """
     output_dir = Path(output_dir)
     summary = json.loads((output_dir / "summary.json").read_text("utf-8"))
-    stage = STAGE_MODELS[summary["arguments"]["stage"]].from_pretrained(output_dir / "final")
+    stage = STAGE_KINDS[summary["arguments"]["stage"]].model_class.from_pretrained(output_dir / "final")
     values = {**stage_card_values(stage), **describe_training(summary), "repository": repo_id}
     record = join_records([output_dir / "final"])
     folder = save_stage_repository(stage, output_dir / "repository", fill_card(template, values), more_files=record)

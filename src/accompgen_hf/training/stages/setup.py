@@ -8,27 +8,13 @@ from transformers import EncodecModel
 from accompgen_hf.accompgen.configuration_accompgen import AccompGenStageConfig
 from accompgen_hf.accompgen.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
 from accompgen_hf.accompgen.modeling_accompgen_stages import (
-    AccompGenCoarseForCausalLM,
-    AccompGenFineForCausalLM,
-    AccompGenSemanticForCausalLM,
     AccompGenStageForCausalLM,
 )
-from accompgen_hf.data.collator import StageCollator
 from accompgen_hf.data.dataset import StageClipDataset
+from accompgen_hf.data.stage_kinds import STAGE_KINDS, kind_of
 from accompgen_hf.files import folder_written_whole
-from accompgen_hf.singsong.batches import SingSongClipDataset, SingSongCollator
-from accompgen_hf.singsong.configuration import SingSongStageConfig
-from accompgen_hf.singsong.modeling import SingSongFineForConditionalGeneration, SingSongForConditionalGeneration
 from accompgen_hf.training.stages.arguments import StageTrainingArguments
 from accompgen_hf.training.stages.code_tables import start_tables_from_centroids, start_tables_from_codec
-
-STAGE_MODELS = {
-    "semantic": AccompGenSemanticForCausalLM,
-    "coarse": AccompGenCoarseForCausalLM,
-    "fine": AccompGenFineForCausalLM,
-    "singsong": SingSongForConditionalGeneration,
-    "singsong_fine": SingSongFineForConditionalGeneration,
-}
 
 
 def load_stage(arguments: StageTrainingArguments) -> AccompGenStageForCausalLM:
@@ -38,7 +24,7 @@ def load_stage(arguments: StageTrainingArguments) -> AccompGenStageForCausalLM:
         ValueError: If `init_from` is another stage, `init_codes_from` or `init_ids_from` does not fit, or `model`
             names a field that the stage's config lacks.
     """
-    model_class = STAGE_MODELS[arguments.stage]
+    model_class = STAGE_KINDS[arguments.stage].model_class
     config_class = model_class.config_class
     if arguments.init_from is not None:
         found = config_class.get_config_dict(arguments.init_from)[0].get("model_type")
@@ -78,7 +64,7 @@ def open_datasets(
     Raises:
         ValueError: If there are too few of either; said before the first step, not after hours.
     """
-    open_split = dataset_class(config)
+    open_split = kind_of(config).dataset_class
     training = open_split(
         arguments.data,
         config,
@@ -105,16 +91,6 @@ def save_stage(model: AccompGenStageForCausalLM, folder: Path, weights: dict[str
     """Save a stage, or its config with other `weights`, as a folder that `from_pretrained` loads, all at once."""
     with folder_written_whole(folder) as staging:
         model.save_pretrained(staging, state_dict=weights)
-
-
-def dataset_class(config: AccompGenStageConfig | SingSongStageConfig) -> type[StageClipDataset]:
-    """What cuts a stage's clips out of shards."""
-    return SingSongClipDataset if isinstance(config, SingSongStageConfig) else StageClipDataset
-
-
-def make_collator(config: AccompGenStageConfig | SingSongStageConfig) -> StageCollator:
-    """What makes batches of a stage's clips."""
-    return SingSongCollator(config) if isinstance(config, SingSongStageConfig) else StageCollator(config)
 
 
 def count_positions(config: AccompGenStageConfig) -> int:

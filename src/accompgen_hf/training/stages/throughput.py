@@ -7,7 +7,7 @@ forward one, attention over the visible half alone. What gradient checkpointing 
 import torch
 
 from accompgen_hf.accompgen.configuration_accompgen import AccompGenStageConfig
-from accompgen_hf.singsong.configuration import SingSongStageConfig
+from accompgen_hf.data.stage_kinds import kind_of
 from accompgen_hf.training.stages.setup import count_positions, count_targets
 
 # Dense peaks in TFLOPS from the makers' data sheets: products of half precision summed in float32, float32 products.
@@ -28,10 +28,11 @@ PEAK_TFLOPS = {
 }
 
 
-def count_clip_flops(config: AccompGenStageConfig | SingSongStageConfig) -> float:
+def count_clip_flops(config: AccompGenStageConfig) -> float:
     """Operations of one training clip, forward and backward."""
-    if isinstance(config, SingSongStageConfig):
-        return _count_encoder_decoder(config)
+    count_own = kind_of(config).count_clip_flops
+    if count_own is not None:
+        return count_own(config)
     num_positions = count_positions(config)
     inner_size = config.num_attention_heads * config.head_dim
     weights_per_layer = 4 * config.hidden_size * inner_size + 3 * config.hidden_size * config.intermediate_size
@@ -39,23 +40,6 @@ def count_clip_flops(config: AccompGenStageConfig | SingSongStageConfig) -> floa
     attention = 6 * num_positions**2 * inner_size  # QKᵀ and PV: 2 S² each, half of it visible, times three
     heads = 6 * count_targets(config) * config.hidden_size * config.target_segment.codebook_size
     return float(config.num_hidden_layers * (layer + attention) + heads)
-
-
-def _count_encoder_decoder(config: SingSongStageConfig) -> float:
-    """T5: an encoder that sees all of the conditioning, a decoder with attention to itself and to that."""
-    num_heard, num_written = (
-        round(sum(config.clip_duration_s * segment.frame_rate * segment.num_codebooks for segment in segments))
-        for segments in (config.conditioning_segments, config.target_segments)
-    )
-    inner_size = config.num_heads * config.d_kv
-    projection = config.d_model * inner_size
-    feed_forward = 3 * config.d_model * config.d_ff
-    encoder = 6 * num_heard * (4 * projection + feed_forward) + 12 * num_heard**2 * inner_size
-    # Of the attention to the encoder, query and output run on what is written, key and value on what is heard.
-    decoder = 6 * num_written * (6 * projection + feed_forward) + 6 * num_heard * 2 * projection
-    decoder += (6 * num_written + 12 * num_heard) * num_written * inner_size
-    head = 6 * num_written * config.d_model * config.vocab_size  # one matrix for all streams
-    return float(config.num_layers * (encoder + decoder) + head)
 
 
 def find_peak_tflops(device: torch.device, mixed_precision: str, given: float | None) -> float | None:

@@ -9,7 +9,7 @@ from accelerate.utils import gather_object
 
 from accompgen_hf.accompgen.modeling_accompgen_stages import AccompGenStageForCausalLM
 from accompgen_hf.data.dataset import StageClipDataset
-from accompgen_hf.training.stages.setup import make_collator
+from accompgen_hf.data.stage_kinds import kind_of
 
 
 @torch.no_grad()
@@ -81,7 +81,7 @@ def _find_partner(samples: list[dict], index: int) -> dict:
 
 def _measure(samples: list[dict], partners: list[dict], model: AccompGenStageForCausalLM) -> list[dict[str, Any]]:
     """Losses of each clip under its own and under wrong conditioning."""
-    collator = make_collator(model.config)
+    collator = kind_of(model.config).collator_class(model.config)
     names = model.config.conditioning_names
 
     def losses(conditioned: list[dict], is_dropped: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
