@@ -21,7 +21,7 @@ from accompgen_hf.data.dataset import StageClipDataset
 from accompgen_hf.data.preparation import prepare_shards
 from accompgen_hf.data.sources import Track
 from accompgen_hf.data.tokenization import TokenExtractor, TokenRecipe
-from accompgen_hf.evaluation.metrics.musical import best_tonic
+from accompgen_hf.evaluation.metrics.keys import best_tonic
 from accompgen_hf.files import write_json, write_text
 from accompgen_hf.songs.song import HELD_OUT_SEED, generate_song
 from accompgen_hf.training.codec.evaluation import evaluate_codec

@@ -158,6 +158,19 @@ def cut_off(folder):
     (folder / "model.safetensors").write_bytes(data[:-100])
 
 
+def add_bytes(folder):
+    data = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(data + b"more")
+
+
+def empty_the_file(folder):
+    (folder / "model.safetensors").write_bytes(b"")
+
+
+def nest_brackets(folder):
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", 200_000) + b"[" * 200_000)
+
+
 def cut_off_in_the_header(folder):
     data = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(data[:50])
@@ -232,10 +245,13 @@ def add_a_distributed_checkpoint(folder):
     [
         (remove_weights, "weights must be in model.safetensors, found no weights"),
         (leave_a_pickle, "weights must be in model.safetensors, found pytorch_model.bin, which can run code"),
-        (cut_off, r"model.safetensors: must have \d+ bytes, found \d+. Was a copy or download cut off"),
-        (cut_off_in_the_header, "the header must fit the file of 50 bytes"),
-        (claim_a_huge_header, "the header must fit the file of 10 bytes, found length 4611686018427387904"),
-        (write_nonsense, "the header must be that of a safetensors file"),
+        (cut_off, "must be a whole safetensors file, got: .* not fully covered. Was a copy or download cut off"),
+        (add_bytes, "must be a whole safetensors file, got: .* not fully covered"),
+        (cut_off_in_the_header, "must be a whole safetensors file, got: .* invalid header length"),
+        (empty_the_file, "must be a whole safetensors file, got: .* header too small"),
+        (claim_a_huge_header, "must be a whole safetensors file, got: .* header too large"),
+        (write_nonsense, "must be a whole safetensors file, got: .* invalid JSON in header"),
+        (nest_brackets, "must be a whole safetensors file, got: .* invalid JSON in header"),
         (drop_a_weight, "must hold exactly the 31 weights of AccompGenFineForCausalLM; missing: `heads.0.weight`"),
         (add_a_weight, "must hold exactly the 31 weights of AccompGenFineForCausalLM; unknown: `extra`"),
         (give_it_another_shape, r"`heads.0.weight` must have the shape \(16, 32\) .*, found \(3, 32\)"),

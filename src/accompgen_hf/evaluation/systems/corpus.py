@@ -14,7 +14,7 @@ from accompgen_hf.accompgen.audio_accompgen import integrated_loudness, resample
 from accompgen_hf.accompgen.fingerprint_accompgen import hash_json
 from accompgen_hf.data.sources import Track
 from accompgen_hf.evaluation.metrics.beats import track_beats
-from accompgen_hf.evaluation.metrics.musical import PITCH_CLASSES, chroma
+from accompgen_hf.evaluation.metrics.keys import PITCH_CLASSES, chroma
 from accompgen_hf.files import write_json
 
 INDEX_VERSION = 2

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from accompgen_hf.evaluation.metrics.musical import best_tonic, chroma, key_correlations
+from accompgen_hf.evaluation.metrics.keys import best_tonic, chroma, key_correlations
 
 RATE = 24_000
 
