@@ -10,8 +10,7 @@ class StageCollator:
     """Stacks samples of `StageClipDataset` and lays them out as [conditioning | BOS | target].
 
     Args:
-        config (`AccompGenStageConfig`):
-            Of the stage.
+        config (`AccompGenStageConfig`): Config of the stage.
     """
 
     def __init__(self, config: AccompGenStageConfig):

@@ -28,21 +28,15 @@ class StageClipDataset(Dataset):
     the conditioning is to be hidden), `track_id` and `start_s`.
 
     Args:
-        data (`str` or sequence of `str`):
-            Folders of token shards.
+        data (`str` or sequence of `str`): Folders of token shards.
         config (`AccompGenStageConfig`):
             Names the streams; its sizes and its `token_fingerprint`, if it has one, must be those of the shards.
-        split (`str`):
-            `"train"` or `"validation"`.
-        seed (`int`):
-            Of the order, the crops and the dropout.
-        condition_dropout (`float`):
-            Probability that a sample hides its conditioning.
-        history_dropout (`float`):
-            Largest share of a sample's target that is hidden from its later codes.
-        shuffle_pairs (`bool`):
-            Whether conditioning comes from another row than the target: a control experiment, nothing can be learned
-            from such conditioning.
+        split (`str`): `"train"` or `"validation"`.
+        seed (`int`): Seed of the order, the crops and the dropout.
+        condition_dropout (`float`): Probability that a sample hides its conditioning.
+        history_dropout (`float`): Largest share of a sample's target that is hidden from its later codes.
+        shuffle_pairs (`bool`): Whether conditioning comes from another row than the target: a control experiment,
+            nothing can be learned from such conditioning.
 
     Raises:
         ValueError: If shards are damaged or do not fit the config, or no row of the split is long enough.
@@ -142,18 +136,12 @@ class StepPositions(Sampler):
     """The positions that one process reads, as micro-batches: step s has [s G, (s + 1) G), cut evenly among processes.
 
     Args:
-        first_step (`int`):
-            Where to start; a resumed run gives the steps it has done.
-        max_steps (`int`):
-            Where to end.
-        global_batch_size (`int`):
-            G, a multiple of `num_processes`.
-        micro_batch_size (`int`):
-            Positions per batch; the last one of a step may be smaller.
-        process_index (`int`):
-            Whose positions.
-        num_processes (`int`):
-            Of how many.
+        first_step (`int`): Where to start; a resumed run gives the steps it has done.
+        max_steps (`int`): Where to end.
+        global_batch_size (`int`): G, a multiple of `num_processes`.
+        micro_batch_size (`int`): Positions per batch; the last one of a step may be smaller.
+        process_index (`int`): Whose positions.
+        num_processes (`int`): Number of processes.
     """
 
     def __init__(

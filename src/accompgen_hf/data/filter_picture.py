@@ -22,12 +22,9 @@ def draw_histograms(path: str | os.PathLike, counts: dict[str, Any], clip_filter
     """Draw one panel per measure, dropped clips on top of kept ones, into a PNG that is written whole or not at all.
 
     Args:
-        path (`str`):
-            Of the picture.
-        counts (`dict`):
-            Of `count_clips` or `add_counts`.
-        clip_filter ([`ClipFilter`]):
-            Whose thresholds are drawn.
+        path (`str`): Path of the picture.
+        counts (`dict`): What `count_clips` or `add_counts` gives.
+        clip_filter ([`ClipFilter`]): Whose thresholds are drawn.
 
     Raises:
         ImportError: If matplotlib is missing.

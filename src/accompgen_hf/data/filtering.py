@@ -76,7 +76,7 @@ class Verdict:
     """What is left of a pair.
 
     Attributes:
-        vocals, instrumental (`np.ndarray` of shape `(num_samples,)`): Of equal length.
+        vocals, instrumental (`np.ndarray` of shape `(num_samples,)`): Waveforms of equal length.
         spans (`list` of `(int, int)`): Rows to keep, in 40-ms frames; an end of -1 is the end of the pair.
         clips (`list` of `dict`): Every clip judged: `track_id`, `start_s`, `duration_s`, `reasons` (empty: kept),
             `values`.
@@ -94,12 +94,9 @@ def filter_pair(
     """Judge a pair as a whole, then clip by clip.
 
     Args:
-        track_id (`str`):
-            Decides which vocal-less clips stay.
-        vocals, instrumental (`np.ndarray` of shape `(num_samples,)`):
-            float32 mono.
-        sampling_rate (`int`):
-            Of both, in Hz.
+        track_id (`str`): Decides which vocal-less clips stay.
+        vocals, instrumental (`np.ndarray` of shape `(num_samples,)`): float32 mono.
+        sampling_rate (`int`): Hz, of both.
     """
     num_samples = min(len(vocals), len(instrumental))
     mismatch_s = abs(len(vocals) - len(instrumental)) / sampling_rate

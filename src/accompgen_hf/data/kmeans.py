@@ -98,22 +98,15 @@ def fit_centroids(
     """Fit centroids on equal numbers of vocal and instrumental frames.
 
     Args:
-        vocal_shards (list of paths):
-            `.npy` shards of features of vocals, with their noise.
-        instrumental_shards (list of paths):
-            The same for instrumentals, without noise.
-        num_passes (`int`):
-            How often the frames are gone through; the longer stream gives other frames each time.
-        batch_frames (`int`):
-            Frames per update, half of each kind.
-        init_frames (`int`):
-            Frames of the subsample on which k-means++ chooses the first centroids, half of each kind.
+        vocal_shards (list of paths): `.npy` shards of features of vocals, with their noise.
+        instrumental_shards (list of paths): The same for instrumentals, without noise.
+        num_passes (`int`): How often the frames are gone through; the longer stream gives other frames each time.
+        batch_frames (`int`): Frames per update, half of each kind.
+        init_frames (`int`): Frames of the subsample on which k-means++ chooses the first centroids, half of each kind.
         state_path (path, *optional*):
             Where the state is saved (`.npz`) and found again. The same arguments must be given.
-        save_every (`int`):
-            Batches between two saves.
-        max_batches (`int`, *optional*):
-            Stop early after so many batches in all, with the state saved.
+        save_every (`int`): Batches between two saves.
+        max_batches (`int`, *optional*): Stop early after so many batches in all, with the state saved.
 
     Returns:
         `np.ndarray` of shape `(num_clusters, hidden_size)`, float32.
@@ -264,8 +257,7 @@ def extract_feature_shards(
             Its features are taken by the block recipe; its centroids are not looked at.
         waveforms (iterable of `(name, read)`):
             `read()` gives 16 kHz mono float32 `(num_samples,)`, a multiple of 640; vocals leveled and noised.
-        folder (path):
-            Where `<name>.npy` is written, float16.
+        folder (path): Where `<name>.npy` is written, float16.
 
     Returns:
         `list[Path]` of the shards, in the order of `waveforms`.

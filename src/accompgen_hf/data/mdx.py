@@ -59,20 +59,14 @@ class MDXNetSeparator:
     surroundings is thrown away. Song and stems stay sample-exact in place.
 
     Args:
-        path (`str`):
-            The file; it says `dim_f` and `dim_t`.
-        preset (`str`, *optional*):
-            Name in `MDX_PRESETS`; without it the file's own name, if it is there.
+        path (`str`): The file; it says `dim_f` and `dim_t`.
+        preset (`str`, *optional*): Name in `MDX_PRESETS`; without it the file's own name, if it is there.
         n_fft, gain, predicted_stem (*optional*):
             Stand over the preset's; see [`MDXPreset`].
-        overlap (`float`):
-            Share of a chunk's usable part that the next chunk computes once more.
-        batch_size (`int`):
-            Chunks per run of the network, where the file leaves their number open.
-        device (`str`):
-            `"auto"` takes CUDA where this onnxruntime has it, or `"cpu"`, or `"cuda"`.
-        num_threads (`int`, *optional*):
-            Of the network; the library's choice without it.
+        overlap (`float`): Share of a chunk's usable part that the next chunk computes once more.
+        batch_size (`int`): Chunks per run of the network, where the file leaves their number open.
+        device (`str`): `"auto"` takes CUDA where this onnxruntime has it, or `"cpu"`, or `"cuda"`.
+        num_threads (`int`, *optional*): Threads of the network; if `None`, the library chooses.
 
     Raises:
         ValueError: If the file is no such network, an option is out of range, or `n_fft` does not fit `dim_f`.
@@ -146,8 +140,7 @@ class MDXNetSeparator:
         Args:
             mix (`np.ndarray` of shape `(channels, num_samples)` or `(num_samples,)`):
                 float32; mono is doubled, of more than two channels the first two are taken.
-            sampling_rate (`int`):
-                Of the mix in Hz.
+            sampling_rate (`int`): Hz, of the mix.
 
         Returns:
             Vocals and instrumental, float32 `(2, num_samples)`, whose sum is the mix, and their rate, 44100 Hz.

@@ -54,27 +54,18 @@ def prepare_shards(
     """Make the shards of worker `worker_index`, and the manifest once every shard is there.
 
     Args:
-        tracks (sequence of `Track`):
-            All tracks, the same list for every worker.
-        extractor (`TokenExtractor`):
-            Makes the tokens.
-        output_dir (`str`):
-            Folder to create, or to go on with.
-        tracks_per_shard (`int`):
-            M: shard k holds tracks [k M, (k + 1) M) of the list sorted by id.
-        worker_index (`int`):
-            Shards k with `k % num_workers == worker_index` are this call's.
-        num_workers (`int`):
-            Of how many.
-        max_failures (`float`):
-            Share of tracks that may give no tokens.
+        tracks (sequence of `Track`): All tracks, the same list for every worker.
+        extractor (`TokenExtractor`): Makes the tokens.
+        output_dir (`str`): Folder to create, or to go on with.
+        tracks_per_shard (`int`): M: shard k holds tracks [k M, (k + 1) M) of the list sorted by id.
+        worker_index (`int`): Shards k with `k % num_workers == worker_index` are this call's.
+        num_workers (`int`): Number of workers.
+        max_failures (`float`): Share of tracks that may give no tokens.
         validation_share (`float`):
             Share of groups that go to the validation split, chosen by hash, where the source names no split.
-        clip_filter (`ClipFilter`, *optional*):
-            Drops clips; rows are then runs of up to three kept clips, cut from the tokens of the whole track. Without
-            it every track is one row.
-        source (`dict`, *optional*):
-            What made the tracks (corpus, separator), for the manifest.
+        clip_filter (`ClipFilter`, *optional*): Drops clips; rows are then runs of up to three kept clips, cut from the
+            tokens of the whole track. Without it every track is one row.
+        source (`dict`, *optional*): What made the tracks (corpus, separator), for the manifest.
 
     Returns:
         [`Manifest`], or `None` while shards of other workers are missing.

@@ -62,10 +62,8 @@ class DemucsSeparator:
     """demucs 4, if it is installed; it brings its own weights.
 
     Args:
-        name (`str`):
-            Of the model, such as `"htdemucs"`.
-        device (`str`):
-            `"auto"`, or what torch calls it.
+        name (`str`): Name of the model, such as `"htdemucs"`.
+        device (`str`): `"auto"`, or what torch calls it.
 
     Raises:
         ImportError: If demucs is missing.

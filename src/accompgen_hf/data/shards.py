@@ -53,7 +53,7 @@ class TokenRow:
 
     Attributes:
         track_id (`str`): Names the track in its source.
-        licence (`str`): Of the recording.
+        licence (`str`): Licence of the recording.
         split (`str`): `"train"`, `"validation"`, or `"test"` where the source says so.
         start_s (`float`): Where in the track it begins, on the 40-ms grid.
         vocal_activity (`float`): Share of 40-ms frames with voice above -40 dBFS.
@@ -94,10 +94,8 @@ def read_rows(path: Path, sha256: str | None = None) -> list[TokenRow]:
     """Read a shard back; the arrays are views of its columns.
 
     Args:
-        path (`Path`):
-            A file of `write_rows`.
-        sha256 (`str`, *optional*):
-            What the manifest says its bytes hash to.
+        path (`Path`): A file of `write_rows`.
+        sha256 (`str`, *optional*): What the manifest says its bytes hash to.
 
     Raises:
         ValueError: If the file is missing, damaged or not of this format.
@@ -163,7 +161,7 @@ class Manifest:
         duration_s (`float`): Seconds of audio in all rows.
         hours_by_licence (`dict`): Hours of the rows per licence.
         clips (`dict`): Clips kept and dropped by the filters, and how often for which reason; empty without filters.
-        format_version (`int`): Of this layout.
+        format_version (`int`): Version of this layout.
     """
 
     token_fingerprint: str

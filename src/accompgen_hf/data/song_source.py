@@ -20,15 +20,11 @@ def song_tracks(
     """List procedural songs as tracks, one per seed.
 
     Args:
-        first_seed (`int`):
-            Of the first song.
-        num_songs (`int`):
-            How many consecutive seeds.
-        duration_s (`float`):
-            Of each song.
-        songs_dir (`str`, *optional*):
-            Folder in which songs are kept as 16-bit `<seed>.npy`, `(2, num_samples)` at 24 kHz: those that it lacks
-            are synthesized into it, and all are read from it.
+        first_seed (`int`): Seed of the first song.
+        num_songs (`int`): How many consecutive seeds.
+        duration_s (`float`): Duration of each song.
+        songs_dir (`str`, *optional*): Folder in which songs are kept as 16-bit `<seed>.npy`, `(2, num_samples)` at 24
+            kHz: those that it lacks are synthesized into it, and all are read from it.
 
     Raises:
         ValueError: If a seed is held out for evaluation.

@@ -32,7 +32,7 @@ class Track:
 
     Attributes:
         track_id (`str`): Unique, and stable between runs.
-        licence (`str`): Of the recording.
+        licence (`str`): Licence of the recording.
         load (`callable`): Gives vocals and instrumental, float32 `(num_samples,)`, and their sampling rate.
         group (`str`, *optional*): What must not be divided between splits (artist, album); the track by default.
         split (`str`, *optional*): `"train"`, `"validation"` or `"test"`, where the source itself says so.
@@ -233,13 +233,10 @@ def make_tracks(
     """Turn recordings into tracks to tokenize, mono, separated where asked.
 
     Args:
-        recordings (sequence of [`Recording`]):
-            Of one source.
-        separator ([`Separator`], *optional*):
-            Splits every whole song, also those of a source that has stems: the separated vocals are then the data.
-            Without it the source's own stems are.
-        split_group (`str`):
-            `"track"`, `"artist"` or `"album"`: what stays on one side of the split.
+        recordings (sequence of [`Recording`]): Recordings of one source.
+        separator ([`Separator`], *optional*): Splits every whole song, also those of a source that has stems: the
+            separated vocals are then the data. Without it the source's own stems are.
+        split_group (`str`): `"track"`, `"artist"` or `"album"`: what stays on one side of the split.
 
     Raises:
         ValueError: If a song has no stems and there is no separator, or `split_group` is none of the three.

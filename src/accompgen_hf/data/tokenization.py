@@ -20,7 +20,7 @@ class TokenRecipe:
     """Settings of tokenization besides the models; see `AccompGenConfig` for the fields both share.
 
     Attributes:
-        noise_seed (`int`): Of the vocals' noise; each track has its own part of the stream.
+        noise_seed (`int`): Seed of the vocals' noise; each track has its own part of the stream.
     """
 
     vocal_target_lufs: float | None = -20.0
@@ -35,12 +35,9 @@ class TokenExtractor:
     """Turns a pair of waveforms into tokens, exactly as inference turns vocals into tokens.
 
     Args:
-        semantic_encoder (`AccompGenSemanticEncoder`):
-            With its centroids.
-        codec (`EncodecModel`):
-            24 kHz, 75 frames per second.
-        recipe (`TokenRecipe`):
-            Level, noise and blocks.
+        semantic_encoder (`AccompGenSemanticEncoder`): With its centroids.
+        codec (`EncodecModel`): 24 kHz, 75 frames per second.
+        recipe (`TokenRecipe`): Level, noise and blocks.
     """
 
     def __init__(
@@ -75,14 +72,10 @@ class TokenExtractor:
         """Tokenize one aligned pair.
 
         Args:
-            vocals (`np.ndarray` of shape `(num_samples,)`):
-                float32 mono.
-            instrumental (`np.ndarray` of shape `(num_samples,)`):
-                float32 mono, as long as the vocals.
-            sampling_rate (`int`):
-                Of both, in Hz.
-            track_id (`str`):
-                Chooses the track's part of the noise.
+            vocals (`np.ndarray` of shape `(num_samples,)`): float32 mono.
+            instrumental (`np.ndarray` of shape `(num_samples,)`): float32 mono, as long as the vocals.
+            sampling_rate (`int`): Hz, of both.
+            track_id (`str`): Chooses the track's part of the noise.
 
         Returns:
             `dict` with `vocal_semantic_ids` and `instrumental_semantic_ids` (int16, `(2 n,)`), `codes` (int16,

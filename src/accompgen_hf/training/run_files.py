@@ -33,14 +33,11 @@ def save_checkpoint(
     """Save the checkpoint of a finished step; every process of a run calls it.
 
     Args:
-        output_dir (`Path`):
-            Folder of the run, in which `checkpoint-00000100` and the like stand.
-        step (`int`):
-            Number of finished optimiser steps.
+        output_dir (`Path`): Folder of the run, in which `checkpoint-00000100` and the like stand.
+        step (`int`): Number of finished optimiser steps.
         write (`Callable[[Path], None]`):
             Writes models and optimizers into the folder that it is given, in every process.
-        state (`dict`):
-            What else the run needs, as JSON.
+        state (`dict`): What else the run needs, as JSON.
         keep_checkpoints (`int`):
             How many of the newest checkpoints stay; older ones are deleted after the new one is safe.
     """
@@ -141,14 +138,10 @@ class RunFolder:
     """Checkpoints and metrics of a run in one process.
 
     Args:
-        output_dir (`str`):
-            Folder of the run; it is made if it does not exist.
-        run (`dict`):
-            What a checkpoint must have been written with, see [`describe_run`].
-        parts (`dict`):
-            Models and optimizers by the name of their file in a checkpoint.
-        keep_checkpoints (`int`):
-            How many of the newest checkpoints stay.
+        output_dir (`str`): Folder of the run; it is made if it does not exist.
+        run (`dict`): What a checkpoint must have been written with, see [`describe_run`].
+        parts (`dict`): Models and optimizers by the name of their file in a checkpoint.
+        keep_checkpoints (`int`): How many of the newest checkpoints stay.
 
     Attributes:
         metrics (`MetricsLog`): The record of the run, after `resume`.
@@ -197,10 +190,8 @@ class MetricsLog:
     """Appends events to `metrics.jsonl`; a resumed run first drops what lies after its checkpoint.
 
     Args:
-        output_dir (`Path`):
-            Folder of the run.
-        step (`int`):
-            Number of finished steps: later lines belong to work that is lost and will be done again.
+        output_dir (`Path`): Folder of the run.
+        step (`int`): Number of finished steps: later lines belong to work that is lost and will be done again.
     """
 
     def __init__(self, output_dir: Path, step: int):

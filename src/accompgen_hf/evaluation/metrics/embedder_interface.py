@@ -44,7 +44,7 @@ class Embedder:
         name (`str`): As in [`load_embedder`].
         sampling_rate (`int`): Hz, of the audio that it hears; other rates are resampled.
         window_s (`float`): Length of a window in seconds; a rest shorter than a window is left out.
-        dimensions (`int`): Of an embedding.
+        dimensions (`int`): Size of an embedding.
         weights_hash (`str`): sha256 of the weights, or of the settings where there are none.
     """
 

@@ -139,7 +139,7 @@ def frechet_distance_infinity(
     Args:
         reference (`GaussianStatistics`): The reference set.
         embeddings (`np.ndarray` of shape `(N, D)`): The windows to be judged.
-        seed (`int`): Of the subsets, which are drawn without replacement.
+        seed (`int`): Seed of the subsets, which are drawn without replacement.
         repeats (`int`): Subsets per size.
 
     Returns:
@@ -278,7 +278,7 @@ def frechet_audio_distance(reference: np.ndarray, embeddings: np.ndarray, seed: 
     Args:
         reference (`np.ndarray` of shape `(N, D)`): Windows of the reference; never of the songs under test.
         embeddings (`np.ndarray` of shape `(N, D)`): Windows to be judged.
-        seed (`int`): Of the extrapolation's subsets.
+        seed (`int`): Seed of the extrapolation's subsets.
 
     Returns:
         `dict`: `fad`; `fad_infinity` (`None` below 30 windows); `num_windows`, `num_reference_windows`; and

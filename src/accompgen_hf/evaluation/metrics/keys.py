@@ -106,7 +106,7 @@ def key_scores(degrees_on_c: np.ndarray, durations: np.ndarray, pitch_class_ener
 
     Args:
         degrees_on_c (`np.ndarray` of shape `(num_chords,)`): The chords in order, as degrees of C, at least one.
-        durations (`np.ndarray` of shape `(num_chords,)`): Of each.
+        durations (`np.ndarray` of shape `(num_chords,)`): Duration of each chord.
         pitch_class_energy (`np.ndarray` of shape `(12,)`): Mean chroma.
     """
     kinds, roots = np.divmod(degrees_on_c, PITCH_CLASSES)

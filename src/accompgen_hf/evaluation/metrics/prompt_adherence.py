@@ -30,7 +30,7 @@ class PromptAdherence:
         apa (`float`): 1 as coherent as real pairs, 0 as exchanged ones.
         to_real (`float`), to_deranged (`float`): Distances d(Y, X) and d(Y, X').
         real_to_deranged (`float`): d(X, X').
-        num_windows (`int`): Of the candidate.
+        num_windows (`int`): Windows of the candidate.
         num_reference_windows (`int`): Of X, and of X'.
         dimensions (`int`): In which the distances were taken.
         projected_from (`int`, *optional*): The embedder's dimensions, if they were projected.
@@ -161,7 +161,7 @@ def build_adherence_sets(
         reference_pairs (sequence of pairs): Real vocals and instrumentals, one pair per song.
         candidate_pairs (sequence of pairs): Vocals of other songs, and what the candidate plays to them.
         sampling_rate (`int`): Hz, of all of them.
-        seed (`int`): Of the exchange; no song ever keeps its own instrumental.
+        seed (`int`): Seed of the exchange; no song ever keeps its own instrumental.
 
     Raises:
         ValueError: As [`embed_pairs`] and [`derange_pairs`], or if a candidate's vocals are in the reference.

@@ -19,8 +19,8 @@ class Estimate:
     """A number with its resamples.
 
     Attributes:
-        value (`float`): Of the whole set.
-        resamples (`np.ndarray` of shape `(R,)`, *optional*): Of sets of songs drawn with replacement.
+        value (`float`): Value of the whole set.
+        resamples (`np.ndarray` of shape `(R,)`, *optional*): Values of sets of songs drawn with replacement.
         num_windows (`int`): On which it rests.
         lowest (`float`): What the quantity cannot fall below, nor its interval.
     """

@@ -38,11 +38,11 @@ def collect_system(
     """Score every output of a system that has no score yet.
 
     Args:
-        name (`str`): Of the system.
+        name (`str`): Name of the system.
         outputs (`dict`): Condition to the folder of its outputs.
         test_set (`WindowFolder`): The windows.
         scorer (`Scorer`): Measures.
-        folder (`Path`): Of all scores.
+        folder (`Path`): Folder of all scores.
 
     Raises:
         ValueError: If an output is missing, or cannot be read.
@@ -74,8 +74,8 @@ def collect_real_pairs(
     Args:
         windows (`WindowFolder`): Songs of the reference, or of the test set for the gate.
         scorer (`Scorer`): Measures.
-        folder (`Path`): Of the files.
-        label (`str`): Of the files and the progress bar.
+        folder (`Path`): Folder of the files.
+        label (`str`): Label of the files and the progress bar.
         deranged_seed (`int`, *optional*): Exchanges the instrumentals; then only `pair.` embeddings mean something.
     """
     partners = {window.window_id: window for window in windows.windows}

@@ -167,7 +167,7 @@ def write_windows(
         seed (`int`): Chooses them.
         sampling_rate (`int`): Hz, of the files.
         source (`dict`): Goes into the description.
-        label (`str`): Of the progress bar.
+        label (`str`): Label of the progress bar.
 
     Raises:
         ValueError: If no song has such a window, a song's stems are broken, or `folder` holds another request's.

@@ -48,9 +48,9 @@ def generate_outputs(system: System, test_set: WindowFolder, folder: Path, condi
     Args:
         system (`System`): What plays.
         test_set (`WindowFolder`): What is sung.
-        folder (`Path`): Of all systems' outputs; this one's go into `<name>/<condition>/<window_id>.wav`.
+        folder (`Path`): Folder of all systems' outputs; this one's go into `<name>/<condition>/<window_id>.wav`.
         condition (`str`): A key of `CONDITIONS`.
-        seed (`int`): Of the run.
+        seed (`int`): Seed of the run.
 
     Returns:
         The folder of the outputs, or `None` if the system has none for this condition.

@@ -61,7 +61,7 @@ def run_protocol(
         output_dir (`str`): Keeps everything between runs.
         dataset (`str`): Name of the test set.
         target (`str`): What FAD hears, `"mix"` or `"instrumental"`.
-        seed (`int`): Of outputs, exchanges and resamples.
+        seed (`int`): Seed of outputs, exchanges and resamples.
         num_resamples (`int`): For the intervals.
         separation (mapping, *optional*): What the separated vocals are; `None` leaves FADs out.
         seen_songs (mapping, *optional*): From `check_seen_songs`.

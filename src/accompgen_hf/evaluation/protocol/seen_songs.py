@@ -16,7 +16,7 @@ def check_seen_songs(
     """Refuse a test set with training songs, or say so in the result.
 
     Args:
-        song_ids: Of the test set.
+        song_ids: Ids of the test set.
         training_data: Folders of token shards that a model was trained on.
         models: Folders of the models under test; the record `training_tracks.json` in one is read.
         allow_seen (`bool`): Go on, and print it into the table.

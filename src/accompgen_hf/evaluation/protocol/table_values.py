@@ -99,7 +99,7 @@ def adherence_estimates(
         systems: What was collected of each.
         real, deranged: Pairs of the reference, X and X'.
         fresh, shuffled: Real and exchanged pairs of the test set: the gate's.
-        draws (`np.ndarray` of shape `(R, S)`): Of songs of the test set.
+        draws (`np.ndarray` of shape `(R, S)`): Draws of songs of the test set.
     """
     estimates: dict[str, Estimates] = {name: {} for name in systems}
     gates = {}

@@ -30,8 +30,8 @@ class Excerpt:
     """A stretch of a corpus song's instrumental, as heard by the analysis.
 
     Attributes:
-        track_index (`int`): Of its track in the corpus.
-        song_id (`str`): Of its song.
+        track_index (`int`): Index of its track in the corpus.
+        song_id (`str`): Id of its song.
         start_s, duration_s (`float`): Where it lies.
         tempo_bpm (`float`): Heard; 0 where nothing repeats.
         tonic (`int`), mode (`str`): Key heard.

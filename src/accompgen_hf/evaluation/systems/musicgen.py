@@ -28,7 +28,7 @@ class MusicGenMelodySystem:
         model_id (`str` or `os.PathLike`): Hub id or folder, such as `"facebook/musicgen-melody"`.
         name (`str`): In the table.
         prompt (`str`): The same for every window: a system that reads each song's title would be another task.
-        guidance_scale (`float`): Of its own guidance.
+        guidance_scale (`float`): Scale of its own guidance.
         device (`str`): What torch calls it.
     """
 

@@ -24,7 +24,7 @@ class OracleSystem:
     """The true accompaniment through the codec of a composite model.
 
     Args:
-        folder (`str` or `os.PathLike`): Of the composite.
+        folder (`str` or `os.PathLike`): Folder of the composite.
         name (`str`): In the table.
     """
 
@@ -62,7 +62,7 @@ class StageOracleSystem(OursSystem):
     """A composite model that is given the true codes of its first stages.
 
     Args:
-        folder (`str` or `os.PathLike`): Of the composite.
+        folder (`str` or `os.PathLike`): Folder of the composite.
         given (`str`): The last stage whose codes are the true ones, `"semantic"` or `"coarse"`.
         name (`str`, *optional*): In the table; `true-<given>` by default.
         device, generate_kwargs: As [`OursSystem`] takes them.

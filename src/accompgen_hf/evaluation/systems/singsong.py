@@ -17,7 +17,7 @@ class SingSongSystem:
     """A folder that `SingSongForAccompaniment` saved, as `make tiny-singsong` leaves it.
 
     Args:
-        folder (`str` or `os.PathLike`): Of the whole system.
+        folder (`str` or `os.PathLike`): Folder of the whole system.
         name (`str`): In the table.
         device (`str`): What torch calls it.
         generate_kwargs: To `generate`: `guidance_scale`, `temperature`, ...

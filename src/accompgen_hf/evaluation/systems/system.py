@@ -27,7 +27,7 @@ class Window:
 
     Attributes:
         window_id (`str`): Unique in its test set, and a file name.
-        song_id (`str`): Of the song; retrieval never answers with the song itself.
+        song_id (`str`): Id of the song; retrieval never answers with the song itself.
         start_s (`float`): Where in the song it begins.
         duration_s (`float`): Its length.
         load_instrumental (`callable`): Gives the true accompaniment at a rate in Hz, `(num_samples,)`: for the oracle.
@@ -64,7 +64,7 @@ class FolderSystem:
     """Any system's outputs, as sound files named after their windows.
 
     Args:
-        name (`str`): Of the system.
+        name (`str`): Name of the system.
         folder (`str` or `os.PathLike`): Holds `<window_id>.wav` (or .flac, .mp3, ...), in any rate and channels; or
             two such folders, `isolated` and `separated`, after the vocals that were given.
 
@@ -120,7 +120,7 @@ class OursSystem:
     """A composite model folder through the task's own pipeline.
 
     Args:
-        folder (`str` or `os.PathLike`): Of the composite, as `AccompGenForConditionalGeneration` saves it.
+        folder (`str` or `os.PathLike`): Folder of the composite, as `AccompGenForConditionalGeneration` saves it.
         name (`str`): In the table.
         device (`str`): What torch calls it.
         weight_format (`str`, *optional*): See the model's `quantize`.

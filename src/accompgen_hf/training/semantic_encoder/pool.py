@@ -28,10 +28,8 @@ def label_frames(annotation: SongAnnotation, num_frames: int) -> dict[str, np.nd
     """Say for every 20-ms frame what is sung and played, at the frame's centre.
 
     Args:
-        annotation (`SongAnnotation`):
-            The window that the frames cover from its start.
-        num_frames (`int`):
-            Frames, 50 per second.
+        annotation (`SongAnnotation`): The window that the frames cover from its start.
+        num_frames (`int`): Frames, 50 per second.
 
     Returns:
         `dict[str, np.ndarray]` of int8 arrays `(num_frames,)`: `midi_pitch` (-1 where nobody sings), `is_onset` (a
@@ -70,12 +68,9 @@ class SongPool:
     """Clips of consecutive seeds in a folder.
 
     Args:
-        folder (path):
-            Where the chunks lie.
-        num_clips (`int`):
-            Clips in all; a multiple of 50.
-        first_seed (`int`):
-            Seed of clip 0; clip i has seed `first_seed + i`.
+        folder (path): Where the chunks lie.
+        num_clips (`int`): Clips in all; a multiple of 50.
+        first_seed (`int`): Seed of clip 0; clip i has seed `first_seed + i`.
 
     Raises:
         ValueError: If `num_clips` is not a positive multiple of 50.

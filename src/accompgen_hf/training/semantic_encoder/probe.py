@@ -26,7 +26,7 @@ class ProbeResult:
         information_bits (`float`): Mutual information of id and value on the held-out frames, with the bias of a
             finite sample removed to first order (Miller-Madow).
         entropy_bits (`float`): Entropy of the value: the most that ids could tell.
-        area_under_curve (`float`, *optional*): Of a yes-or-no label, ranked by its share among frames of the same id.
+        area_under_curve (`float`, *optional*): For a yes-or-no label, ranked by its share among frames of the same id.
     """
 
     accuracy: float

@@ -1,7 +1,7 @@
 """A small HuBERT trained by masked prediction, as HuBERT is, on procedural vocals and instrumentals.
 
 Spans of frames are hidden from the encoder, and it says from their surroundings to which class of every target family
-(`semantic_targets`) each frame belongs. Vocals are heard with their noise (SPEC 1) while their classes come from the
+(`semantic_targets`) each frame belongs. Vocals are heard with their noise while their classes come from the
 clean signal. Frames that are not hidden count too, with `unmasked_weight`: the targets are good ones, and the features
 of frames that ARE heard are what becomes tokens.
 
@@ -61,7 +61,7 @@ class SemanticEncoderArguments:
         augmentation_probability (`float`): Share of the vocal crops that are heard with another throat, room,
             microphone and tuning (`vocal_augmentation`); held-out crops never are.
         hubert (`dict`): Fields of `HubertConfig`.
-        seed (`int`): Of the initial weights, batches, masks and noise.
+        seed (`int`): Seed of the initial weights, batches, masks and noise.
     """
 
     output_dir: str
@@ -89,12 +89,9 @@ class SemanticEncoderTrainer:
     """The training loop of the small encoder.
 
     Args:
-        arguments (`SemanticEncoderArguments`):
-            See there.
-        pool, held_out_pool (`SongPool`):
-            Clips to train on and clips to measure on.
-        targets (`SemanticTargets`):
-            Classes of the frames of both pools.
+        arguments (`SemanticEncoderArguments`): See there.
+        pool, held_out_pool (`SongPool`): Clips to train on and clips to measure on.
+        targets (`SemanticTargets`): Classes of the frames of both pools.
 
     Raises:
         ValueError: If a crop is too long for a voice that the augmentation made faster.

@@ -68,10 +68,8 @@ class SemanticTargets:
     """Classes of every frame of pools of clips, on disk.
 
     Args:
-        folder (path):
-            Where features, centroids and ids lie.
-        seed (`int`):
-            Of k-means.
+        folder (path): Where features, centroids and ids lie.
+        seed (`int`): Seed of k-means.
     """
 
     def __init__(self, folder: str | os.PathLike, seed: int = 0):

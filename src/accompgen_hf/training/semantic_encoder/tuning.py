@@ -24,7 +24,7 @@ class SemanticTuner(SemanticEncoderTrainer):
     """Goes on from a trained encoder and the centroids fitted to it; every frame is heard.
 
     Args:
-        arguments (`SemanticEncoderArguments`): Of this run.
+        arguments (`SemanticEncoderArguments`): Arguments of this run.
         pool, held_out_pool (`SongPool`), targets (`SemanticTargets`): As before.
         trained (`HubertForMaskedPrediction`): The encoder with its heads.
         centroids (`np.ndarray` of shape `(K, hidden_size)`): Where the centroids start.

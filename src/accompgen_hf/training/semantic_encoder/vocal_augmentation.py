@@ -31,7 +31,7 @@ class VocalAugmentation:
         peaks (`tuple`): (Hz, dB) of an equaliser's bells, an octave wide.
         band_hz (`tuple[float, float]`): What the microphone lets through.
         rt60_s (`float`), room_level (`float`): Decay time and level of the room.
-        room_seed (`int`): Of the room's reflections.
+        room_seed (`int`): Seed of the room's reflections.
     """
 
     cents: float = 0.0

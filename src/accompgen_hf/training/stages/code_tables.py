@@ -22,12 +22,9 @@ def start_tables_from_codec(stage: AccompGenStageForCausalLM, codec: EncodecMode
     """Replace the random tables of a new stage, in place; tables of semantic ids stay as they are.
 
     Args:
-        stage (`AccompGenStageForCausalLM`):
-            Coarse or fine, or one of SingSong's.
-        codec (`EncodecModel`):
-            Whose codes the stage is to learn.
-        seed (`int`):
-            Of the rotation that turns codebook vectors into embeddings, the same for all tables.
+        stage (`AccompGenStageForCausalLM`): Coarse or fine, or one of SingSong's.
+        codec (`EncodecModel`): Whose codes the stage is to learn.
+        seed (`int`): Seed of the rotation that turns codebook vectors into embeddings, the same for all tables.
 
     Raises:
         ValueError: If the stage has no code tables, or they do not fit the codec's codebooks.
@@ -62,12 +59,10 @@ def start_tables_from_centroids(stage: AccompGenStageForCausalLM, centroids: tor
     """Replace the embeddings of semantic ids, and the head of those that the stage writes, in place; no other table.
 
     Args:
-        stage (`AccompGenStageForCausalLM`):
-            Any, or one of SingSong's.
+        stage (`AccompGenStageForCausalLM`): Any, or one of SingSong's.
         centroids (`torch.FloatTensor` of shape `(num_clusters, width)`):
-            Of the semantic encoder whose ids the stage is to read.
-        seed (`int`):
-            Of the rotation, the same for all tables.
+            Centroids of the semantic encoder whose ids the stage is to read.
+        seed (`int`): Seed of the rotation, the same for all tables.
 
     Raises:
         ValueError: If there are not as many centroids as the stage has ids.

@@ -18,8 +18,7 @@ def compare_runs(folders: Sequence[str | os.PathLike]) -> str:
     """Markdown: settings down, the last validation's numbers across, each with its 95 % interval over the seeds.
 
     Args:
-        folders (sequence of paths):
-            Output folders of finished runs, named `<setting>-<seed>`.
+        folders (sequence of paths): Output folders of finished runs, named `<setting>-<seed>`.
 
     Raises:
         ValueError: If a folder is not named so, or its run is not finished.

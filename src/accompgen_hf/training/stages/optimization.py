@@ -34,10 +34,8 @@ class WeightAverage:
     """Exponential moving average of a model's parameters, in float32.
 
     Args:
-        model (`nn.Module`):
-            Whose present parameters it starts from.
-        decay (`float`):
-            Share of the average that each update keeps.
+        model (`nn.Module`): Whose present parameters it starts from.
+        decay (`float`): Share of the average that each update keeps.
     """
 
     def __init__(self, model: nn.Module, decay: float):

@@ -51,12 +51,9 @@ def publish_stage(output_dir: str | os.PathLike, repo_id: str, template: str) ->
     """Write `repository/` (stage, vocabulary, card, hashes) in the folder of a finished run, and upload it.
 
     Args:
-        output_dir (`str`):
-            Of a run that has its `summary.json`.
-        repo_id (`str`):
-            Where to.
-        template (`str`):
-            Text of model_cards/stage.md.
+        output_dir (`str`): Folder of a run that has its `summary.json`.
+        repo_id (`str`): Where to.
+        template (`str`): Text of model_cards/stage.md.
 
     Returns:
         `str`: The commit's address.

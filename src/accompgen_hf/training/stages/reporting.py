@@ -61,13 +61,10 @@ class RunReport:
 
     Args:
         accelerator (`Accelerator`):
-            Of the run; made with `log_with` and `project_dir` where trackers are wanted.
-        arguments (`StageTrainingArguments`):
-            Of the run.
-        stage (`AccompGenStageForCausalLM`):
-            What is trained, unwrapped.
-        step (`int`):
-            Steps done already.
+            Accelerator of the run; made with `log_with` and `project_dir` where trackers are wanted.
+        arguments (`StageTrainingArguments`): Arguments of the run.
+        stage (`AccompGenStageForCausalLM`): What is trained, unwrapped.
+        step (`int`): Steps done already.
     """
 
     def __init__(

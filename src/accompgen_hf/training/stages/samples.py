@@ -23,14 +23,10 @@ class AudioSampler:
     through the same later stages.
 
     Args:
-        codec (`str`):
-            Folder or Hub id of an EnCodec, or of a whole model.
-        dataset (`StageClipDataset`):
-            Held-out clips; the first `num_clips` are used.
-        num_clips (`int`):
-            How many.
-        output_dir (`Path`):
-            Of the run.
+        codec (`str`): Folder or Hub id of an EnCodec, or of a whole model.
+        dataset (`StageClipDataset`): Held-out clips; the first `num_clips` are used.
+        num_clips (`int`): How many.
+        output_dir (`Path`): Folder of the run.
 
     Raises:
         ValueError: If `codec` is neither, made other tokens than those of the data, or is a codec alone for a semantic
@@ -66,12 +62,9 @@ class AudioSampler:
         """Generate the clips with `stage`, decode and write them; of several processes, all generate and one writes.
 
         Args:
-            stage (`AccompGenStageForCausalLM`):
-                Unwrapped; its mode is left as it was.
-            step (`int`):
-                Names the folder, and nothing else: a step's clips are those of seed 0.
-            is_writer (`bool`):
-                Whether this process writes.
+            stage (`AccompGenStageForCausalLM`): Unwrapped; its mode is left as it was.
+            step (`int`): Names the folder, and nothing else: a step's clips are those of seed 0.
+            is_writer (`bool`): Whether this process writes.
         """
         was_training = stage.training
         stage.eval()

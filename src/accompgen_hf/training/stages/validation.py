@@ -27,16 +27,11 @@ def validate_stage(
     several streams gets `conditioning_gain_<name>` too, where that stream alone is another track's.
 
     Args:
-        model (`AccompGenStageForCausalLM`):
-            Unwrapped.
-        dataset (`StageClipDataset`):
-            Usually of the validation split.
-        num_clips (`int`):
-            With more than the split has rows, rows come again with another crop.
-        batch_size (`int`):
-            Clips per forward.
-        accelerator (`Accelerator`, *optional*):
-            Of the run, for its processes, device and precision.
+        model (`AccompGenStageForCausalLM`): Unwrapped.
+        dataset (`StageClipDataset`): Usually of the validation split.
+        num_clips (`int`): With more than the split has rows, rows come again with another crop.
+        batch_size (`int`): Clips per forward.
+        accelerator (`Accelerator`, *optional*): Accelerator of the run, for its processes, device and precision.
 
     Returns:
         `dict` with `loss` (Eq. 6), `perplexity` and `accuracy` (one value per codebook), and for every gain its mean

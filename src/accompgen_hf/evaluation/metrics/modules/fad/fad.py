@@ -11,7 +11,7 @@ _INPUTS = """
 Args:
     predictions (list of lists of floats): Embeddings `(num_windows, dimensions)` of the set to be judged.
     references (list of lists of floats): Embeddings of the reference set; as many windows or not.
-    seed (int): Of the extrapolation's subsets.
+    seed (int): Seed of the extrapolation's subsets.
 Returns:
     fad, fad_infinity (None below 30 windows), num_windows, num_reference_windows, dimensions, projected_from,
     explained_variance.
