@@ -1,80 +1,120 @@
 """Composition of procedural songs: draws style, key, tempo and singer, then writes form, harmony and tunes.
 
-A model learns from these songs what the band does when the voice does something. So the voice tells: chord tones where
-chords change, onsets on the beat grid, the tonic more than any other note.
+There are two ways to compose. `"plain"` songs tell everything: phrases begin on the bar, chord tones stand where
+chords change, progressions are those of pop songs. `"lead_sheets"` are as loose as real songs: pick-ups, rests on the
+downbeat, held notes, appoggiaturas, sevenths, roots that move by fourths, two chords a bar.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
 from accompgen_hf.songs.annotation import Chord, MelodyNote, Section, SongAnnotation
 from accompgen_hf.songs.harmony import draw_form, draw_progressions, parse_bar
+from accompgen_hf.songs.lead_sheet_harmony import place_bar, write_section_bars
+from accompgen_hf.songs.lead_sheet_melody import write_lead_sheet_tune
 from accompgen_hf.songs.melody import MelodyContext, human_melody, write_tune
 from accompgen_hf.songs.styles import STYLES
 from accompgen_hf.songs.theory import random_stream
-from accompgen_hf.songs.voices import draw_singer
+from accompgen_hf.songs.voices import Singer, draw_singer
 
+COMPOSITIONS = ("plain", "lead_sheets")
 MAX_CLIP_DURATION_S = 120.0
-_COMPOSITION, _SINGER, _WINDOW, _HUMAN = 1, 2, 3, 4
+_COMPOSITION, _SINGER, _WINDOW, _HUMAN, _LEAD_SHEET = 1, 2, 3, 4, 5
 _SUNG = ("verse", "chorus", "bridge")
 _RING_S = 2.5  # the last chord rings on behind the last bar
 _SLOW_BAR_S = 2.6  # longer bars change chords twice
 
 
-def compose_song(seed: int, *, whole_song: bool = False, duration_s: float = 10.0) -> SongAnnotation:
+class Score(NamedTuple):
+    """A whole song on paper: chords, sung notes and sections in beats from the first downbeat."""
+
+    style: str
+    tonic: int
+    mode: str
+    tempo_bpm: float
+    meter: int
+    swing: float
+    singer: Singer
+    chords: list[Chord]
+    notes: list[MelodyNote]
+    sections: list[Section]
+
+
+def compose_song(
+    seed: int, *, whole_song: bool = False, duration_s: float = 10.0, composition: str = "plain"
+) -> SongAnnotation:
     """Compose a song of three to four minutes and choose what is heard of it.
 
     Args:
         seed (`int`): Non-negative; everything about the song follows from it.
         whole_song (`bool`): Hear all of it; `duration_s` is then not used.
         duration_s (`float`): Length of the excerpt, taken from the middle where the voice sings most of the time.
+        composition (`str`): `"plain"`, in which the voice gives bar and chord away, or `"lead_sheets"`, which is as
+            loose as real songs. Style, key, tempo and singer of a seed are the same in both.
 
     Returns:
         `SongAnnotation`.
 
     Raises:
-        ValueError: If `seed` is negative or not a whole number, or `duration_s` is not in (0, 120].
+        ValueError: If `seed` is negative or not a whole number, `duration_s` is not in (0, 120], or `composition` is
+            unknown.
     """
-    if int(seed) != seed or seed < 0:
-        raise ValueError(f"`seed` must be a whole number of at least 0, got {seed}.")
     if not whole_song and not 0 < duration_s <= MAX_CLIP_DURATION_S:
         raise ValueError(
             f"`duration_s` must be in (0, {MAX_CLIP_DURATION_S:.0f}] seconds, got {duration_s}. "
             "For a whole song pass `whole_song=True`."
         )
-    annotation = _compose_whole_song(int(seed))
+    annotation = _compose_whole_song(seed, composition)
     if whole_song:
         return annotation
     return annotation.window(_choose_start(annotation, float(duration_s)), float(duration_s))
 
 
-def _compose_whole_song(seed: int) -> SongAnnotation:
-    rng = random_stream(seed, _COMPOSITION)
+def compose_score(seed: int, composition: str = "plain") -> Score:
+    """Write a song; arguments and errors as in [`compose_song`]."""
+    if int(seed) != seed or seed < 0:
+        raise ValueError(f"`seed` must be a whole number of at least 0, got {seed}.")
+    if composition not in COMPOSITIONS:
+        raise ValueError(f"`composition` must be one of {', '.join(COMPOSITIONS)}, got {composition!r}.")
+    rng = random_stream(int(seed), _COMPOSITION)
     style_name = str(rng.choice(list(STYLES)))
     style = STYLES[style_name]
     meter = int(rng.choice(style.meters))
     tempo_bpm = round(float(rng.uniform(*style.tempo_bpm)), 1)
     tonic, mode = int(rng.integers(12)), "major" if rng.random() < 0.6 else "minor"
     swing = style.swing if rng.random() < style.swing_probability else 0.5
-    context = MelodyContext(tonic, mode, meter, draw_singer(random_stream(seed, _SINGER)))
+    context = MelodyContext(tonic, mode, meter, draw_singer(random_stream(int(seed), _SINGER)))
 
-    beat_s = 60.0 / tempo_bpm
-    form = draw_form(rng, meter * beat_s)
-    progressions = draw_progressions(rng, form, mode, is_slow=meter == 4 and meter * beat_s > _SLOW_BAR_S)
-    chords, notes, sections = _write_sections(rng, form, progressions, context)
-    sections = tuple(Section(start * beat_s, end * beat_s, name) for start, end, name in sections)
+    bar_s = meter * 60.0 / tempo_bpm
+    form = draw_form(rng, bar_s)
+    is_slow = meter == 4 and bar_s > _SLOW_BAR_S
+    if composition == "plain":
+        progressions = draw_progressions(rng, form, mode, is_slow=is_slow)
+        written = _write_sections(rng, form, progressions, context)
+    else:
+        rng = random_stream(int(seed), _LEAD_SHEET)
+        written = _write_lead_sheet(rng, form, context, divided=0.6 if is_slow else 0.32 if bar_s < 1.5 else 0.46)
+    return Score(style_name, tonic, mode, tempo_bpm, meter, swing, context.singer, *written)
+
+
+def _compose_whole_song(seed: int, composition: str) -> SongAnnotation:
+    score = compose_score(seed, composition)
+    seed, beat_s = int(seed), 60.0 / score.tempo_bpm
+    sections = tuple(Section(start * beat_s, end * beat_s, name) for start, end, name in score.sections)
     song_duration_s = sections[-1].end_s + _RING_S
     return SongAnnotation(
         seed=seed,
-        tonic=tonic,
-        mode=mode,
-        tempo_bpm=tempo_bpm,
-        meter=meter,
-        swing=swing,
-        style=style_name,
-        singer=context.singer,
+        tonic=score.tonic,
+        mode=score.mode,
+        tempo_bpm=score.tempo_bpm,
+        meter=score.meter,
+        swing=score.swing,
+        style=score.style,
+        singer=score.singer,
         song_duration_s=song_duration_s,
-        song_chords=_merge_chords(chords, beat_s),
-        song_melody=human_melody(random_stream(seed, _HUMAN), notes, beat_s, swing, context.singer),
+        song_chords=_merge_chords(score.chords, beat_s),
+        song_melody=human_melody(random_stream(seed, _HUMAN), score.notes, beat_s, score.swing, score.singer),
         song_sections=sections,
         start_s=0.0,
         duration_s=song_duration_s,
@@ -99,6 +139,33 @@ def _write_sections(
             notes.extend(
                 note._replace(start_s=note.start_s + first_beat, end_s=note.end_s + first_beat) for note in tunes[name]
             )
+        bar += num_bars
+        sections.append(Section(first_beat, bar * context.meter, name))
+    return chords, notes, sections
+
+
+def _write_lead_sheet(
+    rng: np.random.Generator, form: list[tuple[str, int]], context: MelodyContext, divided: float
+) -> tuple[list[Chord], list[MelodyNote], list[Section]]:
+    """As `_write_sections`; a section's pick-up sounds before it and cuts off what is still sung there."""
+    chords, notes, sections = [], [], []
+    tunes: dict[str, list[MelodyNote]] = {}
+    bar = 0
+    for (name, num_bars), bars in zip(form, write_section_bars(rng, form, context.mode, divided), strict=True):
+        first_beat = bar * context.meter
+        local = [chord for i, place in enumerate(bars) for chord in place_bar(place, i, context.tonic, context.meter)]
+        chords.extend(
+            chord._replace(start_s=chord.start_s + first_beat, end_s=chord.end_s + first_beat) for chord in local
+        )
+        if name in _SUNG:
+            if name not in tunes:
+                tunes[name] = write_lead_sheet_tune(rng, context, local, num_bars, name)
+            tune = [n._replace(start_s=n.start_s + first_beat, end_s=n.end_s + first_beat) for n in tunes[name]]
+            while notes and notes[-1].start_s > tune[0].start_s - 0.25:
+                notes.pop()
+            if notes:
+                notes[-1] = notes[-1]._replace(end_s=min(notes[-1].end_s, tune[0].start_s))
+            notes.extend(tune)
         bar += num_bars
         sections.append(Section(first_beat, bar * context.meter, name))
     return chords, notes, sections

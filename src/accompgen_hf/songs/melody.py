@@ -63,7 +63,7 @@ def write_tune(
     contours = [np.cumsum(rng.choice([-1, -1, 0, 1, 1, 2, -2], size=12)) for _ in range(3)]
     span = singer.highest_pitch - singer.lowest_pitch
     centre = singer.lowest_pitch + span * (0.62 if section == "chorus" else 0.45)
-    syllables = [(str(rng.choice(_CONSONANTS)), str(rng.choice(_VOWELS))) for _ in range(24)]
+    syllables = draw_syllables(rng)
     changes = {chord.start_s for chord in chords}
     notes: list[MelodyNote] = []
     previous = round(centre)
@@ -79,7 +79,7 @@ def write_tune(
                 notes.pop()  # a pick-up takes the place of the last phrase's end
             is_strong = (onset >= 0 and (onset % meter in (0, 2) or start in changes)) or end - start >= 2
             is_final = phrase == num_bars // 2 - 1 and i == len(rhythm) - 2
-            chord = _chord_at(chords, max(start, first_beat))  # a pick-up belongs to the bar that it leads to
+            chord = chord_at(chords, max(start, first_beat))  # a pick-up belongs to the bar that it leads to
             target = centre + 1.7 * contour[i % 12]
             previous = _choose_pitch(rng, context, chord, previous, target, is_strong, is_final)
             is_legato = i > 0 and not is_strong and rng.random() < 0.3
@@ -89,7 +89,13 @@ def write_tune(
     return notes
 
 
-def _chord_at(chords: list[Chord], beat: float) -> Chord:
+def draw_syllables(rng: np.random.Generator) -> list[tuple[str, str]]:
+    """Consonant and vowel of 24 syllables, which the tunes of a section are sung on."""
+    return [(str(rng.choice(_CONSONANTS)), str(rng.choice(_VOWELS))) for _ in range(24)]
+
+
+def chord_at(chords: list[Chord], beat: float) -> Chord:
+    """The chord that sounds at a beat; the last one behind the end."""
     return next((chord for chord in chords if chord.start_s <= beat < chord.end_s), chords[-1])
 
 

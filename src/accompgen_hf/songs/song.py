@@ -11,13 +11,14 @@ import numpy as np
 
 from accompgen_hf.songs.annotation import Chord, MelodyNote, Section, SongAnnotation
 from accompgen_hf.songs.band import PARTS, render_band, render_band_parts
-from accompgen_hf.songs.composition import compose_song
+from accompgen_hf.songs.composition import COMPOSITIONS, compose_song
 from accompgen_hf.songs.sampled_band import render_sampled_band
 from accompgen_hf.songs.singer import render_vocals
 from accompgen_hf.songs.styles import STYLES
 from accompgen_hf.songs.voices import Singer
 
 __all__ = [
+    "COMPOSITIONS",
     "HELD_OUT_SEED",
     "PARTS",
     "RENDERERS",
@@ -123,6 +124,7 @@ def generate_song(
     whole_song: bool = False,
     duration_s: float = 10.0,
     sampling_rate: int = 24000,
+    composition: str = "plain",
     renderer: str = "numpy",
     soundfont: str | os.PathLike | None = None,
     with_parts: bool = False,
@@ -133,6 +135,7 @@ def generate_song(
         seed (`int`): Non-negative; training takes seeds below `HELD_OUT_SEED`.
         whole_song (`bool`): Three to four minutes with intro, a break without voice and outro, whatever `duration_s`.
         duration_s (`float`): Length of an excerpt in which the voice sings most of the time.
+        composition (`str`): `"plain"` or `"lead_sheets"`, as in `compose_song`.
         sampling_rate, renderer, soundfont, with_parts: As in [`synthesize_song`].
 
     Returns:
@@ -141,5 +144,5 @@ def generate_song(
     Raises:
         ValueError, ImportError: As `compose_song` and `synthesize_song` do.
     """
-    annotation = compose_song(seed, whole_song=whole_song, duration_s=duration_s)
+    annotation = compose_song(seed, whole_song=whole_song, duration_s=duration_s, composition=composition)
     return synthesize_song(annotation, sampling_rate, renderer=renderer, soundfont=soundfont, with_parts=with_parts)

@@ -1,0 +1,26 @@
+"""Count melodies and chords of procedural songs beside those of 461 real lead sheets.
+
+python examples/measure_melodies.py --num_songs 200
+"""
+
+import argparse
+
+from accompgen_hf.songs.composition import COMPOSITIONS, compose_score
+from accompgen_hf.songs.melody_counts import LEAD_SHEETS, count_scores
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--num_songs", type=int, default=200)
+    parser.add_argument("--first_seed", type=int, default=0)
+    arguments = parser.parse_args()
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.num_songs)
+    counts = {name: count_scores(compose_score(seed, name) for seed in seeds) for name in COMPOSITIONS}
+    print(f"| {len(seeds)} songs | real lead sheets | {' | '.join(f'`{name}`' for name in COMPOSITIONS)} |")
+    print("|---" * (2 + len(COMPOSITIONS)) + "|")
+    for name, real in LEAD_SHEETS.items():
+        print(f"| {name} | {real:.2f} | {' | '.join(f'{counts[kind][name]:.2f}' for kind in COMPOSITIONS)} |")
+
+
+if __name__ == "__main__":
+    main()
