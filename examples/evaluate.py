@@ -7,7 +7,7 @@
         --embedders vggish=VGGISH.pth harmony-rhythm --separate vocals.onnx --output_dir runs/musdb18
 
 The output folder gets results.json, table.md, results.png and a model card's `model_index_<system>.yaml`. Outputs and
-scores are kept there per window: kill it and start it again. docs/evaluation.md says what the numbers mean.
+scores are kept there per window: kill it and start it again. docs/guide/metrics.md says what the numbers mean.
 """
 
 import argparse

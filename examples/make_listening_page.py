@@ -1,8 +1,9 @@
-"""Sound and pictures of the default for docs/listen.md: the first held-out songs and the real recording, none picked.
+"""Make the sounds and pictures of docs/measured/listen.md: the first held-out songs and the real recording.
 
-    python examples/make_listening_page.py --page docs/listen.md [--model DIR] [--num_songs 5]
+    python examples/make_listening_page.py --page docs/measured/listen.md [--model DIR] [--num_songs 5]
 
-Every song is accompanied once, by the seed 0. Mixes are Ogg Vorbis, beside them the same voice with its true band.
+Every song is accompanied once, with seed 0; none is picked. Mixes are Ogg Vorbis. Beside each stands the same voice
+with its true band.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Measure the metrics themselves, on procedural songs whose truth is known: the numbers of docs/metrics.md.
+"""Measure the metrics themselves, on procedural songs whose truth is known: the numbers of docs/measured/metrics.md.
 
     python examples/measure_metrics.py --num_songs 64
 

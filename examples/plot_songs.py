@@ -1,6 +1,6 @@
 """Draw a sheet of procedural songs: mel spectrograms of voice and band with the annotated chords, beats and melody.
 
-    python examples/plot_songs.py --seeds 800000 800005 800006 --output docs/images/songs.png
+    python examples/plot_songs.py --seeds 800000 800005 800006 --output docs/guide/images/songs.png
 
 Needs matplotlib (`pip install "accompgen_hf[plot]"`).
 """

@@ -6,7 +6,7 @@
     python examples/prepare_dataset.py --num_songs 2000 ...            # procedural songs
 
 Kill it whenever you like and start it again. To share the work, give every process its `--shard i/n` (0/4, 1/4, ...),
-or start all of them with `accelerate launch` or torchrun. docs/data_preparation.md has the whole way.
+or start all of them with `accelerate launch` or torchrun. docs/guide/prepare_data.md has the whole way.
 """
 
 import argparse

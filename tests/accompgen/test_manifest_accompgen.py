@@ -78,7 +78,9 @@ def test_a_folder_with_code_runs_where_the_package_is_not_installed(pipe, tmp_pa
 def test_two_versions_of_transformers_read_each_other(pipe, tmp_path, saves):
     other = os.environ.get("ACCOMPGEN_OTHER_TRANSFORMERS")
     if not other:
-        pytest.skip("ACCOMPGEN_OTHER_TRANSFORMERS names no folder with another transformers (docs/sharing.md)")
+        pytest.skip(
+            "ACCOMPGEN_OTHER_TRANSFORMERS names no folder with another transformers (docs/measured/reliability.md)"
+        )
     root = os.path.dirname(os.path.dirname(__file__))
     own = os.pathsep.join([os.path.join(root, "src"), os.path.join(root, "tests")])
     repo = tmp_path / "repo"

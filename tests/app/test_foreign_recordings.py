@@ -1,5 +1,7 @@
-"""The cases of docs/reliability.md from end to end: what must work through the pipeline, what the command refuses, and
-what a kill leaves of a file."""
+"""The cases of docs/measured/reliability.md from end to end.
+
+What must work through the pipeline, what the command refuses, and what a kill leaves of a file.
+"""
 
 import os
 import signal

@@ -1,8 +1,8 @@
 """A person's way through the page in headless Chromium, from upload to the playing mix, at desktop and phone width.
 
-    python -m pytest -m slow tests/test_web_browser.py
+    python -m pytest -m slow tests/web/test_browser.py
 
-Debian: `apt install chromium chromium-driver`. ACCOMPGEN_SCREENSHOTS=folder takes the pictures of docs/server.md.
+Debian: `apt install chromium chromium-driver`. ACCOMPGEN_SCREENSHOTS=folder takes the pictures of the guide's page.
 """
 
 import io

@@ -113,10 +113,10 @@ def draw_picture(
 
     Args:
         path: Where to write; the format is PNG.
-        vocals, accompaniment, mix: Waveforms of shape `(num_samples,)` or `(channels, num_samples)`, or `Recording`s:
-            these are gone through in blocks.
-        sampling_rate (`int` or three of them): Hz, of all three or of each waveform.
-        title (`str`): Printed above; any characters, no mathematics.
+        vocals, accompaniment, mix: Waveforms of shape `(num_samples,)` or `(channels, num_samples)`. A `Recording` is
+            read in blocks.
+        sampling_rate (`int` or `list` of three): Rate in Hz, one for all or one for each waveform.
+        title (`str`): Title above the picture. Any characters are allowed; there is no mathematics.
 
     Raises:
         ValueError: If there are not one or three rates.
