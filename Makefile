@@ -4,6 +4,7 @@
 #   make tiny                    train the shipped default from nothing, resumable
 #   make tiny-singsong           train its baseline on the same tokens, resumable
 #   make lint                    style and format
+#   make docs                    the documentation as a site, in docs/site/_build
 # Options: PYTHON=/path/to/python3  VENV=folder  TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
 
 PYTHON ?= $(shell command -v python3 || command -v python || echo python3)
@@ -12,7 +13,7 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 BOOTSTRAP := $(PYTHON) .ci/bootstrap.py --venv $(VENV)
 export TORCH_INDEX_URL
 
-.PHONY: demo test tiny tiny-singsong lint
+.PHONY: demo test tiny tiny-singsong lint docs
 
 demo:
 	@$(BOOTSTRAP) demo
@@ -34,3 +35,8 @@ lint:
 	@$(BOOTSTRAP) test
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .
+
+docs:
+	@$(BOOTSTRAP) docs
+	@$(BIN)/python -m sphinx -q -W --keep-going -b html -c docs/site $(ARGS) docs docs/site/_build
+	@echo docs/site/_build/index.html

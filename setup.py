@@ -31,6 +31,8 @@ EXTRAS = {
     "web": ["gradio>=6.7"],
 }
 EXTRAS["all"] = sorted({requirement for requirements in EXTRAS.values() for requirement in requirements})
+# Outside `all`: what builds the docs site. Importing the package's modules for the API pages needs the others, too.
+EXTRAS["docs"] = ["sphinx>=8.1", "myst-parser>=4.0", "furo>=2025.7"]
 # Outside `all`: the original codec package is CC BY-NC and drags torchaudio in; it serves a parity test alone.
 EXTRAS["encodec"] = ["encodec>=0.1.1"]
 # Outside `all`: it names pyaudio, which often does not build and which we do not need. Better is

@@ -1,7 +1,8 @@
-"""Make the virtual environment that `make demo` and `make test` run in; standard library only.
+"""Make the virtual environment that `make demo`, `make test` and `make docs` run in; standard library only.
 
     python .ci/bootstrap.py demo     what a singer needs: generate, mix, draw
     python .ci/bootstrap.py test     that, and what the tests and the training recipe need
+    python .ci/bootstrap.py docs     that, and what builds the docs site
 
 It looks for a Python of version 3.10 or newer (its own first), makes `.venv` (or the folder named by `--venv`), says
 what it downloads and how much, installs the versions of constraints.txt, and leaves a stamp: while constraints.txt
@@ -23,13 +24,14 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 MINIMUM = (3, 10)
 MINIMUM_PIP = (23, 3)  # older ones fetch a whole wheel to learn what it needs, before anything could be announced
-EXTRA = {"demo": "", "test": "[dev]"}
+EXTRA = {"demo": "", "test": "[dev]", "docs": "[dev,docs]"}
+COVERED_BY = {"demo": {"demo", "test", "docs"}, "test": {"test", "docs"}, "docs": {"docs"}}
 # The parity reference of the codec tests. Without its dependencies: it would bring torchaudio, which does not import
 # beside a CPU build of torch.
-WITHOUT_DEPENDENCIES = {"demo": [], "test": ["encodec", "einops"]}
+WITHOUT_DEPENDENCIES = {"demo": [], "test": ["encodec", "einops"], "docs": ["encodec", "einops"]}
 
 # Measured wheel sizes in GB: everything but torch, then torch with what it brings.
-OTHERS_GB = {"demo": 0.12, "test": 0.32}
+OTHERS_GB = {"demo": 0.12, "test": 0.32, "docs": 0.33}
 TORCH_CPU_GB = 0.2
 TORCH_CUDA_GB = 2.8
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -180,7 +182,7 @@ def main():
     stamp_path = os.path.join(venv, "accompgen-stamp.json")
     python = make_venv(venv)
     digest, profiles = read_stamp(stamp_path)
-    if digest == digest_of(python) and profiles & {arguments.profile, "test"}:
+    if digest == digest_of(python) and profiles & COVERED_BY[arguments.profile]:
         return
 
     pip_options = ["-c", os.path.join(ROOT, "constraints.txt")]

@@ -48,7 +48,9 @@ def requirements() -> list[Requirement]:
 def test_every_pin_satisfies_setup(python_version):
     pins = constraints(python_version)
     pinned = [requirement for requirement in requirements() if canonical(requirement.name) in pins]
-    assert {"torch", "transformers", "numpy", "soundfile", "pytest"} <= {requirement.name for requirement in pinned}
+    assert {"torch", "transformers", "numpy", "soundfile", "pytest", "sphinx", "myst-parser", "furo"} <= {
+        requirement.name for requirement in pinned
+    }
     for requirement in pinned:
         assert pins[canonical(requirement.name)] in requirement.specifier, requirement
 
@@ -106,6 +108,9 @@ def test_a_stamp_spares_the_second_installation(bootstrap, monkeypatch, tmp_path
     call("test")
     call("demo")
     assert installed == [".", ".[dev]", "einops"]
+    call("docs")
+    call("test")
+    assert installed[3:] == [".[dev,docs]", "einops"]
     (tmp_path / "accompgen-stamp.json").write_text(json.dumps({"digest": "of other pins", "profiles": ["test"]}))
     call("demo")
-    assert installed[3:] == ["."]
+    assert installed[5:] == ["."]
