@@ -54,8 +54,8 @@ class StageTrainingArguments:
         weight_decay (`float`): On matrices; gains are not decayed.
         max_grad_norm (`float`): Gradients are clipped to this norm.
         mixed_precision (`str`): `"no"`, `"fp16"` or `"bf16"`.
-        ema_decay (`float`, *optional*): Decay of an exponential moving average of the weights, which is then validated and
-            saved as the result.
+        ema_decay (`float`, *optional*): Decay of an exponential moving average of the weights, which is then
+            validated and saved as the result.
         seed (`int`): Seed of weights, order, crops and dropout.
         shuffle_pairs (`bool`): Control experiment: conditioning of other clips.
         num_workers (`int`): Processes that load data.
@@ -74,7 +74,8 @@ class StageTrainingArguments:
         sample_clips (`int`): How many.
         report_to (`str` or `list` of `str`, *optional*): `"tensorboard"`, `"trackio"`, `"wandb"`, besides
             `metrics.jsonl`.
-        peak_tflops (`float`, *optional*): Peak of one device, for the share of it that is used (MFU); known for some GPUs.
+        peak_tflops (`float`, *optional*): Peak of one device, for the share of it that is used (MFU); it is known
+            for some GPUs.
         push_to_hub (`str`, *optional*): Repository to which the script uploads the finished stage with its card.
     """
 
