@@ -80,7 +80,7 @@ def draw_after_truth(stage: AccompGenCoarseForCausalLM, clips: list[dict]) -> to
 def draw_freely(stage: AccompGenCoarseForCausalLM, clips: list[dict]) -> torch.LongTensor:
     """Generate the clips with the stage's own settings; (B, K, T)."""
     conditioning, _ = StageCollator(stage.config).stack(clips)
-    return stage.generate(**conditioning, seed=0)
+    return stage.generate_codes(**conditioning, seed=0)
 
 
 def measure_onsets(codec: EncodecModel, codes: torch.LongTensor) -> dict[str, np.ndarray]:

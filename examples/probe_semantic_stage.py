@@ -51,7 +51,7 @@ def main() -> None:
     show("of the true band", "instrumental", true_ids["instrumental"])
     for setting in options.settings:
         guidance_scale, temperature = map(float, setting.split("@"))
-        generated = model.semantic.generate(
+        generated = model.semantic.generate_codes(
             vocal_semantic_ids=torch.from_numpy(true_ids["vocals"]),
             seed=options.seed,
             guidance_scale=guidance_scale,

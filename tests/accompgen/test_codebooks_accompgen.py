@@ -1,6 +1,4 @@
-"""Order of codes, layout of a stage's sequence, and windows: all against sequences written by hand."""
-
-from itertools import pairwise
+"""Order of codes, and layout of a stage's sequence: all against sequences written by hand."""
 
 import pytest
 import torch
@@ -12,7 +10,6 @@ from accompgen_hf.accompgen.codebooks_accompgen import (
     deinterleave_codes,
     ids_to_codes,
     interleave_codes,
-    list_windows,
 )
 from tiny import CODEBOOK_SIZE, NUM_CLUSTERS, random_clip, random_codes, tiny_stage_config
 
@@ -178,47 +175,3 @@ def test_conditioning_that_does_not_fit_together_is_refused(changes, message):
     changed = {name: codes for name, codes in {**conditioning, **changes}.items() if codes is not None}
     with pytest.raises(ValueError, match=message):
         build_stage_inputs(config, changed)
-
-
-# Windows of the three stages in 40 ms steps (25 a second): window and overlap as SPEC's defaults.
-SEMANTIC_WINDOW, COARSE_WINDOW, FINE_WINDOW = (250, 125, True), (125, 60, True), (75, 0, False)
-
-
-@pytest.mark.parametrize(
-    ("num_steps", "window", "expected"),
-    [
-        (625, SEMANTIC_WINDOW, [(0, 250), (125, 375), (250, 500), (375, 625)]),  # 25 s end on a whole window
-        (300, SEMANTIC_WINDOW, [(0, 250), (50, 300)]),  # 12 s: the last window moves left to end with the song
-        (250, SEMANTIC_WINDOW, [(0, 250)]),
-        (251, SEMANTIC_WINDOW, [(0, 250), (1, 251)]),
-        (3, SEMANTIC_WINDOW, [(0, 3)]),  # shorter than a window: generation stops early
-        (300, COARSE_WINDOW, [(0, 125), (65, 190), (130, 255), (175, 300)]),
-        (190, FINE_WINDOW, [(0, 75), (75, 150), (150, 190)]),  # no overlap: the last is the remainder
-        (150, FINE_WINDOW, [(0, 75), (75, 150)]),
-        (1, FINE_WINDOW, [(0, 1)]),
-    ],
-)
-def test_windows_written_by_hand(num_steps, window, expected):
-    assert list_windows(num_steps, *window) == expected
-
-
-@pytest.mark.parametrize("window", [SEMANTIC_WINDOW, COARSE_WINDOW, FINE_WINDOW])
-def test_windows_cover_every_length_without_gap_or_empty_window(window):
-    window_steps, overlap, moves_last = window
-    for num_steps in range(1, 700):
-        windows = list_windows(num_steps, *window)
-        assert windows[0][0] == 0
-        assert windows[-1][1] == num_steps
-        for (start, end), (next_start, next_end) in pairwise(windows):
-            assert end - start == window_steps
-            assert start < next_start <= end - overlap
-            assert next_end > end
-        if moves_last and num_steps >= window_steps:
-            assert windows[-1][1] - windows[-1][0] == window_steps
-
-
-def test_windows_without_length_or_hop_are_refused():
-    with pytest.raises(ValueError, match="`num_frames` must be at least 1, got 0"):
-        list_windows(0, 10, 0, True)
-    with pytest.raises(ValueError, match="`overlap_frames` must be below `window_frames` 10, got 10"):
-        list_windows(20, 10, 10, True)

@@ -167,9 +167,9 @@ def test_twenty_five_seconds_do_not_depend_on_threads_or_batches(config_class):
     num_threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        expected = model.generate(**conditioning, **settings, window_batch_size=63)
+        expected = model.generate_codes(**conditioning, **settings, window_batch_size=63)
         torch.set_num_threads(2)
-        codes = model.generate(**conditioning, **settings, window_batch_size=32)
+        codes = model.generate_codes(**conditioning, **settings, window_batch_size=32)
     finally:
         torch.set_num_threads(num_threads)
     assert codes.shape[-1] == num_steps * target.frame_rate // 25
@@ -245,7 +245,7 @@ def test_more_guidance_follows_the_condition_more():
     conditioning, _ = random_clip(model.config, 1, 0.4)
 
     def ratio(scale: float) -> float:
-        codes = model.generate(**conditioning, seed=2, do_sample=False, guidance_scale=scale)
+        codes = model.generate_codes(**conditioning, seed=2, do_sample=False, guidance_scale=scale)
         gains = []
         for dropped in (True, False):
             inputs = build_stage_inputs(model.config, conditioning, codes, torch.tensor([dropped]))
@@ -329,22 +329,24 @@ def test_a_streamer_sees_the_prompt_and_every_token():
 def test_item_i_of_a_batch_is_that_item_alone_with_seed_plus_i(config_class):
     model = stage_of(config_class)
     conditioning, _ = random_clip(model.config, 3, 0.12)
-    together = model.generate(**conditioning, seed=20)
-    by_list = model.generate(**conditioning, seed=[20, 21, 22])
+    together = model.generate_codes(**conditioning, seed=20)
+    by_list = model.generate_codes(**conditioning, seed=[20, 21, 22])
     assert torch.equal(together, by_list)
     for item in range(3):
         alone = {name: codes[item : item + 1] for name, codes in conditioning.items()}
-        assert torch.equal(model.generate(**alone, seed=20 + item)[0], together[item])
+        assert torch.equal(model.generate_codes(**alone, seed=20 + item)[0], together[item])
 
 
 def test_equal_seeds_give_equal_items_and_other_seeds_other_ones():
     model = stage_of(AccompGenSemanticConfig)
     conditioning = {name: codes.expand(4, -1) for name, codes in random_clip(model.config, 1, 0.4)[0].items()}
-    codes = model.generate(**conditioning, seed=[3, 9, 3, 4])
+    codes = model.generate_codes(**conditioning, seed=[3, 9, 3, 4])
     assert torch.equal(codes[0], codes[2])
     assert len({tuple(row.tolist()) for row in codes}) == 3
-    assert torch.equal(model.generate(**conditioning, seed=[3, 9, 3, 4]), codes)
-    assert not torch.equal(model.generate(**conditioning), model.generate(**conditioning))  # no seed: a new one
+    assert torch.equal(model.generate_codes(**conditioning, seed=[3, 9, 3, 4]), codes)
+    assert not torch.equal(
+        model.generate_codes(**conditioning), model.generate_codes(**conditioning)
+    )  # no seed: a new one
 
 
 def test_generation_leaves_global_random_state_and_threads_alone():
@@ -352,15 +354,15 @@ def test_generation_leaves_global_random_state_and_threads_alone():
     conditioning, _ = random_clip(model.config, 1, 0.08)
     states = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
     num_threads = torch.get_num_threads()
-    expected = model.generate(**conditioning, seed=1)
+    expected = model.generate_codes(**conditioning, seed=1)
     for how in ({}, {"cache_implementation": "dynamic"}):
-        model.generate(**conditioning, seed=None, **how)
+        model.generate_codes(**conditioning, seed=None, **how)
     assert torch.equal(torch.get_rng_state(), states[0])
     assert (np.random.get_state()[1] == states[1]).all()  # noqa: NPY002
     assert random.getstate() == states[2]
     assert torch.get_num_threads() == num_threads
     torch.rand(7)
-    assert torch.equal(model.generate(**conditioning, seed=1), expected)  # and does not depend on it
+    assert torch.equal(model.generate_codes(**conditioning, seed=1), expected)  # and does not depend on it
 
 
 def test_randomness_does_not_depend_on_how_much_is_generated():
@@ -442,7 +444,7 @@ def test_a_song_is_generated_window_by_window_as_written_by_hand(config_class, s
     conditioning, _ = random_clip(model.config, batch_size, num_steps / 25)
     seeds = [SEED, SEED + 1][:batch_size]
     expected, margins = decode_windows(model, conditioning, windows, seeds, 3.0)
-    codes = model.generate(**conditioning, seed=SEED, guidance_scale=3.0, **SAMPLING)
+    codes = model.generate_codes(**conditioning, seed=SEED, guidance_scale=3.0, **SAMPLING)
     assert codes.shape[-1] == num_steps * model.config.target_segment.frame_rate // 25
     assert_equal_up_to_ties(codes_to_ids(model.config.target_segment, codes), expected, margins)
 
@@ -453,13 +455,13 @@ def test_codes_once_kept_are_never_changed(config_class):
     fields, num_steps, windows = SONGS[config_class]
     model = stage_of(config_class, **fields)
     conditioning, _ = random_clip(model.config, 1, num_steps / 25)
-    whole = model.generate(**conditioning, seed=2)
+    whole = model.generate_codes(**conditioning, seed=2)
     for _, end, _ in windows[:2]:
         cut = {
             segment.name: conditioning[segment.name][..., : end * segment.frame_rate // 25]
             for segment in model.config.segments[:-1]
         }
-        codes = model.generate(**cut, seed=2)
+        codes = model.generate_codes(**cut, seed=2)
         assert torch.equal(whole[..., : codes.shape[-1]], codes)
 
 
@@ -471,7 +473,7 @@ def test_fine_windows_in_one_batch_are_the_windows_one_by_one():
     codes = {}
     for window_batch_size in (1, 4, 16):
         calls = []
-        codes[window_batch_size] = model.generate(
+        codes[window_batch_size] = model.generate_codes(
             **conditioning, seed=2, window_batch_size=window_batch_size, callback=calls.append
         )
         num_calls[window_batch_size] = len(calls)
@@ -485,9 +487,9 @@ def test_without_silence_codes_a_short_song_is_filled_with_code_zero():
     fields, _, _ = SHORT_SONGS[AccompGenSemanticConfig]
     model = tiny_stage(AccompGenSemanticConfig, **fields)
     conditioning, _ = random_clip(model.config, 1, 0.16)
-    codes = model.generate(**conditioning, seed=1)
+    codes = model.generate_codes(**conditioning, seed=1)
     model.config.silence_codes = {"vocal_semantic_ids": [0]}
-    assert torch.equal(model.generate(**conditioning, seed=1), codes)
+    assert torch.equal(model.generate_codes(**conditioning, seed=1), codes)
 
 
 @pytest.mark.parametrize("num_codebooks", [1, 2, 3])
@@ -496,7 +498,7 @@ def test_any_number_of_codebooks_is_generated(num_codebooks):
         fields = {**SONGS[config_class][0], "num_codebooks": num_codebooks}
         model = stage_of(config_class, **fields)
         conditioning, _ = random_clip(model.config, 2, 0.32)
-        assert model.generate(**conditioning, seed=1).shape == (2, num_codebooks, 24)
+        assert model.generate_codes(**conditioning, seed=1).shape == (2, num_codebooks, 24)
 
 
 @pytest.mark.parametrize("config_class", STAGE_CONFIGS)
@@ -505,7 +507,7 @@ def test_the_callback_hears_of_every_second_once(config_class):
     model = stage_of(config_class, **fields)
     conditioning, _ = random_clip(model.config, 2, num_steps / 25)
     seconds = []
-    model.generate(**conditioning, seed=2, callback=seconds.append)
+    model.generate_codes(**conditioning, seed=2, callback=seconds.append)
     assert min(seconds) > 0
     assert sum(seconds) == pytest.approx(2 * num_steps / 25)
 
@@ -521,7 +523,7 @@ def test_what_the_callback_raises_stops_the_work():
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        model.generate(**conditioning, callback=stop_at_third)
+        model.generate_codes(**conditioning, callback=stop_at_third)
     assert len(calls) == 3
 
 
@@ -530,7 +532,7 @@ def test_inputs_are_not_changed_in_place():
     conditioning, _ = random_clip(model.config, 1, 0.08)
     before = {name: codes.clone() for name, codes in conditioning.items()}
     seeds = [4]
-    model.generate(**conditioning, seed=seeds)
+    model.generate_codes(**conditioning, seed=seeds)
     assert all(torch.equal(codes, before[name]) for name, codes in conditioning.items())
     assert seeds == [4]
 
@@ -550,7 +552,7 @@ def test_other_decoding_modes_are_refused(settings):
     with pytest.raises(ValueError, match=message):
         model.generate(**prompt(model.config, 1), **settings)
     with pytest.raises(ValueError, match=message):
-        model.generate(**random_clip(model.config, 1)[0], **settings)
+        model.generate_codes(**random_clip(model.config, 1)[0], **settings)
 
 
 def test_beams_in_a_generation_config_are_refused():
@@ -563,40 +565,47 @@ def test_conditioning_is_given_once_and_completely():
     model = stage_of(AccompGenCoarseConfig)
     conditioning, _ = random_clip(model.config, 1)
     inputs = prompt(model.config, 1)
-    with pytest.raises(ValueError, match=r"Give `input_ids` or the conditioning by name .*, not both"):
+    message = (
+        r"`generate` needs `input_ids` with `segment_ids` .* To give "
+        r"\['vocal_semantic_ids', 'instrumental_semantic_ids'\] by name, call `generate_codes`"
+    )
+    with pytest.raises(ValueError, match=message):
         model.generate(**inputs, **conditioning)
-    message = r"`generate` needs \['vocal_semantic_ids', 'instrumental_semantic_ids'\], or `input_ids` with"
+    with pytest.raises(ValueError, match=message):
+        model.generate(**conditioning)
     with pytest.raises(ValueError, match=message):
         model.generate()
     with pytest.raises(ValueError, match=message):
         model.generate(input_ids=inputs["input_ids"])
     with pytest.raises(ValueError, match="`conditioning` must have exactly the keys"):
-        model.generate(vocal_semantic_ids=conditioning["vocal_semantic_ids"])
+        model.generate_codes()
+    with pytest.raises(ValueError, match="`conditioning` must have exactly the keys"):
+        model.generate_codes(vocal_semantic_ids=conditioning["vocal_semantic_ids"])
     longer = random_codes(model.config.segments[1], 1, 0.12)
     with pytest.raises(ValueError, match="must cover one duration"):
-        model.generate(**{**conditioning, "instrumental_semantic_ids": longer})
-    with pytest.raises(ValueError, match=r"`seed` must be an int or have one entry per item \(1\), got 3"):
-        model.generate(**conditioning, seed=[1, 2, 3])
+        model.generate_codes(**{**conditioning, "instrumental_semantic_ids": longer})
+    with pytest.raises(ValueError, match=r"`seed` must be .* a list of 1 of them, got \[1, 2, 3\]"):
+        model.generate_codes(**conditioning, seed=[1, 2, 3])
 
 
 def test_conditioning_off_the_40_ms_grid_is_refused():
     model = stage_of(AccompGenSemanticConfig)
     with pytest.raises(ValueError, match="`vocal_semantic_ids` must last one or more steps of 40 ms, got 5 frames"):
-        model.generate(vocal_semantic_ids=torch.zeros(1, 5).long())
+        model.generate_codes(vocal_semantic_ids=torch.zeros(1, 5).long())
     with pytest.raises(ValueError, match="`vocal_semantic_ids` must last one or more steps of 40 ms, got 0 frames"):
-        model.generate(vocal_semantic_ids=torch.zeros(1, 0).long())
+        model.generate_codes(vocal_semantic_ids=torch.zeros(1, 0).long())
 
 
 def test_conditioning_from_another_codebook_is_refused():
     model = stage_of(AccompGenSemanticConfig)
     with pytest.raises(ValueError, match=r"`vocal_semantic_ids` must be in .* made with another codebook"):
-        model.generate(vocal_semantic_ids=torch.full((1, 4), 20))
+        model.generate_codes(vocal_semantic_ids=torch.full((1, 4), 20))
 
 
 def test_an_unknown_setting_is_refused():
     model = stage_of(AccompGenSemanticConfig)
     with pytest.raises((ValueError, TypeError), match="guidance_scal"):
-        model.generate(**random_clip(model.config, 1)[0], guidance_scal=3.0)
+        model.generate_codes(**random_clip(model.config, 1)[0], guidance_scal=3.0)
 
 
 def test_target_ids_come_back_in_sequence_order():
@@ -605,7 +614,7 @@ def test_target_ids_come_back_in_sequence_order():
     conditioning, _ = random_clip(model.config, 1, 0.12)
     inputs = build_stage_inputs(model.config, conditioning)
     inputs.pop("labels")
-    codes = model.generate(**conditioning, seed=1)
+    codes = model.generate_codes(**conditioning, seed=1)
     ids = new_ids(model.generate(**inputs, seed=1), inputs)
     slots = interleave_codes(codes)[0]
     assert [int(i) for i in ids[0]] == [43 + 16 * (j % 4) + int(code) for j, code in enumerate(slots)]

@@ -83,9 +83,9 @@ def test_vocals_become_tokens_of_all_stages_and_audio_at_24_khz(model):
 def test_the_stages_are_chained_and_decoded_as_equation_1_says(model):
     output = model.generate(make_vocals(), seed=1)
     heard = {"vocal_semantic_ids": output.vocal_semantic_ids}
-    instrumental = model.semantic.generate(**heard, seed=1)
-    coarse = model.coarse.generate(**heard, instrumental_semantic_ids=instrumental, seed=1)
-    fine = model.fine.generate(coarse_codes=coarse, seed=1)
+    instrumental = model.semantic.generate_codes(**heard, seed=1)
+    coarse = model.coarse.generate_codes(**heard, instrumental_semantic_ids=instrumental, seed=1)
+    fine = model.fine.generate_codes(coarse_codes=coarse, seed=1)
     assert torch.equal(output.instrumental_semantic_ids, instrumental)
     assert torch.equal(output.coarse_codes, coarse)
     assert torch.equal(output.fine_codes, fine)
@@ -404,7 +404,7 @@ results = {}
 for axis in ("token", "time"):
     stage = AutoModelForCausalLM.from_pretrained(given[f"one_{axis}"])
     conditioning = {name: torch.tensor(codes) for name, codes in given["conditioning"].items()}
-    results[f"one_{axis}"] = stage.generate(**conditioning, **greedy).tolist()
+    results[f"one_{axis}"] = stage.generate_codes(**conditioning, **greedy).tolist()
 composite = AutoModel.from_pretrained(given["composite"])
 output = composite.generate(torch.tensor(given["vocals"]), seed=11)
 results["audio"] = hashlib.sha256(output.audio.numpy().tobytes()).hexdigest()
@@ -468,9 +468,9 @@ def test_swapping_the_vocals_swaps_the_accompaniments(axis):
     conditioning, target = random_clip(stage.config, 2, 0.4)
     assert overfit(stage, conditioning, target, 150) < 0.1
     greedy = {"do_sample": False, "guidance_scale": 1.0}
-    assert torch.equal(stage.generate(**conditioning, **greedy), target)
+    assert torch.equal(stage.generate_codes(**conditioning, **greedy), target)
     swapped = {name: codes.flip(0) for name, codes in conditioning.items()}
-    assert torch.equal(stage.generate(**swapped, **greedy), target.flip(0))
+    assert torch.equal(stage.generate_codes(**swapped, **greedy), target.flip(0))
 
 
 # ---- EnCodec -------------------------------------------------------------------------------------------------------
@@ -578,7 +578,7 @@ def test_the_papers_base_size_runs_two_seconds_end_to_end(capsys):
     for stage, name in (("semantic", "instrumental_semantic_ids"), ("coarse", "coarse_codes"), ("fine", "fine_codes")):
         begin = time.perf_counter()
         part = getattr(model, stage)
-        heard[name] = part.generate(**{key: heard[key] for key in part.config.conditioning_names}, seed=1)
+        heard[name] = part.generate_codes(**{key: heard[key] for key in part.config.conditioning_names}, seed=1)
         mark(f"{stage} stage", begin)
     begin = time.perf_counter()
     audio = model.decode(torch.cat([heard["coarse_codes"], heard["fine_codes"]], 1))

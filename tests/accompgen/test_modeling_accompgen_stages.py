@@ -19,7 +19,7 @@ from accompgen_hf import (
     AccompGenSemanticForCausalLM,
 )
 from accompgen_hf.accompgen.codebooks_accompgen import build_stage_inputs, relative_position_bucket
-from accompgen_hf.accompgen.modeling_accompgen_stages import AccompGenRelativeBias
+from accompgen_hf.accompgen.modeling_accompgen_layers import AccompGenRelativeBias
 from reference import reference_bias_rows, reference_logits, t5_bucket
 from tiny import random_clip, tiny_stage, tiny_stage_config
 

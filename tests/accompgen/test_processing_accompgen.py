@@ -188,7 +188,7 @@ def test_lists_must_match():
     processor = AccompGenProcessor()
     with pytest.raises(ValueError, match="`vocals` is an empty list"):
         processor([])
-    with pytest.raises(ValueError, match=r"`seed` must be one number or one per recording \(1\), got 2"):
+    with pytest.raises(ValueError, match=r"`seed` must be .* a list of 1 of them, got \[1, 2\]"):
         processor(VOCALS, seed=[1, 2])
     with pytest.raises(ValueError, match=r"`instrumental` must be one per recording \(2\), got 1"):
         processor([VOCALS, VOCALS], instrumental=VOCALS)

@@ -1,9 +1,9 @@
-"""Whole songs: a stream has the bits of the whole, whatever the pieces; songs of any length run together."""
+"""Recordings: a stream has the bits of the whole, whatever the pieces; those of any length run together."""
 
 import pytest
 import torch
 
-from accompgen_hf.accompgen.stage_chain_accompgen import CODE_NAMES, generate_songs, stream_semantic_ids, stream_song
+from accompgen_hf.accompgen.stage_chain_accompgen import CODE_NAMES, stream_semantic_ids
 from tiny import tiny_model
 
 SETTINGS = {"guidance_scale": 1.0}
@@ -27,11 +27,10 @@ def whole(model):
 
 def stream(model, vocals: torch.Tensor, piece_steps: int, **kwargs) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     codes: dict[str, list] = {}
-    audio = stream_song(
-        model,
+    audio = model.stream(
         vocals.split(piece_steps * STEP),
-        3,
-        model.stage_settings(**SETTINGS),
+        seed=3,
+        **SETTINGS,
         on_codes=lambda name, piece: codes.setdefault(name, []).append(piece),
         **kwargs,
     )
@@ -49,7 +48,7 @@ def test_a_stream_is_the_whole_bit_for_bit(model, whole, piece_steps):
 def test_a_stream_in_shared_batches_has_the_same_codes(model, whole):
     _, codes = stream(model, make_vocals(41), 5, window_batch_size=3)
     for name in CODE_NAMES:
-        assert torch.equal(codes[name], whole[name])  # no decision of this song is near a tie
+        assert torch.equal(codes[name], whole[name])  # no decision of this recording is near a tie
 
 
 def test_codes_that_are_known_are_not_made_again(model, whole, monkeypatch):
@@ -76,21 +75,20 @@ def test_the_first_audio_waits_for_one_window_of_each_stage(model):
         if windows[-1:] != [stage]:
             windows.append(stage)
 
-    next(stream_song(model, pieces(), 3, model.stage_settings(**SETTINGS), callback=note))
+    next(model.stream(pieces(), seed=3, **SETTINGS, callback=note))
     assert windows == ["semantic", "coarse", "fine"]
     assert len(asked) == 10  # seconds of vocals: one block of the encoder
 
 
-def test_songs_of_any_length_run_together(model):
+def test_recordings_of_any_length_run_together(model):
     lengths = (41, 9, 23)
     vocals = [make_vocals(num_steps, seed) for seed, num_steps in enumerate(lengths)]
-    settings = model.stage_settings(**SETTINGS)
-    together = generate_songs(model, vocals, [3, 4, 5], settings, window_batch_size=8)
-    for song, own, seed in zip(together, vocals, (3, 4, 5), strict=True):
-        [alone] = generate_songs(model, [own], [seed], settings, window_batch_size=1)
+    together = model.generate(vocals, [3, 4, 5], window_batch_size=8, **SETTINGS)
+    for output, own, seed in zip(together, vocals, (3, 4, 5), strict=True):
+        [alone] = model.generate([own], [seed], window_batch_size=1, **SETTINGS)
         for name in CODE_NAMES:
-            assert torch.equal(song[name], alone[name])
-        torch.testing.assert_close(song["audio"], alone["audio"], atol=1e-5, rtol=0)
+            assert torch.equal(output[name], alone[name])
+        torch.testing.assert_close(output["audio"], alone["audio"], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("seconds", [9, 10, 18, 19, 27])

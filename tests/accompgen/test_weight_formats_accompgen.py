@@ -51,15 +51,15 @@ def test_a_quantized_stage_decodes_in_int8_and_keeps_its_parameters():
     stage = tiny_stage(AccompGenCoarseConfig)
     before = {name: tensor.clone() for name, tensor in stage.state_dict().items()}
     conditioning, _ = random_clip(stage.config, duration_s=0.4)
-    plain = stage.generate(**conditioning, seed=3)
+    plain = stage.generate_codes(**conditioning, seed=3)
     assert stage.quantize("int8") is stage
     assert type(fuse_weights(stage).layers[0].qkv) is Int8Projection
-    quantized = stage.generate(**conditioning, seed=3)
+    quantized = stage.generate_codes(**conditioning, seed=3)
     assert not torch.equal(quantized, plain)  # rounding moves some choices of a random model
     assert set(quantized.flatten().tolist()) <= set(range(stage.config.codebook_size))
-    assert torch.equal(quantized, stage.generate(**conditioning, seed=3))
+    assert torch.equal(quantized, stage.generate_codes(**conditioning, seed=3))
     assert all(torch.equal(tensor, before[name]) for name, tensor in stage.state_dict().items())
-    assert torch.equal(stage.quantize(None).generate(**conditioning, seed=3), plain)
+    assert torch.equal(stage.quantize(None).generate_codes(**conditioning, seed=3), plain)
 
 
 @needs_fbgemm
@@ -90,7 +90,7 @@ def test_a_quantized_stage_that_moves_away_is_refused_when_it_decodes():
     stage = tiny_stage(AccompGenCoarseConfig).quantize("int8").to(torch.bfloat16)
     conditioning, _ = random_clip(stage.config)
     with pytest.raises(ValueError, match=r"`quantize\(None\)` takes quantization back"):
-        stage.generate(**conditioning, seed=3)
+        stage.generate_codes(**conditioning, seed=3)
 
 
 def test_a_pytorch_without_fbgemm_is_refused(monkeypatch):

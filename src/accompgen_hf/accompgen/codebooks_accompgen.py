@@ -158,28 +158,6 @@ def _check_equal_durations(segments, conditioning: dict[str, torch.LongTensor]) 
         raise ValueError("`conditioning` must have one batch size in all its entries.")
 
 
-def list_windows(num_frames: int, window_frames: int, overlap_frames: int, moves_last: bool) -> list[tuple[int, int]]:
-    """List the generation windows of a song as (start, end) frames; `end` never passes the song.
-
-    Starts are a hop apart. With `moves_last` the last window moves left to end at the song's end, so that it is full
-    (semantic, coarse); otherwise it is the remainder (fine).
-
-    Raises:
-        ValueError: If `num_frames` is below one or the overlap leaves no hop.
-    """
-    if num_frames < 1:
-        raise ValueError(f"`num_frames` must be at least 1, got {num_frames}.")
-    hop_frames = window_frames - overlap_frames
-    if hop_frames < 1:
-        raise ValueError(f"`overlap_frames` must be below `window_frames` {window_frames}, got {overlap_frames}.")
-    starts = [0]
-    while starts[-1] + window_frames < num_frames:
-        starts.append(starts[-1] + hop_frames)
-    if moves_last:
-        starts[-1] = max(0, min(starts[-1], num_frames - window_frames))
-    return [(start, min(start + window_frames, num_frames)) for start in starts]
-
-
 def relative_position_bucket(
     distance: torch.LongTensor, num_buckets: int, max_distance: int, bidirectional: bool
 ) -> torch.LongTensor:

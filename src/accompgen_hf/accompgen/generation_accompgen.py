@@ -1,10 +1,9 @@
-"""Generation of one stage: the windows of a song, transformers' `generate`, and the choice of the decoding loop.
+"""Generation of one window of a stage: transformers' `generate`, and the choice of the decoding loop.
 
 Every stage produces exactly its number of tokens; there is no end-of-sequence token.
 """
 
 import copy
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,26 +19,24 @@ from transformers.generation.logits_process import (
 from transformers.generation.stopping_criteria import MaxLengthCriteria, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
-from .codebooks_accompgen import PADDING, build_stage_inputs
+from .codebooks_accompgen import PADDING
 from .fast_decoding_accompgen import FastStageDecoder
 from .logits_accompgen import (
     AccompGenCodebookLogitsProcessor,
     AccompGenGuidanceLogitsProcessor,
     AccompGenKeyedChoiceLogitsProcessor,
-    draw_uniforms,
     inverse_cdf_choice,
     order_processors,
-    resolve_seeds,
     without_guidance,
 )
+from .seeds_accompgen import draw_uniforms, resolve_seeds
 from .weight_formats_accompgen import check_weight_format
-from .windows_accompgen import DEFAULT_WINDOW_BATCH_SIZE, WindowedSong, frames_per_step, run_next_windows
 
 CONDITIONAL, UNCONDITIONAL, BOTH = "conditional", "unconditional", "both"
 
 
 class AccompGenGenerationMixin(GenerationMixin):
-    """`generate` of a stage: from ids, or from conditioning given by name."""
+    """`generate` of a stage: from the ids of one window to the ids that continue it."""
 
     weight_format: str | None = None
 
@@ -74,42 +71,33 @@ class AccompGenGenerationMixin(GenerationMixin):
         attention_mask: torch.Tensor | None = None,
         seed: int | list[int] | None = None,
         uniforms: torch.FloatTensor | None = None,
-        window_batch_size: int | None = None,
-        callback: Callable[[float], Any] | None = None,
         **kwargs,
     ) -> Any:
-        """Generate a stage's target.
+        """Generate the target of one window, as transformers' `generate` does.
 
-        With the conditioning by name (`vocal_semantic_ids=...`, see `config.conditioning_names`) any length is taken,
-        window by window, and codes come back: `(batch_size, num_frames)` for the semantic stage, else
-        `(batch_size, num_codebooks, num_frames)`. With `input_ids` it is transformers' `generate`: the sequence
-        [conditioning | BOS | target prefix] comes back with the new ids behind it.
+        `generate_codes` takes conditioning of any length instead, window by window.
 
         Args:
             input_ids (`torch.LongTensor` of shape `(batch_size, num_positions)`): From `build_stage_inputs`.
-            segment_ids, segment_positions (`torch.LongTensor` of shape `(batch_size or 1, num_positions)`): With
-                `input_ids`; -1 is (left) padding.
+            segment_ids, segment_positions (`torch.LongTensor` of shape `(batch_size or 1, num_positions)`): Segment
+                and place of each position; -1 is (left) padding.
             seed (`int` or `list` of `int`, *optional*): Item i of the batch uses `seed + i`, or its own.
-            uniforms (`torch.FloatTensor` of shape `(batch_size, max_new_tokens)`, *optional*): Instead of `seed`.
-            window_batch_size (`int`, *optional*): Windows, of one item or several, that run together at most; `None`
-                is 16, or as many as there are items.
-            callback (`Callable`, *optional*): Called with the seconds of music just finished, over all items.
+            uniforms (`torch.FloatTensor` of shape `(batch_size, max_new_tokens)`, *optional*): Numbers in [0, 1) that
+                decide instead of `seed`.
             kwargs: Any field of the generation config: `guidance_scale`, `temperature`, `top_k`, `top_p`, ...
+
+        Returns:
+            The sequence [conditioning | BOS | target prefix] with the new ids behind it.
 
         Raises:
             ValueError: If the inputs do not fit, or a mode other than greedy search and sampling is asked for.
         """
         self._refuse_other_modes(generation_config, kwargs)
-        named = {name: kwargs.pop(name) for name in self.config.conditioning_names if name in kwargs}
-        if named:
-            if input_ids is not None:
-                raise ValueError(f"Give `input_ids` or the conditioning by name ({list(named)}), not both.")
-            settings = {"generation_config": generation_config, **kwargs}
-            return self._generate_song(named, seed, window_batch_size, callback, settings)
-        if input_ids is None or segment_ids is None or segment_positions is None:
+        named = [name for name in self.config.conditioning_names if name in kwargs]
+        if named or input_ids is None or segment_ids is None or segment_positions is None:
             raise ValueError(
-                f"`generate` needs {list(self.config.conditioning_names)}, or `input_ids` "
-                "with `segment_ids` and `segment_positions` (see `build_stage_inputs`)."
+                "`generate` needs `input_ids` with `segment_ids` and `segment_positions` (see `build_stage_inputs`). "
+                f"To give {list(self.config.conditioning_names)} by name, call `generate_codes`."
             )
         if attention_mask is not None:
             segment_ids = torch.where(attention_mask.bool(), segment_ids, PADDING)
@@ -163,35 +151,6 @@ class AccompGenGenerationMixin(GenerationMixin):
         num_frames = (int(segment_positions[segment_ids == 0].max()) + 1) // first.num_codebooks
         num_tokens = num_frames * target.frame_rate // first.frame_rate * target.num_codebooks
         return num_tokens - int(segment_positions[:, -1].min())
-
-    # ---- windows -------------------------------------------------------------------------------------------------
-
-    def _generate_song(
-        self,
-        conditioning: dict[str, torch.LongTensor],
-        seed: int | list[int] | None,
-        window_batch_size: int | None,
-        callback: Callable[[float], Any] | None,
-        settings: dict[str, Any],
-    ) -> torch.LongTensor:
-        config = self.config
-        conditioning = {name: codes.to(self.device) for name, codes in conditioning.items()}
-        build_stage_inputs(config, conditioning)  # refuses what does not fit, before any work
-        first = conditioning[config.conditioning_names[0]]
-        if first.shape[-1] == 0 or first.shape[-1] % frames_per_step(config.conditioning_names[0]):
-            raise ValueError(
-                f"`{config.conditioning_names[0]}` must last one or more steps of 40 ms, got {first.shape[-1]} frames "
-                f"at {config.segments[0].frame_rate} Hz."
-            )
-        songs = [WindowedSong(config, own_seed) for own_seed in resolve_seeds(seed, first.shape[0])]
-        for index, song in enumerate(songs):
-            song.append({name: codes[index : index + 1] for name, codes in conditioning.items()})
-            song.finish()
-        if window_batch_size is None:
-            window_batch_size = max(DEFAULT_WINDOW_BATCH_SIZE, len(songs))
-        while run_next_windows(self, songs, window_batch_size, callback, settings):
-            pass
-        return torch.cat([song.take()[config.target_name] for song in songs])
 
     # ---- hooks of GenerationMixin --------------------------------------------------------------------------------
 
@@ -312,7 +271,7 @@ class AccompGenGenerationMixin(GenerationMixin):
         streamer: BaseStreamer | None,
         model_kwargs: dict[str, Any],
     ) -> torch.LongTensor:
-        """The same tokens as the stock loop (SPEC 5's equality), by `FastStageDecoder`."""
+        """The same tokens as the stock loop, by `FastStageDecoder`."""
         prompt_length, num_rows = input_ids.shape[1], input_ids.shape[0]
         max_length = min(criterion.max_length for criterion in stopping_criteria)
         # The codebook mask is void on the slice of scores that belongs to the slot's codebook.

@@ -6,15 +6,10 @@ Letters: B batch, V vocabulary.
 """
 
 import copy
-import hashlib
-import secrets
-from numbers import Integral
 
 import torch
 from transformers import GenerationConfig
 from transformers.generation.logits_process import LogitsProcessor, LogitsProcessorList
-
-from .configuration_accompgen import GRID_RATE
 
 _LARGEST_UNIFORM = 1 - 2**-23
 
@@ -115,52 +110,11 @@ def inverse_cdf_choice(scores: torch.FloatTensor, uniforms: torch.FloatTensor) -
     return torch.searchsorted(cumulative, threshold, right=True)[:, 0]
 
 
-def draw_uniforms(
-    seeds: list[int], stage: str, window_starts: list[float], num_slots: int, device: str | torch.device = "cpu"
-) -> torch.FloatTensor:
-    """Uniform numbers of every slot of a window, keyed by (seed, stage, window start) and by slot.
-
-    Args:
-        seeds (`list` of `int`): One per row.
-        stage (`str`): Name of the stage's target.
-        window_starts (`list` of `float`): Seconds, one per row.
-        num_slots (`int`): Slots from the window's first on; a longer table begins with the shorter one.
-
-    Returns:
-        `torch.FloatTensor` of shape `(batch_size, num_slots)` in [0, 1), drawn on the CPU whatever the device.
-    """
-    rows = []
-    for seed, start in zip(seeds, window_starts, strict=True):
-        key = hashlib.sha256(f"{seed}/{stage}/{round(start * GRID_RATE)}".encode()).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(key[:8], "little"))
-        # One call per 64 slots: torch draws small and large tensors in different orders.
-        blocks = [torch.rand(64, generator=generator) for _ in range(-(-num_slots // 64))]
-        rows.append(torch.cat(blocks)[:num_slots])
-    return torch.stack(rows).to(device)
-
-
-def resolve_seeds(seed: int | list[int] | None, batch_size: int) -> list[int]:
-    """One seed per item: `seed + i` for an int, the list itself, or a new one; global random state is not touched.
-
-    Raises:
-        ValueError: If a list has another length than the batch.
-    """
-    if seed is None:
-        seed = secrets.randbelow(2**31)
-    if isinstance(seed, Integral):
-        return [int(seed) + item for item in range(batch_size)]
-    if len(seed) != batch_size:
-        raise ValueError(f"`seed` must be an int or have one entry per item ({batch_size}), got {len(seed)} entries.")
-    return [int(value) for value in seed]
-
-
 __all__ = [
     "AccompGenCodebookLogitsProcessor",
     "AccompGenGuidanceLogitsProcessor",
     "AccompGenKeyedChoiceLogitsProcessor",
-    "draw_uniforms",
     "inverse_cdf_choice",
     "order_processors",
-    "resolve_seeds",
     "without_guidance",
 ]

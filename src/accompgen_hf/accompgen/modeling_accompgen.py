@@ -4,7 +4,7 @@ Letters: B batch, T50 and T75 frames at 50 and 75 Hz.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,6 @@ from transformers.utils import ModelOutput
 from .codec_accompgen import decode_in_blocks, encode_in_blocks
 from .configuration_accompgen import AccompGenConfig
 from .fingerprint_accompgen import check_token_fingerprints, compute_token_fingerprint
-from .logits_accompgen import resolve_seeds
 from .manifest_accompgen import ManifestSavingMixin
 from .model_checks_accompgen import CheckedLoadingMixin, check_codebooks, check_finite
 from .modeling_accompgen_semantic_encoder import (
@@ -30,7 +29,8 @@ from .modeling_accompgen_stages import (
     AccompGenFineForCausalLM,
     AccompGenSemanticForCausalLM,
 )
-from .stage_chain_accompgen import STAGES, generate_songs
+from .seeds_accompgen import resolve_seeds
+from .stage_chain_accompgen import STAGES, generate_recordings, stream_recording
 
 SILENCE_DURATION_S = 4
 
@@ -79,27 +79,29 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
     @torch.no_grad()
     def generate(
         self,
-        input_values: torch.FloatTensor,
+        input_values: torch.FloatTensor | list[torch.FloatTensor],
         seed: int | list[int] | None = None,
         preview: bool = False,
         semantic_kwargs: dict[str, Any] | None = None,
         coarse_kwargs: dict[str, Any] | None = None,
         fine_kwargs: dict[str, Any] | None = None,
-        known_codes: dict[str, torch.LongTensor] | None = None,
+        known_codes: dict[str, torch.LongTensor] | list[dict[str, torch.LongTensor]] | None = None,
         window_batch_size: int | None = None,
         callback: Callable[[str, float], Any] | None = None,
         **kwargs: Any,
-    ) -> AccompGenOutput:
+    ) -> AccompGenOutput | list[AccompGenOutput]:
         """Accompany vocals.
 
         Args:
             input_values (`torch.FloatTensor` of shape `(batch_size, num_samples)`): 16 kHz mono vocals with level and
-                noise, a multiple of 640 samples, as `AccompGenProcessor` makes them.
+                noise, a multiple of 640 samples, as `AccompGenProcessor` makes them. A list of tensors of shape
+                `(num_samples,)` holds recordings of different lengths.
             seed (`int` or `list` of `int`, *optional*): Item i uses `seed + i`, or its own; `None` draws one.
             preview (`bool`): Decode the coarse codes alone and leave out the fine stage.
             semantic_kwargs, coarse_kwargs, fine_kwargs (`dict`, *optional*): Generation settings of one stage.
             known_codes (`dict` of `str` to `torch.LongTensor`, *optional*): Codes of an earlier run with the same
-                vocals, seed and settings, by the names of the result's fields; they are not computed again.
+                vocals, seed and settings, by the names of the result's fields; they are not computed again. With a
+                list of recordings, a list of these.
             window_batch_size (`int`, *optional*): Windows, of one item or several, that run together at most; `None`
                 is 16, or as many as there are items.
             callback (`Callable`, *optional*): Called as `callback(stage, seconds_just_finished)`; what it raises
@@ -107,17 +109,61 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
             kwargs: Generation settings of all stages: `guidance_scale`, `temperature`, `top_k`, `top_p`,
                 `do_sample`, ...
 
+        Returns:
+            One output for the batch; for a list of recordings a list of outputs, each with a batch axis of one.
+
         Raises:
             ValueError: If `input_values` has another shape, or a setting is not one of `generate`.
         """
-        check_input_values(input_values)
+        is_list = not isinstance(input_values, torch.Tensor)
+        for values in [values[None] for values in input_values] if is_list else [input_values]:
+            check_input_values(values)
         seeds = resolve_seeds(seed, len(input_values))
-        known = [
-            {name: codes[row : row + 1] for name, codes in (known_codes or {}).items()} for row in range(len(seeds))
-        ]
+        if not is_list:
+            known_codes = [
+                {name: codes[row : row + 1] for name, codes in (known_codes or {}).items()}
+                for row in range(len(seeds))
+            ]
         settings = self.stage_settings(preview, semantic_kwargs, coarse_kwargs, fine_kwargs, **kwargs)
-        songs = generate_songs(self, list(input_values), seeds, settings, known, window_batch_size, callback)
-        return AccompGenOutput(**{name: torch.cat([song[name] for song in songs]) for name in songs[0]})
+        results = generate_recordings(
+            self, list(input_values), seeds, settings, known_codes, window_batch_size, callback
+        )
+        if is_list:
+            return [AccompGenOutput(**result) for result in results]
+        return AccompGenOutput(**{name: torch.cat([result[name] for result in results]) for name in results[0]})
+
+    def stream(
+        self,
+        pieces: Iterable[torch.FloatTensor],
+        seed: int | None = None,
+        preview: bool = False,
+        semantic_kwargs: dict[str, Any] | None = None,
+        coarse_kwargs: dict[str, Any] | None = None,
+        fine_kwargs: dict[str, Any] | None = None,
+        known_codes: dict[str, torch.LongTensor] | None = None,
+        window_batch_size: int = 1,
+        callback: Callable[[str, float], Any] | None = None,
+        on_codes: Callable[[str, torch.LongTensor], Any] | None = None,
+        **kwargs: Any,
+    ) -> Iterator[torch.FloatTensor]:
+        """Accompany vocals that arrive in pieces; each piece of audio comes as soon as it is final.
+
+        Args:
+            pieces (iterable of `torch.FloatTensor` of shape `(num_samples,)`): Consecutive pieces of what `generate`
+                takes, each a multiple of 640 samples.
+            window_batch_size (`int`): 1 gives the first audio after one window of each stage; with more, so many fine
+                windows are waited for and run together.
+            on_codes (`Callable`, *optional*): Called as `on_codes(name, codes)` with `(1, ...)` codes that have become
+                final; all of them joined are `known_codes` of a later run.
+            seed, preview, semantic_kwargs, coarse_kwargs, fine_kwargs, known_codes, callback, kwargs: As in
+                `generate`, for one item.
+
+        Returns:
+            Iterator over `torch.FloatTensor` of shape `(num_samples,)` at 24 kHz, gapless.
+        """
+        [own_seed] = resolve_seeds(seed, 1)
+        settings = self.stage_settings(preview, semantic_kwargs, coarse_kwargs, fine_kwargs, **kwargs)
+        return stream_recording(self, pieces, own_seed, settings, known_codes, window_batch_size, callback, on_codes)
 
     def stage_settings(
         self,

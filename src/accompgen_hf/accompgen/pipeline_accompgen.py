@@ -16,7 +16,6 @@ vocals                                          audio_accompgen.load_audio: file
 """
 
 import os
-import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from numbers import Integral
@@ -33,7 +32,8 @@ from .manifest_accompgen import finish_folder
 from .mixing_accompgen import mix
 from .processing_accompgen import AccompGenProcessor, gain_of_loudness, output_num_samples
 from .recordings_accompgen import Recording
-from .stage_chain_accompgen import CODE_NAMES, add_song_axis, generate_songs
+from .seeds_accompgen import item_seed, resolve_seeds
+from .stage_chain_accompgen import CODE_NAMES, add_batch_axis
 from .streaming_accompgen import AccompanimentStream
 
 _WHOLE_RECORDINGS = (str, bytes, bytearray, memoryview, dict, os.PathLike, np.ndarray, torch.Tensor)
@@ -161,7 +161,7 @@ class VocalAccompanimentPipeline(Pipeline):
         """
         if known_codes is not None and seed is None:
             seed = known_codes.get("seed")
-        [[seed]] = _resolve_seeds(None if seed is None else [seed], 1, 1)
+        [seed] = resolve_seeds(None if seed is None else [seed], 1)
         if isinstance(vocals, _WHOLE_RECORDINGS) or hasattr(vocals, "get_all_samples"):
             recording = Recording(
                 vocals, sampling_rate, allow_truncated=allow_truncated, max_duration_s=max_duration_s
@@ -181,20 +181,20 @@ class VocalAccompanimentPipeline(Pipeline):
             vocals,
             sampling_rate,
             seed,
-            self.model.stage_settings(**settings),
             vocals_lufs,
             output_sampling_rate,
-            _codes_of(known_codes),
-            window_batch_size,
-            callback,
-            on_codes,
+            known_codes=_codes_of(known_codes),
+            window_batch_size=window_batch_size,
+            callback=callback,
+            on_codes=on_codes,
+            **settings,
         )
 
     def _run_one_by_one(self, recordings: Iterable, seed: int | None, num_variations: int = 1, **kwargs: Any):
         if isinstance(seed, list):
             raise ValueError("`seed` must be an int for a generator or dataset: recording i uses `seed + i`.")
         for index, recording in enumerate(recordings):
-            own = None if seed is None else seed + index * num_variations
+            own = None if seed is None else item_seed(seed, index, num_variations)
             yield self(recording, seed=own, num_variations=num_variations, **kwargs)
 
     def _run_batch(
@@ -215,7 +215,7 @@ class VocalAccompanimentPipeline(Pipeline):
                 raise ValueError("`known_codes` must be one result per recording, each with the seed of its own.")
             if seed is None and all("seed" in known for known in known_codes):
                 seed = [known["seed"] for known in known_codes]
-        seeds = _resolve_seeds(seed, len(recordings), num_variations)
+        seeds = resolve_seeds(seed, len(recordings), num_variations)
         preprocess_params, forward_params, postprocess_params = self._sanitize_parameters(**kwargs)
         preprocess_params = {**self._preprocess_params, **preprocess_params}
         forward_params = {**self._forward_params, **forward_params}
@@ -223,7 +223,8 @@ class VocalAccompanimentPipeline(Pipeline):
 
         # 1. Recordings -> one request per accompaniment.
         requests = []
-        for recording, own_seeds in zip(recordings, seeds, strict=True):
+        for recording, first_seed in zip(recordings, seeds, strict=True):
+            own_seeds = range(first_seed, first_seed + num_variations)
             requests += self.preprocess({"recording": recording, "seeds": own_seeds}, **preprocess_params)
         for request, known in zip(requests, known_codes or [None] * len(requests), strict=True):
             request["known_codes"] = _codes_of(known)
@@ -288,7 +289,6 @@ class VocalAccompanimentPipeline(Pipeline):
         """Model inputs of any lengths to audio and tokens of each."""
         requests = model_inputs["requests"]
         seconds = sum(len(request["input_values"]) for request in requests) / self.processor.sampling_rate
-        stages = self.model.stage_settings(**settings)
         with ExitStack() as bars:
             is_hidden = None if show_progress is None else not show_progress
             bar_format = "{desc:>8} {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} s of audio [{elapsed}<{remaining}]"
@@ -296,7 +296,7 @@ class VocalAccompanimentPipeline(Pipeline):
                 stage: bars.enter_context(
                     tqdm(total=seconds, desc=stage, disable=is_hidden, bar_format=bar_format, position=index)
                 )
-                for index, stage in enumerate(stages)
+                for index, stage in enumerate(self.model.stage_settings(**settings))
             }
 
             def report(stage: str, seconds_just_finished: float) -> None:
@@ -305,14 +305,13 @@ class VocalAccompanimentPipeline(Pipeline):
                 if callback is not None:
                     callback(stage, seconds_just_finished)
 
-            outputs = generate_songs(
-                self.model,
+            outputs = self.model.generate(
                 [request["input_values"] for request in requests],
-                [request["seed"] for request in requests],
-                stages,
-                [request["known_codes"] for request in requests],
-                window_batch_size,
-                report,
+                seed=[request["seed"] for request in requests],
+                known_codes=[request["known_codes"] for request in requests],
+                window_batch_size=window_batch_size,
+                callback=report,
+                **settings,
             )
         return [{name: value[0] for name, value in output.items()} for output in outputs]
 
@@ -367,22 +366,9 @@ class VocalAccompanimentPipeline(Pipeline):
         finish_folder(save_directory, include_code)
 
 
-def _resolve_seeds(seed: int | list[int] | None, num_recordings: int, num_variations: int) -> list[list[int]]:
-    if seed is None:
-        seed = secrets.randbelow(2**31)
-    if isinstance(seed, Integral):
-        seed = [seed + index * num_variations for index in range(num_recordings)]
-    is_list = isinstance(seed, (list, tuple)) and len(seed) == num_recordings
-    if not is_list or not all(isinstance(value, Integral) and value >= 0 for value in seed):
-        raise ValueError(
-            f"`seed` must be an integer of at least 0, or a list of {num_recordings} of them, got {seed!r}."
-        )
-    return [[int(first) + variation for variation in range(num_variations)] for first in seed]
-
-
 def _codes_of(result: dict[str, Any] | None) -> dict[str, torch.Tensor]:
-    """The codes of an earlier result, each with an axis for the song."""
-    return {name: add_song_axis(name, result[name]) for name in CODE_NAMES if name in (result or {})}
+    """The codes of an earlier result, each with an axis for the batch."""
+    return {name: add_batch_axis(name, result[name]) for name in CODE_NAMES if name in (result or {})}
 
 
 __all__ = ["VocalAccompanimentPipeline"]

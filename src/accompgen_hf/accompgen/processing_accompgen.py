@@ -5,7 +5,7 @@ Blocks are normalised one by one in the semantic encoder, so nothing is normalis
 """
 
 from collections.abc import Sequence
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from transformers import BatchFeature, EncodecFeatureExtractor, ProcessorMixin, 
 
 from .audio_accompgen import fold_to_mono, integrated_loudness, load_audio, resample, resampled_length
 from .configuration_accompgen import GRID_RATE
+from .seeds_accompgen import resolve_seeds
 
 NOISE_BLOCK_SAMPLES = 16_000  # the noise is drawn in blocks of 1 s at 16 kHz
 VOCAL_GATE_LUFS = -60.0
@@ -201,9 +202,7 @@ class AccompGenProcessor(ProcessorMixin):
         sources = list(vocals) if is_batch else [vocals]
         if not sources:
             raise ValueError("`vocals` is an empty list. Give at least one recording.")
-        seeds = [seed + index for index in range(len(sources))] if isinstance(seed, Integral) else list(seed)
-        if len(seeds) != len(sources):
-            raise ValueError(f"`seed` must be one number or one per recording ({len(sources)}), got {len(seeds)}.")
+        seeds = resolve_seeds(seed, len(sources))
         recordings = [load_audio(source, sampling_rate, allow_truncated=allow_truncated) for source in sources]
         prepared = [
             self.prepare_vocals(audio, rate, key) for (audio, rate), key in zip(recordings, seeds, strict=True)

@@ -1,12 +1,13 @@
-"""Whole songs through encoder, stages and codec: many at once in shared batches, or one as it arrives.
+"""Recordings through encoder, stages and codec: many at once in shared batches, or one as it arrives.
 
-Both ways run the same windows and decode the same pieces: with one window at a time they give the same bits.
+The model's `generate` and `stream` are the way in. Both run the same windows and decode the same pieces: with one
+window at a time they give the same bits.
 
 A stream is a chain of generators that pull from each other: audio <- codec <- fine <- coarse <- semantic <- encoder <-
 vocals. Each asks for no more than it needs for its next result, so the first audio waits for one window of each stage,
-and each holds what its next window needs, so memory does not grow with the song.
+and each holds what its next window needs, so memory does not grow with the recording.
 
-Letters: K codebooks, T frames; every tensor of codes has a leading axis of one song.
+Letters: K codebooks, T frames; every tensor of codes has a leading axis of one recording.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +19,7 @@ import torch
 from .codec_accompgen import decode_stream
 from .configuration_accompgen import CODEC_FRAME_RATE
 from .modeling_accompgen_semantic_encoder import SAMPLES_PER_FRAME, list_semantic_blocks
-from .windows_accompgen import DEFAULT_WINDOW_BATCH_SIZE, WindowedSong, run_next_windows
+from .windows_accompgen import DEFAULT_WINDOW_BATCH_SIZE, WindowedRecording, run_all_windows, run_next_windows
 
 STAGES = ("semantic", "coarse", "fine")
 CODE_NAMES = ("vocal_semantic_ids", "instrumental_semantic_ids", "coarse_codes", "fine_codes")
@@ -32,7 +33,7 @@ def stream_semantic_ids(
     """Turn audio that arrives in pieces into semantic ids, block by block of the encoder's recipe.
 
     Args:
-        encoder (`AccompGenSemanticEncoder`): Its block recipe decides.
+        encoder (`AccompGenSemanticEncoder`): Its block recipe says where blocks begin and what they keep.
         pieces (iterable of `torch.FloatTensor` of shape `(num_samples,)`): 16 kHz, multiples of 640 samples.
         known (`torch.LongTensor` of shape `(1, T)`, *optional*): The first ids, from an earlier run.
 
@@ -77,12 +78,12 @@ def stream_stage(
     callback: Callable[[float], Any] | None = None,
     settings: dict[str, Any] | None = None,
 ) -> Iterator[Codes]:
-    """Run one stage over a song that arrives in pieces.
+    """Run one stage over a recording that arrives in pieces.
 
     Args:
         model (`AccompGenStageForCausalLM`): The stage.
         pieces (iterable of `dict` of `str` to `torch.LongTensor`): Consecutive conditioning, and what else is to pass.
-        seed (`int`): Of the song.
+        seed (`int`): Seed of the recording.
         known (`torch.LongTensor`, *optional*): The first target codes, from an earlier run.
         window_batch_size (`int`): Windows without overlap wait until there are so many, and run together.
         callback, settings: As in `run_next_windows`.
@@ -90,21 +91,21 @@ def stream_stage(
     Yields:
         `dict`: What came in, with the target, as soon as it is final.
     """
-    song = WindowedSong(model.config, seed, known)
+    recording = WindowedRecording(model.config, seed, known)
     for piece in chain(pieces, [None]):
         if piece is None:
-            song.finish()
+            recording.finish()
         else:
-            song.append(piece)
-        is_running = song.has_ready(window_batch_size)
+            recording.append(piece)
+        is_running = recording.has_ready(window_batch_size)
         while is_running:
-            is_running = run_next_windows(model, [song], window_batch_size, callback, settings)
-            is_running = is_running and song.has_ready(window_batch_size)
-            if final := song.take():
+            is_running = run_next_windows(model, [recording], window_batch_size, callback, settings)
+            is_running = is_running and recording.has_ready(window_batch_size)
+            if final := recording.take():
                 yield final
 
 
-def stream_song(
+def stream_recording(
     model: Any,
     pieces: Iterable[torch.Tensor],
     seed: int,
@@ -114,12 +115,12 @@ def stream_song(
     callback: Callable[[str, float], Any] | None = None,
     on_codes: Callable[[str, torch.LongTensor], Any] | None = None,
 ) -> Iterator[torch.FloatTensor]:
-    """Accompany one song that arrives in pieces.
+    """Accompany one recording that arrives in pieces.
 
     Args:
-        model (`AccompGenForConditionalGeneration`): All parts.
+        model (`AccompGenForConditionalGeneration`): The composite, whose five parts run.
         pieces (iterable of `torch.FloatTensor` of shape `(num_samples,)`): As `stream_semantic_ids` takes them.
-        seed (`int`): Of the song.
+        seed (`int`): Seed of the recording.
         stage_settings (`dict`): Settings of `generate` for each stage that runs, in order: without `"fine"` the
             coarse codes alone are decoded.
         known_codes (`dict` of `str` to `torch.LongTensor`, *optional*): The first codes of any name in `CODE_NAMES`,
@@ -148,13 +149,12 @@ def stream_song(
         own_callback = _of_stage(callback, stage)
         known = _to_device(known_codes.get(name), part.device)
         codes = note(name, stream_stage(part, codes, seed, known, window_batch_size, own_callback, settings))
-    names = [getattr(model, stage).config.target_name for stage in stage_settings if stage != "semantic"]
-    grids = (torch.cat([piece[name] for name in names], dim=1) for piece in codes)  # (1, K, T)
+    grids = (_codec_grid(piece) for piece in codes)
     for audio in _decode(model, _rechunk(grids, _decoded_frames(model, window_batch_size))):
         yield audio[0]
 
 
-def generate_songs(
+def generate_recordings(
     model: Any,
     input_values: list[torch.Tensor],
     seeds: list[int],
@@ -163,48 +163,45 @@ def generate_songs(
     window_batch_size: int | None = None,
     callback: Callable[[str, float], Any] | None = None,
 ) -> list[dict[str, torch.Tensor]]:
-    """Accompany songs of any lengths together: stage after stage, windows of all of them in shared batches.
+    """Accompany recordings of any lengths together: stage after stage, windows of all of them in shared batches.
 
     Args:
-        input_values (`list` of `torch.FloatTensor` of shape `(num_samples,)`): One per song.
-        seeds (`list` of `int`): One per song.
-        window_batch_size (`int`, *optional*): Windows that run together at most; `None` is 16, or the number of songs.
-        model, stage_settings, known_codes, callback: As in `stream_song`; codes are known per song.
+        input_values (`list` of `torch.FloatTensor` of shape `(num_samples,)`): One per recording.
+        seeds (`list` of `int`): One per recording.
+        window_batch_size (`int`, *optional*): Windows that run together at most; `None` is 16, or the number of
+            recordings.
+        model, stage_settings, known_codes, callback: As in `stream_recording`; codes are known per recording.
 
     Returns:
-        `list` of `dict`: Per song `audio` `(1, num_samples)` and its codes.
+        `list` of `dict`: Codes of each recording and its `audio` `(1, num_samples)`.
 
     Raises:
-        ValueError: If codes are known of more frames than a song has.
+        ValueError: If codes are known of more frames than a recording has.
     """
     known_codes = known_codes or [{} for _ in seeds]
-    window_batch_size = window_batch_size or max(DEFAULT_WINDOW_BATCH_SIZE, len(seeds))
+    if window_batch_size is None:
+        window_batch_size = max(DEFAULT_WINDOW_BATCH_SIZE, len(seeds))
     results: list[Codes] = []
     for values, known in zip(input_values, known_codes, strict=True):
         ids = stream_semantic_ids(model.semantic_encoder, [values.cpu()], known.get(CODE_NAMES[0]))
         results.append({CODE_NAMES[0]: torch.cat(list(ids), dim=-1)})
     for stage, settings in stage_settings.items():
         part = getattr(model, stage)
-        name = part.config.target_name
-        songs = []
+        recordings = []
         for result, known, seed in zip(results, known_codes, seeds, strict=True):
-            song = WindowedSong(part.config, seed, _to_device(known.get(name), part.device))
-            song.append(result)
-            song.finish()
-            songs.append(song)
-        while run_next_windows(part, songs, window_batch_size, _of_stage(callback, stage), settings):
-            pass
-        results = [song.take() for song in songs]
+            known_target = _to_device(known.get(part.config.target_name), part.device)
+            recordings.append(WindowedRecording(part.config, seed, known_target))
+            recordings[-1].append(result)
+        results = run_all_windows(part, recordings, window_batch_size, _of_stage(callback, stage), settings)
     for rows in _equally_long(results, window_batch_size):
-        names = [getattr(model, stage).config.target_name for stage in stage_settings if stage != "semantic"]
-        grids = torch.cat([torch.cat([results[row][name] for name in names], dim=1) for row in rows])
+        grids = torch.cat([_codec_grid(results[row]) for row in rows])  # (B, K, T)
         audio = torch.cat(list(_decode(model, grids.split(_decoded_frames(model, window_batch_size), dim=-1))), dim=-1)
         for row, own_audio in zip(rows, audio.split(1), strict=True):
             results[row]["audio"] = own_audio
     return results
 
 
-def add_song_axis(name: str, codes: torch.LongTensor) -> torch.LongTensor:
+def add_batch_axis(name: str, codes: torch.LongTensor) -> torch.LongTensor:
     """`(T,)` or `(K, T)` to `(1, T)` or `(1, K, T)`; what has the axis already stays."""
     return codes if codes.ndim == (2 if name.endswith("semantic_ids") else 3) else codes[None]
 
@@ -215,6 +212,11 @@ def _of_stage(callback: Callable[[str, float], Any] | None, stage: str) -> Calla
 
 def _to_device(codes: torch.LongTensor | None, device: torch.device) -> torch.LongTensor | None:
     return None if codes is None else codes.to(device, torch.long)
+
+
+def _codec_grid(codes: Codes) -> torch.LongTensor:
+    """All codebooks that are there, `(1, K, T)`."""
+    return torch.cat([codes[name] for name in CODE_NAMES[2:] if name in codes], dim=1)
 
 
 def _decoded_frames(model: Any, window_batch_size: int) -> int:
@@ -251,9 +253,9 @@ def _equally_long(results: list[Codes], batch_size: int) -> Iterator[list[int]]:
 __all__ = [
     "CODE_NAMES",
     "STAGES",
-    "add_song_axis",
-    "generate_songs",
+    "add_batch_axis",
+    "generate_recordings",
+    "stream_recording",
     "stream_semantic_ids",
-    "stream_song",
     "stream_stage",
 ]

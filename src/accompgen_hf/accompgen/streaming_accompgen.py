@@ -1,12 +1,11 @@
 """One accompaniment as a stream: vocals go in whole or in chunks, finished audio comes out while the rest is made.
 
-vocals -> mono, 16 kHz, gain, 40 ms grid, keyed noise -> `stage_chain_accompgen.stream_song` -> rate
--> (start_s, audio)
+vocals -> mono, 16 kHz, gain, 40 ms grid, keyed noise -> the model's `stream` -> rate -> (start_s, audio)
 
 Every step works on what has arrived and gives the bits that the whole recording would give.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ import torch
 from .audio_accompgen import ChunkResampler, fit_length, fold_to_mono, load_chunk, soften_peaks
 from .loudness_accompgen import LoudnessMeter
 from .processing_accompgen import gain_of_loudness, output_num_samples, padded_num_samples, vocal_noise
-from .stage_chain_accompgen import stream_song
 
 SAMPLES_PER_GRID_STEP = 640
 LEVEL_DURATION_S = 10  # of vocals that arrive in chunks, for their level
@@ -25,15 +23,15 @@ class AccompanimentStream(Iterator):
     """Iterator over `(start_s, audio)`: consecutive pieces of one accompaniment, float32 `(num_samples,)`.
 
     Args:
-        model (`AccompGenForConditionalGeneration`): All parts.
-        processor (`AccompGenProcessor`): Level, noise and rates.
+        model (`AccompGenForConditionalGeneration`): Its `stream` makes the accompaniment.
+        processor (`AccompGenProcessor`): Knows level, noise and rates.
         chunks (iterable of arrays or tensors): Vocals, `(num_samples,)` or `(channels, num_samples)` each.
-        sampling_rate (`int`): Hz, of the chunks.
-        seed (`int`): Of noise and stages.
-        stage_settings (`dict`): Of `model.stage_settings`.
-        vocals_lufs (`float`, *optional*): Loudness of the whole recording. `None` measures the first 10 s.
-        output_sampling_rate (`int`, *optional*): Hz of the pieces; `None` is the codec's rate.
-        known_codes, window_batch_size, callback, on_codes: As in `stream_song`.
+        sampling_rate (`int`): Rate of the chunks in Hz.
+        seed (`int`): Seed of the noise and of the stages.
+        vocals_lufs (`float`, *optional*): Loudness of the whole recording in LUFS. If `None`, it is measured over the
+            first 10 s.
+        output_sampling_rate (`int`, *optional*): Rate of the pieces in Hz; `None` is the codec's rate.
+        settings: Everything else that `model.stream` takes.
 
     Attributes:
         seed (`int`), sampling_rate (`int`, Hz of the pieces)
@@ -47,13 +45,9 @@ class AccompanimentStream(Iterator):
         chunks: Iterable[np.ndarray | torch.Tensor],
         sampling_rate: int,
         seed: int,
-        stage_settings: dict[str, dict[str, Any]],
         vocals_lufs: float | None = None,
         output_sampling_rate: int | None = None,
-        known_codes: dict[str, torch.LongTensor] | None = None,
-        window_batch_size: int = 1,
-        callback: Callable[[str, float], Any] | None = None,
-        on_codes: Callable[[str, torch.LongTensor], Any] | None = None,
+        **settings: Any,
     ):
         self.seed = seed
         self.sampling_rate = processor.output_sampling_rate if output_sampling_rate is None else output_sampling_rate
@@ -61,16 +55,7 @@ class AccompanimentStream(Iterator):
         self._processor, self._vocals_rate = processor, sampling_rate
         self._num_vocals = 0  # samples that have arrived
         self._has_ended = False
-        audio = stream_song(
-            model,
-            self._input_values(chunks, vocals_lufs),
-            seed,
-            stage_settings,
-            known_codes,
-            window_batch_size,
-            callback,
-            on_codes,
-        )
+        audio = model.stream(self._input_values(chunks, vocals_lufs), seed=seed, **settings)
         self._pieces = self._finished_pieces(audio)
 
     def __next__(self) -> tuple[float, np.ndarray]:

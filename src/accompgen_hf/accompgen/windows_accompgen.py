@@ -1,11 +1,12 @@
-"""The windows of one stage over songs that may still be arriving: which can run, what they need, in shared batches.
+"""The windows of one stage over recordings that may still be arriving: which can run, what they need, in batches.
 
 Windows start a hop apart. Each continues the codes that the window before it has given for their overlap, and no code
-is changed once it stands. The last window moves left to end at the song's end; without overlap it is the remainder.
-A window therefore runs as soon as its own time range is known, or the song is known to end inside it. Songs hold no
-more than the next window can need, and all that count are steps of 40 ms, where a frame of each stream begins.
+is changed once it stands. The last window moves left to end with the recording; without overlap it is the remainder.
+A window therefore runs as soon as its own time range is known, or the recording is known to end inside it. A recording
+holds no more than its next window can need. Everything is counted in steps of 40 ms, where a frame of each stream
+begins.
 
-Letters: B songs, K codebooks, T frames.
+Letters: B recordings, K codebooks, T frames.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from .codebooks_accompgen import build_stage_inputs, ids_to_codes
 from .configuration_accompgen import CODEC_FRAME_RATE, GRID_RATE, SEMANTIC_FRAME_RATE
-from .logits_accompgen import draw_uniforms
+from .seeds_accompgen import draw_uniforms
 
 DEFAULT_WINDOW_BATCH_SIZE = 16
 
@@ -27,19 +28,56 @@ def frames_per_step(name: str) -> int:
     return (SEMANTIC_FRAME_RATE if name.endswith("semantic_ids") else CODEC_FRAME_RATE) // GRID_RATE
 
 
+class WindowPlan:
+    """Where the windows of a recording start and end, in steps from its start.
+
+    Args:
+        config: Gives the windows' `clip_duration_s` and their `window_overlap_s`.
+    """
+
+    def __init__(self, config: Any):
+        self.window_steps = round(config.clip_duration_s * GRID_RATE)
+        self.overlap_steps = round(config.window_overlap_s * GRID_RATE)
+        self.hop_steps = self.window_steps - self.overlap_steps
+        self.next_start = 0
+        self.planned_end = 0  # of the newest window
+
+    def next_window(self, num_arrived: int, is_finished: bool) -> tuple[int, int] | None:
+        """Plan the next window.
+
+        Args:
+            num_arrived (`int`): Steps of the recording that are known.
+            is_finished (`bool`): Whether these are all of them.
+
+        Returns:
+            Start and end, which never passes the recording; `None` where what has arrived does not decide about them,
+            or there is no other window.
+        """
+        if self.planned_end >= num_arrived:
+            return None
+        start, end = self.next_start, self.next_start + self.window_steps
+        if end > num_arrived:
+            if not is_finished:
+                return None
+            end = num_arrived
+            start = max(0, end - self.window_steps) if self.overlap_steps else start
+        self.next_start, self.planned_end = self.next_start + self.hop_steps, end
+        return start, end
+
+
 @dataclass(eq=False)
-class Window:
-    """One window of one song, ready to run.
+class StageWindow:
+    """One window of one recording, ready to run.
 
     Attributes:
-        song (`WindowedSong`): Where its codes go.
-        start, end (`int`): In steps from the song's start; `end` never passes the song.
+        recording (`WindowedRecording`): Takes its codes.
+        start, end (`int`): Steps from the recording's start; `end` never passes the recording.
         num_kept (`int`): Steps at its start that have their codes already.
         conditioning (`dict` of `str` to `torch.LongTensor`): `(1, T)` or `(1, K, T)`, filled up with silence.
         prefix (`torch.LongTensor`): The codes of its first `num_kept` steps.
     """
 
-    song: "WindowedSong"
+    recording: "WindowedRecording"
     start: int
     end: int
     num_kept: int
@@ -47,27 +85,23 @@ class Window:
     prefix: torch.LongTensor
 
 
-class WindowedSong:
-    """One song's way through one stage: `append` what has arrived, run what `pop_windows` gives, `take` the result.
+class WindowedRecording:
+    """A recording's way through one stage: `append` what has arrived, run what `pop_windows` gives, `take` the result.
 
     Args:
-        config (`AccompGenStageConfig`): Of the stage.
-        seed (`int`): Of the song.
+        config (`AccompGenStageConfig`): Config of the stage.
+        seed (`int`): Seed of the recording.
         known (`torch.LongTensor`, *optional*): The first target codes, `(1, T)` or `(1, K, T)`, from an earlier run
             with the same settings. Windows that lie in them do not run again.
     """
 
     def __init__(self, config: Any, seed: int, known: torch.LongTensor | None = None):
         self.config, self.seed, self.known = config, seed, known
-        self.window_steps = round(config.clip_duration_s * GRID_RATE)
-        self.overlap_steps = round(config.window_overlap_s * GRID_RATE)
-        self.hop_steps = self.window_steps - self.overlap_steps
+        self.plan = WindowPlan(config)
         self._held: dict[str, torch.LongTensor] = {}  # all codes from step `_first` on, the target's among them
         self._first = 0
         self._num_arrived = 0
         self._is_finished = False
-        self._next_start = 0
-        self._planned_end = 0  # of the newest window
         self._num_done = 0  # steps with all their codes
         self._num_taken = 0
 
@@ -79,7 +113,7 @@ class WindowedSong:
         self._num_arrived += piece.shape[-1] // frames_per_step(name)
 
     def finish(self) -> None:
-        """Say that the song ends here.
+        """Say that the recording ends here.
 
         Raises:
             ValueError: If more codes are known than it has.
@@ -95,41 +129,33 @@ class WindowedSong:
 
     def has_ready(self, num_windows: int) -> bool:
         """Whether so many windows can run now; with overlap one is all that ever can, and after the end any number."""
-        last_start = self._next_start if self.overlap_steps else self._next_start + (num_windows - 1) * self.hop_steps
-        return self._is_finished or last_start + self.window_steps <= self._num_arrived
+        plan = self.plan
+        last_start = plan.next_start if plan.overlap_steps else plan.next_start + (num_windows - 1) * plan.hop_steps
+        return self._is_finished or last_start + plan.window_steps <= self._num_arrived
 
-    def pop_windows(self, limit: int) -> list[Window]:
+    def pop_windows(self, limit: int) -> list[StageWindow]:
         """Up to `limit` windows that can run now; with overlap one, since the next continues it."""
         windows = []
-        while len(windows) < limit and (planned := self._plan()) is not None:
+        while len(windows) < limit:
+            earlier_end = self.plan.planned_end
+            planned = self.plan.next_window(self._num_arrived, self._is_finished)
+            if planned is None:
+                break
             start, end = planned
-            num_kept = max(0, self._planned_end - start)
-            window = Window(self, start, end, num_kept, {}, self._cut(self.config.target_name, start, num_kept))
-            self._next_start, self._planned_end = self._next_start + self.hop_steps, end
+            num_kept = max(0, earlier_end - start)
+            window = StageWindow(self, start, end, num_kept, {}, self._cut(self.config.target_name, start, num_kept))
             per_step = frames_per_step(self.config.target_name)
             if self.known is not None and end * per_step <= self.known.shape[-1]:
                 self.keep(window, self.known[..., (start + num_kept) * per_step : end * per_step])
                 continue
             window.conditioning = {name: self._cut_filled(name, start) for name in self.config.conditioning_names}
             windows.append(window)
-            if self.overlap_steps:
+            if self.plan.overlap_steps:
                 break
         return windows
 
-    def _plan(self) -> tuple[int, int] | None:
-        """Start and end of the next window, where what has arrived decides about them."""
-        if self._planned_end >= self._num_arrived:
-            return None
-        start, end = self._next_start, self._next_start + self.window_steps
-        if end > self._num_arrived:
-            if not self._is_finished:
-                return None
-            end = self._num_arrived
-            start = max(0, end - self.window_steps) if self.overlap_steps else start
-        return start, end
-
-    def keep(self, window: Window, codes: torch.LongTensor) -> None:
-        """Append a window's new codes, up to its end; windows of a song come back in their order."""
+    def keep(self, window: StageWindow, codes: torch.LongTensor) -> None:
+        """Append a window's new codes, up to its end; windows of a recording come back in their order."""
         name = self.config.target_name
         num_frames = (window.end - window.start - window.num_kept) * frames_per_step(name)
         codes = codes[..., :num_frames]
@@ -146,7 +172,7 @@ class WindowedSong:
         }
         self._num_taken = self._num_done
         # The last window moves left by less than a hop.
-        needed = self._next_start - (self.hop_steps if self.overlap_steps else 0)
+        needed = self.plan.next_start - (self.plan.hop_steps if self.plan.overlap_steps else 0)
         needed = max(self._first, min(needed, self._num_taken))
         for name, codes in self._held.items():
             self._held[name] = codes[..., (needed - self._first) * frames_per_step(name) :]
@@ -162,9 +188,9 @@ class WindowedSong:
         return held[..., (start - self._first) * per_step : (start - self._first + num_steps) * per_step]
 
     def _cut_filled(self, name: str, start: int) -> torch.LongTensor:
-        """A whole window of conditioning; past the song's end stand the codes of silence."""
-        cut = self._cut(name, start, self.window_steps)
-        num_missing = self.window_steps * frames_per_step(name) - cut.shape[-1]
+        """A whole window of conditioning; past the recording's end stand the codes of silence."""
+        cut = self._cut(name, start, self.plan.window_steps)
+        num_missing = self.plan.window_steps * frames_per_step(name) - cut.shape[-1]
         if not num_missing:
             return cut
         silence = (self.config.silence_codes or {}).get(name, [0] * self._num_codebooks(name))
@@ -176,21 +202,47 @@ class WindowedSong:
         return next(segment.num_codebooks for segment in self.config.segments if segment.name == name)
 
 
+def run_all_windows(
+    model: Any,
+    recordings: list[WindowedRecording],
+    window_batch_size: int | None = None,
+    callback: Callable[[float], Any] | None = None,
+    settings: dict[str, Any] | None = None,
+) -> list[dict[str, torch.LongTensor]]:
+    """Run all windows of recordings that have arrived whole.
+
+    Args:
+        window_batch_size (`int`, *optional*): Windows that run together at most; `None` is 16, or the number of
+            recordings.
+        model, recordings, callback, settings: As in `run_next_windows`.
+
+    Returns:
+        `list` of `dict`: Everything that was appended to each recording, and the target.
+    """
+    if window_batch_size is None:
+        window_batch_size = max(DEFAULT_WINDOW_BATCH_SIZE, len(recordings))
+    for recording in recordings:
+        recording.finish()
+    while run_next_windows(model, recordings, window_batch_size, callback, settings):
+        pass
+    return [recording.take() for recording in recordings]
+
+
 def run_next_windows(
     model: Any,
-    songs: list[WindowedSong],
+    recordings: list[WindowedRecording],
     window_batch_size: int = DEFAULT_WINDOW_BATCH_SIZE,
     callback: Callable[[float], Any] | None = None,
     settings: dict[str, Any] | None = None,
 ) -> bool:
-    """Run up to `window_batch_size` of each song's windows that are ready, in shared batches.
+    """Run up to `window_batch_size` of each recording's windows that are ready, in shared batches.
 
     Args:
         model (`AccompGenStageForCausalLM`): The stage.
-        songs (`list` of `WindowedSong`): Songs, or variations of one, of any lengths.
-        window_batch_size (`int`): Windows that run together at most, whichever songs they belong to.
-        callback (`Callable`, *optional*): Called with the seconds of music just finished, over all songs.
-        settings (`dict`, *optional*): To the stage's `generate`.
+        recordings (`list` of `WindowedRecording`): Recordings, or variations of one, of any lengths.
+        window_batch_size (`int`): Windows that run together at most, whichever recordings they belong to.
+        callback (`Callable`, *optional*): Called with the seconds of music just finished, over all recordings.
+        settings (`dict`, *optional*): Settings for the stage's `generate`.
 
     Returns:
         Whether there were any.
@@ -200,17 +252,17 @@ def run_next_windows(
     """
     if window_batch_size < 1:
         raise ValueError(f"`window_batch_size` must be at least 1, got {window_batch_size}.")
-    windows = [window for song in songs for window in song.pop_windows(window_batch_size)]
+    windows = [window for recording in recordings for window in recording.pop_windows(window_batch_size)]
     for batch in _share_batches(windows, window_batch_size):
         new_codes = _generate_windows(model, batch, callback, settings or {})
         for window, codes in zip(batch, new_codes, strict=True):
-            window.song.keep(window, codes)
+            window.recording.keep(window, codes)
     return bool(windows)
 
 
-def _share_batches(windows: list[Window], window_batch_size: int) -> Iterator[list[Window]]:
+def _share_batches(windows: list[StageWindow], window_batch_size: int) -> Iterator[list[StageWindow]]:
     """Rows of a batch have prompts of one length: windows that continue equally much run together."""
-    by_prefix: dict[int, list[Window]] = {}
+    by_prefix: dict[int, list[StageWindow]] = {}
     for window in windows:
         by_prefix.setdefault(window.num_kept, []).append(window)
     for alike in by_prefix.values():
@@ -219,7 +271,7 @@ def _share_batches(windows: list[Window], window_batch_size: int) -> Iterator[li
 
 
 def _generate_windows(
-    model: Any, windows: list[Window], callback: Callable[[float], Any] | None, settings: dict[str, Any]
+    model: Any, windows: list[StageWindow], callback: Callable[[float], Any] | None, settings: dict[str, Any]
 ) -> list[torch.LongTensor]:
     """New codes of every window, `(1, T)` or `(1, K, T)`; those of shorter windows run on into silence."""
     config, target = model.config, model.config.target_segment
@@ -229,7 +281,7 @@ def _generate_windows(
     num_kept = windows[0].num_kept * slots_per_step
     num_slots = max(window.end - window.start for window in windows) * slots_per_step
     starts_s = [window.start / GRID_RATE for window in windows]
-    seeds = [window.song.seed for window in windows]
+    seeds = [window.recording.seed for window in windows]
     uniforms = draw_uniforms(seeds, target.name, starts_s, num_slots, inputs["input_ids"].device)
     streamer = None
     if callback is not None:
@@ -264,4 +316,12 @@ class _ProgressStreamer(BaseStreamer):
         pass
 
 
-__all__ = ["DEFAULT_WINDOW_BATCH_SIZE", "Window", "WindowedSong", "frames_per_step", "run_next_windows"]
+__all__ = [
+    "DEFAULT_WINDOW_BATCH_SIZE",
+    "StageWindow",
+    "WindowPlan",
+    "WindowedRecording",
+    "frames_per_step",
+    "run_all_windows",
+    "run_next_windows",
+]

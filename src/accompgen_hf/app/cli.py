@@ -6,12 +6,12 @@ itself is wrong, and nothing was started. Results are named on stdout, everythin
 
 import argparse
 import os
-import secrets
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from accompgen_hf.accompgen.seeds_accompgen import draw_seed
 from accompgen_hf.app.console import report_failure, say
 from accompgen_hf.app.open_pipeline import SHIPPED_VOCALS, UsageError, choose_device, load_pipeline, set_threads
 from accompgen_hf.app.repository_commands import add_repository_commands
@@ -155,8 +155,8 @@ def run(arguments: argparse.Namespace) -> int:
         unfinished = unfinished_seed(arguments.output, sources[0])
     if is_new and is_repeated:
         settings["seed"] = FOLDER_SEED
-    elif is_new:  # short enough for a folder's name and a note to a friend
-        settings["seed"] = secrets.randbelow(1_000_000) if unfinished is None else unfinished
+    elif is_new:
+        settings["seed"] = draw_seed() if unfinished is None else unfinished
     try:
         jobs = list_jobs(sources, settings["seed"], arguments.variations, excluded=arguments.output)
     except ValueError as error:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from accompgen_hf.accompgen.seeds_accompgen import item_seed
 from accompgen_hf.app.result_folders import AUDIO_FILES, SETTINGS_TYPES, result_name
 from accompgen_hf.data.sources import AUDIO_SUFFIXES
 
@@ -55,7 +56,7 @@ def list_jobs(
     """
     jobs = []
     for index, source in enumerate(sources):
-        first_seed = seed + index * num_variations
+        first_seed = item_seed(seed, index, num_variations)
         is_folder = os.path.isdir(source)
         files = _list_audio(source, excluded) if is_folder else [source]
         jobs += [Job(file, first_seed + variation, is_folder) for file in files for variation in range(num_variations)]

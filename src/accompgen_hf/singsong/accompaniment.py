@@ -16,6 +16,7 @@ from accompgen_hf.accompgen.codec_accompgen import decode_in_blocks
 from accompgen_hf.accompgen.fingerprint_accompgen import check_token_fingerprints
 from accompgen_hf.accompgen.modeling_accompgen import AccompGenOutput, encode_silence, fingerprint_of_parts
 from accompgen_hf.accompgen.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
+from accompgen_hf.accompgen.seeds_accompgen import draw_seed
 from accompgen_hf.singsong.configuration import SingSongAccompanimentConfig
 from accompgen_hf.singsong.modeling import (
     SingSongFineForConditionalGeneration,
@@ -75,7 +76,7 @@ class SingSongForAccompaniment(PreTrainedModel):
         if vocal_semantic_ids is None:
             vocal_semantic_ids = self.semantic_encoder(input_values).semantic_ids
         if seed is None:
-            seed = int.from_bytes(os.urandom(4), "little") >> 1
+            seed = draw_seed()
 
         def report(*stages: str) -> Callable[[float], None] | None:
             return None if callback is None else lambda seconds: [callback(stage, seconds) for stage in stages]

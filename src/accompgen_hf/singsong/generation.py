@@ -9,6 +9,7 @@ Letters: R rows of a batch, which are windows, then items.
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,10 +18,11 @@ from transformers.generation.configuration_utils import GenerationConfig
 from transformers.generation.logits_process import LogitsProcessorList
 from transformers.modeling_outputs import BaseModelOutput
 
-from accompgen_hf.accompgen.codebooks_accompgen import codes_to_ids, ids_to_codes, list_windows
+from accompgen_hf.accompgen.codebooks_accompgen import codes_to_ids, ids_to_codes
 from accompgen_hf.accompgen.configuration_accompgen import GRID_RATE, Segment
-from accompgen_hf.accompgen.generation_accompgen import DEFAULT_WINDOW_BATCH_SIZE
-from accompgen_hf.accompgen.logits_accompgen import draw_uniforms, order_processors, resolve_seeds, without_guidance
+from accompgen_hf.accompgen.logits_accompgen import order_processors, without_guidance
+from accompgen_hf.accompgen.seeds_accompgen import draw_uniforms, resolve_seeds
+from accompgen_hf.accompgen.windows_accompgen import DEFAULT_WINDOW_BATCH_SIZE, WindowPlan
 from accompgen_hf.singsong.batches import encode_conditioning
 
 REFUSED_SETTINGS = ("num_beams", "num_return_sequences", "assistant_model", "prompt_lookup_num_tokens")
@@ -75,9 +77,9 @@ class SingSongGenerationMixin(GenerationMixin):
             )
         seeds = resolve_seeds(seed, first.shape[0])
         num_steps = num_frames // frames_per_step
-        overlap_steps = round(config.window_overlap_s * GRID_RATE)
-        windows = list_windows(num_steps, round(config.clip_duration_s * GRID_RATE), overlap_steps, overlap_steps > 0)
-        windows_per_batch = 1 if overlap_steps else max(1, window_batch_size // len(seeds))
+        plan = WindowPlan(config)
+        windows = list(iter(partial(plan.next_window, num_steps, is_finished=True), None))
+        windows_per_batch = 1 if plan.overlap_steps else max(1, window_batch_size // len(seeds))
         codes = {
             segment.name: _empty_codes(segment, len(seeds), num_steps, first.device)
             for segment in config.target_segments
@@ -100,7 +102,7 @@ class SingSongGenerationMixin(GenerationMixin):
         seeds: list[int],
         settings: dict[str, Any],
     ) -> None:
-        """Fill `codes` over `windows` (40-ms steps, the first `num_done` of the song are there) in one batch."""
+        """Fill `codes` over `windows` (40-ms steps, the first `num_done` of the recording are there) in one batch."""
         config = self.config
         window_steps = round(config.clip_duration_s * GRID_RATE)
         num_kept_steps = max(0, num_done - windows[0][0])  # steps that the first window already has
@@ -153,7 +155,7 @@ class SingSongGenerationMixin(GenerationMixin):
         return {"encoder_outputs": BaseModelOutput(states[: len(input_ids)]), "guided_states": states}
 
     def _cut(self, segment: Segment, whole: torch.LongTensor, start: int, num_steps: int) -> torch.LongTensor:
-        """One window of an encoder stream; past the song's end stand the codes of silence."""
+        """One window of an encoder stream; past the recording's end stand the codes of silence."""
         per_step = segment.frame_rate // GRID_RATE
         cut = whole[..., start * per_step : (start + num_steps) * per_step]
         codes = (self.config.silence_codes or {}).get(segment.name, [0] * segment.num_codebooks)

@@ -6,7 +6,6 @@ It knows nothing of pages; `web` shows what `Studio.accompany` yields.
 import os
 import queue
 import re
-import secrets
 import shutil
 import tempfile
 import threading
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from accompgen_hf.accompgen.audio_accompgen import load_audio
+from accompgen_hf.accompgen.seeds_accompgen import resolve_seeds
 from accompgen_hf.app.open_pipeline import describe_model
 from accompgen_hf.app.result_folders import result_name, write_result
 
@@ -232,10 +232,9 @@ class Studio:
         try:
             with self._pipe_lock:
                 job.started = time.monotonic()
-                seed = secrets.randbelow(1_000_000) if settings.seed is None else settings.seed
-                for number in range(1, settings.num_variations + 1):
+                for number, seed in enumerate(resolve_seeds(settings.seed, settings.num_variations), start=1):
                     job.take, job.stage = number, "listening"
-                    job.takes.put(self._make_take(job, name, vocals, sampling_rate, settings, seed + number - 1))
+                    job.takes.put(self._make_take(job, name, vocals, sampling_rate, settings, seed))
             job.takes.put(None)
         except BaseException as error:
             job.takes.put(error)

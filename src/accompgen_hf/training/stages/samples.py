@@ -69,7 +69,7 @@ class AudioSampler:
         was_training = stage.training
         stage.eval()
         conditioning = {name: codes.to(stage.device) for name, codes in self.conditioning.items()}
-        generated = stage.generate(**conditioning, seed=0)
+        generated = stage.generate_codes(**conditioning, seed=0)
         stage.train(was_training)
         if not is_writer:
             return
@@ -84,7 +84,7 @@ class AudioSampler:
             for later in (self.whole_model.coarse, self.whole_model.fine):
                 if later.config.target_name not in known:
                     conditioning = {name: known[name] for name in later.config.conditioning_names}
-                    known[later.config.target_name] = later.generate(**conditioning, seed=0)
+                    known[later.config.target_name] = later.generate_codes(**conditioning, seed=0)
         codes = [known[name] for name in ("coarse_codes", "fine_codes") if name in known]
         audio = decode_in_blocks(self.codec, torch.cat(codes, dim=1))  # (B, K, T75) -> (B, num_samples)
         folder.mkdir(parents=True, exist_ok=True)
