@@ -109,18 +109,10 @@ def run_protocol(
         name: {**distances[name], **adherence[name], **scores[name]} for name in collected
     }
     metrics = metric_table(list(dict.fromkeys(key for own in estimates.values() for key in own)), SCORE_METRICS)
-    normalised = {base: normalise(estimates, metrics, base) for base in BASES}
+    # 4. One file says how.
     results = {
         "format": 2,
-        "dataset": {
-            "name": dataset,
-            "num_songs": len(test_set.song_ids),
-            "num_windows": len(test_set.windows),
-            "window_s": test_set.description["window_s"],
-            "seed": seed,
-            "windows": test_set.description,
-            "reference": {"num_songs": len(reference.song_ids), **reference.description},
-        },
+        "dataset": {"name": dataset, "seed": seed, **_describe_windows(test_set, reference)},
         "target": target,
         "separation": None if separation is None else dict(separation),
         "seen_songs": dict(seen_songs or {"checked": "not checked", "seen": [], "allowed": False}),
@@ -131,24 +123,42 @@ def run_protocol(
         "adherence_gates": gates,
         "fad_infinity_bounds": infinity_bounds(estimates),
         "num_resamples": num_resamples,
-        "systems": {
-            system.name: {
-                "description": system.describe(),
-                "metrics": {key: estimate.to_dict() for key, estimate in estimates[system.name].items()},
-                "normalised": {
-                    base: {
-                        key: score if isinstance(score, str) else score.to_dict()
-                        for key, score in found[system.name].items()
-                    }
-                    for base, found in normalised.items()
-                },
-            }
-            for system in systems
-        },
+        "systems": _describe_systems(systems, estimates, metrics),
         "made_with": {"commit": source_commit(), "versions": versions(), "token_fingerprint": fingerprint},
     }
     write_results(output_dir, results, metrics)
     return results
+
+
+def _describe_windows(test_set: WindowFolder, reference: WindowFolder) -> dict[str, Any]:
+    return {
+        "num_songs": len(test_set.song_ids),
+        "num_windows": len(test_set.windows),
+        "window_s": test_set.description["window_s"],
+        "windows": test_set.description,
+        "reference": {"num_songs": len(reference.song_ids), **reference.description},
+    }
+
+
+def _describe_systems(
+    systems: Sequence[System], estimates: Mapping[str, Estimates], metrics: Mapping[str, Metric]
+) -> dict[str, Any]:
+    """What made every system's outputs, and its numbers, plain and between each base and the oracle."""
+    normalised = {base: normalise(estimates, metrics, base) for base in BASES}
+    return {
+        system.name: {
+            "description": system.describe(),
+            "metrics": {key: estimate.to_dict() for key, estimate in estimates[system.name].items()},
+            "normalised": {
+                base: {
+                    key: score if isinstance(score, str) else score.to_dict()
+                    for key, score in found[system.name].items()
+                }
+                for base, found in normalised.items()
+            },
+        }
+        for system in systems
+    }
 
 
 def write_results(output_dir: Path, results: Mapping[str, Any], metrics: Mapping[str, Metric]) -> None:
@@ -164,11 +174,7 @@ def write_results(output_dir: Path, results: Mapping[str, Any], metrics: Mapping
 def _describe_embedder(embedder: Embedder, details: Mapping[str, Any]) -> dict[str, Any]:
     """What embeds, and what was left of it: from the details of its FAD, or of its APA's gate."""
     description = {
-        "name": embedder.name,
-        "weights_hash": embedder.weights_hash,
-        "sampling_rate": embedder.sampling_rate,
-        "window_s": embedder.window_s,
-        "dimensions": embedder.dimensions,
+        **embedder.describe(),
         "dimensions_used": details["dimensions"],
         "num_reference_windows": details["num_reference_windows"],
     }

@@ -43,35 +43,34 @@ def follow_songs(system: OursSystem, output_dir: Path, num_songs: int) -> list[d
         Per song: `seed`, and for `ours` and `truth` whether `up-3` and `down-4` were followed, and the `tempo_error`
         of `faster`.
     """
-    folder = Path(output_dir) / "songs"
-    claim_folder(folder, {"describe": system.describe(), "versions": {k: list(v) for k, v in VERSIONS.items()}})
+    folder = _claim_folder(system, Path(output_dir) / "songs")
     rows = []
     for seed in tqdm(range(HELD_OUT_SEED, HELD_OUT_SEED + num_songs), desc="songs in four versions", unit="song"):
         annotation = compose_song(seed, duration_s=DURATION_S)
         versions = {name: sing_version(annotation, name) for name in VERSIONS}
         songs = {name: synthesize_song(version, SAMPLING_RATE) for name, version in versions.items()}
         paths = {name: folder / f"{seed}-{name}.wav" for name in VERSIONS}
-        _generate(system, {name: song.vocals for name, song in songs.items()}, paths, seed)
+        _generate(system, [(songs[name].vocals, seed, path) for name, path in paths.items()])
         heard = {name: load_audio(path)[0][0] for name, path in paths.items()}
         asked_bpm = versions["faster"].tempo_bpm
-        rows.append(
-            {
-                "seed": seed,
-                "ours": _measure_versions(heard, asked_bpm),
-                "truth": _measure_versions({name: song.instrumental for name, song in songs.items()}, asked_bpm),
-            }
-        )
+        bands = {name: song.instrumental for name, song in songs.items()}
+        measured = {"ours": _measure_versions(heard, asked_bpm), "truth": _measure_versions(bands, asked_bpm)}
+        rows.append({"seed": seed, **measured})
     return rows
 
 
-def _generate(system: OursSystem, vocals: dict[str, np.ndarray], paths: dict[str, Path], seed: int) -> None:
-    """Every version with the same seed, all that are missing together."""
-    missing = [name for name, path in paths.items() if not path.is_file()]
-    if not missing:
-        return
-    outputs = system.accompany([vocals[name] for name in missing], SAMPLING_RATE, [seed] * len(missing))
-    for name, audio in zip(missing, outputs, strict=True):
-        write_audio(paths[name], audio, SAMPLING_RATE)
+def _claim_folder(system: OursSystem, folder: Path) -> Path:
+    claim_folder(folder, {"describe": system.describe(), "versions": {k: list(v) for k, v in VERSIONS.items()}})
+    return folder
+
+
+def _generate(system: OursSystem, wanted: Sequence[tuple[np.ndarray, int, Path]]) -> None:
+    """Accompany vocals with a seed into a file each; what has no file yet is made together."""
+    missing = [each for each in wanted if not each[2].is_file()]
+    if missing:
+        vocals, seeds, paths = zip(*missing, strict=True)
+        for path, audio in zip(paths, system.accompany(list(vocals), SAMPLING_RATE, list(seeds)), strict=True):
+            write_audio(path, audio, SAMPLING_RATE)
 
 
 def _measure_versions(heard: dict[str, np.ndarray], asked_bpm: float) -> dict[str, Any]:
@@ -119,16 +118,10 @@ def follow_recording(system: OursSystem, path: str | os.PathLike, output_dir: Pa
     """
     audio, rate = load_audio(path)
     voice = resample(fold_to_mono(audio), rate, SAMPLING_RATE)
-    folder = Path(output_dir) / "recording"
-    claim_folder(folder, {"describe": system.describe(), "versions": {k: list(v) for k, v in VERSIONS.items()}})
+    folder = _claim_folder(system, Path(output_dir) / "recording")
     for name, (semitones, speed) in tqdm(VERSIONS.items(), desc="versions of the recording"):
-        paths = [folder / f"{name}-{seed:02d}.wav" for seed in range(num_seeds)]
-        missing = [seed for seed, own in enumerate(paths) if not own.is_file()]
-        if missing:
-            vocals = voice if name == "as-is" else shift_recording(voice, SAMPLING_RATE, semitones, speed)
-            outputs = system.accompany([vocals] * len(missing), SAMPLING_RATE, missing)
-            for seed, played in zip(missing, outputs, strict=True):
-                write_audio(paths[seed], played, SAMPLING_RATE)
+        vocals = voice if name == "as-is" else shift_recording(voice, SAMPLING_RATE, semitones, speed)
+        _generate(system, [(vocals, seed, folder / f"{name}-{seed:02d}.wav") for seed in range(num_seeds)])
     voice_key = detect_key(voice, SAMPLING_RATE)
     results: dict[str, Any] = {"recording": Path(path).name, "key": voice_key, "seeds": num_seeds, "versions": {}}
     for name, (semitones, _) in VERSIONS.items():
