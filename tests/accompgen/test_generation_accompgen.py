@@ -15,7 +15,7 @@ from transformers.generation import BaseStreamer
 
 from accompgen_hf import AccompGenCoarseConfig, AccompGenFineConfig, AccompGenSemanticConfig
 from accompgen_hf.accompgen.codebooks_accompgen import build_stage_inputs, codes_to_ids, ids_to_codes, interleave_codes
-from accompgen_hf.accompgen.logits_accompgen import draw_uniforms
+from accompgen_hf.accompgen.seeds_accompgen import draw_uniforms
 from reference import assert_equal_up_to_ties, reference_decode
 from tiny import random_clip, random_codes, tiny_stage
 
