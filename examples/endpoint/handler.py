@@ -21,18 +21,18 @@ import soundfile
 import transformers
 
 import accompgen_hf
+from accompgen_hf.accompgen.options_accompgen import limit_options
 
 MAX_BYTES = 20 * 2**20
 MAX_DURATION_S = 60.0
-# name: (type, lowest, highest)
-PARAMETERS = {
-    "seed": (int, 0, 2**31 - 1),
-    "guidance_scale": (float, 0.0, 20.0),
-    "temperature": (float, 0.05, 5.0),
-    "top_k": (int, 1, 1024),
-    "preview": (bool, False, True),
-    "accompaniment_lufs_offset": (float, -30.0, 30.0),
-}
+PARAMETERS = limit_options(
+    seed=(0, 2**31 - 1),
+    guidance_scale=(0.0, 20.0),
+    temperature=(0.05, 5.0),
+    top_k=(1, 1024),
+    preview=(False, True),
+    accompaniment_lufs_offset=(-30.0, 30.0),
+)
 
 
 class EndpointHandler:
@@ -103,11 +103,11 @@ def _check_parameters(parameters: Any) -> dict[str, Any]:
     for name, value in parameters.items():
         if name not in PARAMETERS:
             raise ValueError(f"`parameters` must be some of {', '.join(PARAMETERS)}, got {name!r}.")
-        kind, low, high = PARAMETERS[name]
-        is_kind = isinstance(value, bool) == (kind is bool) and isinstance(value, (int, kind))
-        if not is_kind or not low <= value <= high:
-            raise ValueError(f"`{name}` must be {kind.__name__} from {low} to {high}, got {value!r}.")
-        checked[name] = kind(value)
+        option = PARAMETERS[name]
+        if not option.accepts(value):
+            kind = option.kind.__name__
+            raise ValueError(f"`{name}` must be {kind} from {option.low} to {option.high}, got {value!r}.")
+        checked[name] = option.kind(value)
     return checked
 
 

@@ -30,6 +30,7 @@ from .audio_accompgen import fit_length, load_audio, resample, soften_peaks
 from .audio_files_accompgen import check_sampling_rate
 from .manifest_accompgen import finish_folder
 from .mixing_accompgen import mix
+from .options_accompgen import split_by_step
 from .processing_accompgen import AccompGenProcessor, gain_of_loudness, output_num_samples
 from .recordings_accompgen import Recording
 from .seeds_accompgen import item_seed, resolve_seeds
@@ -244,14 +245,11 @@ class VocalAccompanimentPipeline(Pipeline):
         return [results[first : first + num_variations] for first in range(0, len(results), num_variations)]
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:
-        preprocess_names = ("sampling_rate", "allow_truncated", "max_duration_s", "vocals_lufs")
-        postprocess_names = ("output_sampling_rate", "accompaniment_lufs_offset", "return_codes")
-        preprocess_params = {name: kwargs.pop(name) for name in preprocess_names if name in kwargs}
-        postprocess_params = {name: kwargs.pop(name) for name in postprocess_names if name in kwargs}
+        preprocess_params, forward_params, postprocess_params = split_by_step(kwargs)
         rate = postprocess_params.get("output_sampling_rate")
         if rate is not None and rate != "input":
             check_sampling_rate(rate, "`output_sampling_rate`")
-        return preprocess_params, kwargs, postprocess_params
+        return preprocess_params, forward_params, postprocess_params
 
     def preprocess(
         self,

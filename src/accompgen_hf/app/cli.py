@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from accompgen_hf.accompgen.options_accompgen import GENERATION_OPTIONS, GenerationOption
 from accompgen_hf.accompgen.seeds_accompgen import draw_seed
 from accompgen_hf.app.console import report_failure, say
 from accompgen_hf.app.open_pipeline import SHIPPED_VOCALS, UsageError, choose_device, load_pipeline, set_threads
@@ -65,7 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_song_options(generate)
     for command in (generate, demo):
         _add_options(command)
-        command.set_defaults(run=run)
+        command.set_defaults(run=run, variations=1)
     add_web_command(commands)
     add_repository_commands(commands)
     return parser
@@ -75,20 +76,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("-o", "--output", default=DEFAULT_OUTPUT, metavar="DIR", help="parent of the result folders (%(default)s)")
     add("--model", help="a folder or Hub repository; without it the small default inside the package")
-    add("--seed", type=_number(int, 0), help="same seed, same audio; recording and variation i use seed + i")
-    add("--variations", type=_number(int, 1), default=1, metavar="N", help="how many accompaniments per recording")
-    add("--guidance-scale", type=_number(float, 0), metavar="W", help="how strongly the band follows the singer")
-    add("--temperature", type=_number(float, 0), metavar="T", help="below 1: safer, above 1: wilder")
-    add("--top-k", type=_number(int, 0), metavar="K", help="choose among the K likeliest codes only")
-    add("--top-p", type=_number(float, 0, 1), metavar="P", help="choose among the likeliest codes that sum up to P")
-    add("--preview", action=argparse.BooleanOptionalAction, help="coarse codes alone: a little sooner, duller sound")
-    add("--sampling-rate", type=_number(int, 1), metavar="HZ", help="of the files written (that of the vocals)")
-    add(
-        "--accompaniment-lufs-offset",
-        type=_number(float, -60, 60),
-        metavar="LU",
-        help="loudness of the band in the mix, minus that of the voice (-3)",
-    )
+    for option in GENERATION_OPTIONS.values():
+        if option.help is not None:
+            _add_generation_option(add, option)
     add("--separate", metavar="MODEL", help="whole songs: this MDX-Net .onnx file, or htdemucs, takes the voice out")
     add("--separate-preset", metavar="NAME", help="which network the .onnx file is, if its name does not say so")
     add("--separate-n-fft", type=_number(int, 1), metavar="N", help="or its own numbers: samples per analysis window,")
@@ -99,9 +89,15 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--threads", type=_number(int, 1), metavar="N", help="of the CPU (small models: 1, others: one for every core)"
     )
-    add("--allow-truncated", action="store_true", default=None, help="use what is there of a file that ends early")
     add("--quiet", action="store_true", help="no progress bars")
     add("--debug", action="store_true", help="show the full traceback of an error")
+
+
+def _add_generation_option(add: Callable[..., Any], option: GenerationOption) -> None:
+    how: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
+    if option.kind is not bool:
+        how = {"type": _number(option.kind, option.low, option.high), "metavar": option.metavar}
+    add(f"--{option.key.replace('_', '-')}", help=option.help, **how)
 
 
 def _add_song_options(parser: argparse.ArgumentParser) -> None:
@@ -199,11 +195,11 @@ def _read_settings(arguments: argparse.Namespace) -> dict[str, Any]:
 def _merge_settings(arguments: argparse.Namespace, recorded: Mapping[str, Any]) -> dict[str, Any]:
     """The file's settings under the options given: what is set, `vocals` apart."""
     from accompgen_hf.accompgen.audio_files_accompgen import check_sampling_rate
-    from accompgen_hf.app.result_folders import SETTINGS_TYPES
+    from accompgen_hf.app.result_folders import SETTINGS_KINDS
 
-    given = {key: getattr(arguments, key, None) for key in SETTINGS_TYPES if key != "vocals"}
+    given = {key: getattr(arguments, key, None) for key in SETTINGS_KINDS if key != "vocals"}
     given = {key: value for key, value in given.items() if value is not None}
-    settings = {**{key: recorded[key] for key in SETTINGS_TYPES if key in recorded and key != "vocals"}, **given}
+    settings = {**{key: recorded[key] for key in SETTINGS_KINDS if key in recorded and key != "vocals"}, **given}
     if "sampling_rate" in settings:
         try:
             check_sampling_rate(settings["sampling_rate"], "`--sampling-rate`")

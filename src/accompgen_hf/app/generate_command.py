@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from accompgen_hf.accompgen.audio_accompgen import write_audio
 from accompgen_hf.accompgen.optional_accompgen import import_optional
+from accompgen_hf.accompgen.options_accompgen import FORWARD, GENERATION_OPTIONS, POSTPROCESS
 from accompgen_hf.accompgen.recordings_accompgen import Recording
 from accompgen_hf.app.console import report_failure, say
 from accompgen_hf.app.open_pipeline import SHIPPED_VOCALS, describe_model
@@ -31,17 +32,12 @@ _FREE_OF_TRIAL_PARAMETERS = 60_000_000
 _TRIAL_DURATIONS_S = (0.1, 0.5)
 PREVIEW_HINT = "a first impression with `--preview` takes about half of it"
 STREAM_HINT = "with `--stream` you can listen meanwhile, and a stopped one goes on"
-_OPTION_KEYS = (  # settings that go to the pipeline under their own names
-    "guidance_scale",
-    "temperature",
-    "top_k",
-    "top_p",
-    "preview",
-    "accompaniment_lufs_offset",
-    "semantic_kwargs",
-    "coarse_kwargs",
-    "fine_kwargs",
-)
+# Settings that the pipeline takes under their own names.
+_PIPELINE_SETTINGS = [
+    option.name
+    for option in GENERATION_OPTIONS.values()
+    if option.is_setting and option.key == option.name and option.step in (FORWARD, POSTPROCESS)
+]
 
 
 class Take(NamedTuple):
@@ -65,7 +61,7 @@ class Work:
     ):
         self.arguments, self.pipe, self.separator = arguments, pipe, separator
         self.settings, self.recorded = settings, recorded
-        self.options = {key: settings[key] for key in _OPTION_KEYS if key in settings}
+        self.options = {name: settings[name] for name in _PIPELINE_SETTINGS if name in settings}
         self.made_with = describe_model(pipe)
         self.is_announced = False
         self.newest: tuple[str, Recording] | None = None  # source, vocals: variations follow each other

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from accompgen_hf.accompgen.seeds_accompgen import item_seed
-from accompgen_hf.app.result_folders import AUDIO_FILES, SETTINGS_TYPES, result_name
+from accompgen_hf.app.result_folders import AUDIO_FILES, SETTINGS_KINDS, result_name
 from accompgen_hf.data.sources import AUDIO_SUFFIXES
 
 FOLDER_SEED = 0
@@ -92,7 +92,7 @@ def find_result(parent: str | os.PathLike, settings: Mapping[str, Any]) -> Path 
             record = json.loads((folder / "settings.json").read_text("utf-8"))
         except (OSError, ValueError):
             continue  # cut off while it was written
-        is_same = all(record.get(key) == settings.get(key) for key in SETTINGS_TYPES)
+        is_same = all(record.get(key) == settings.get(key) for key in SETTINGS_KINDS)
         if is_same and all((folder / file_name).exists() for file_name in AUDIO_FILES):
             return folder
     return None

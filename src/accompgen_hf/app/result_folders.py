@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import json
-import math
 import os
 import platform
 import shutil
@@ -15,31 +14,21 @@ import numpy as np
 
 from accompgen_hf.accompgen.audio_accompgen import write_audio, write_audio_blocks
 from accompgen_hf.accompgen.mixing_accompgen import mix_blocks
+from accompgen_hf.accompgen.options_accompgen import GENERATION_OPTIONS, is_of_kind
 from accompgen_hf.accompgen.recordings_accompgen import Recording
 from accompgen_hf.app.picture import draw_picture
 from accompgen_hf.files import hash_file, publish_file
 
-# What a settings file may ask for, with the types that JSON gives; `null` always means "not set".
-SETTINGS_TYPES: dict[str, tuple[type, ...]] = {
-    "vocals": (str,),
-    "model": (str,),
-    "separate": (str,),
-    "separate_preset": (str,),
-    "separate_n_fft": (int,),
-    "separate_gain": (int, float),
-    "separate_stem": (str,),
-    "seed": (int,),
-    "preview": (bool,),
-    "sampling_rate": (int,),
-    "allow_truncated": (bool,),
-    "guidance_scale": (int, float),
-    "temperature": (int, float),
-    "top_k": (int,),
-    "top_p": (int, float),
-    "accompaniment_lufs_offset": (int, float),
-    "semantic_kwargs": (dict,),
-    "coarse_kwargs": (dict,),
-    "fine_kwargs": (dict,),
+# What a settings file may ask for, with the kind of its value; `null` always means "not set".
+SETTINGS_KINDS: dict[str, type] = {
+    "vocals": str,
+    "model": str,
+    "separate": str,
+    "separate_preset": str,
+    "separate_n_fft": int,
+    "separate_gain": float,
+    "separate_stem": str,
+    **{option.key: option.kind for option in GENERATION_OPTIONS.values() if option.is_setting},
 }
 # What a written file also says, and `read_settings` hands on unread.
 RECORD_KEYS = ("made_with", "files")
@@ -67,7 +56,7 @@ def write_result(
     """Write one result into a new folder of `parent`.
 
     Args:
-        settings: Keys of `SETTINGS_TYPES`, with `vocals` and `seed`: they name the folder.
+        settings: Keys of `SETTINGS_KINDS`, with `vocals` and `seed`: they name the folder.
         vocals: float32 of shape `(channels, num_samples)`, or a `Recording`, for the picture.
         sampling_rate (`int`): Hz, of `vocals`.
         result: What the pipeline returned: `audio`, `mix`, `sampling_rate`.
@@ -179,7 +168,7 @@ def read_settings(path: str | os.PathLike) -> dict[str, Any]:
     """Read and check a settings file, one that a run has written or one written by hand.
 
     Returns:
-        Keys of `SETTINGS_TYPES` that are set; `made_with` and `files` as they stand, where present.
+        Keys of `SETTINGS_KINDS` that are set; `made_with` and `files` as they stand, where present.
 
     Raises:
         ValueError: If the file cannot be read, is not such JSON, or a key or type is not among them.
@@ -196,14 +185,13 @@ def read_settings(path: str | os.PathLike) -> dict[str, Any]:
             if isinstance(value, dict):
                 checked[key] = value
             continue
-        if key not in SETTINGS_TYPES:
-            raise ValueError(f"`--settings` holds the unknown key {key!r}, allowed are {', '.join(SETTINGS_TYPES)}.")
+        if key not in SETTINGS_KINDS:
+            raise ValueError(f"`--settings` holds the unknown key {key!r}, allowed are {', '.join(SETTINGS_KINDS)}.")
         if value is None:
             continue
-        is_bool = isinstance(value, bool)  # which Python also counts as an int
-        is_allowed = bool in SETTINGS_TYPES[key] if is_bool else isinstance(value, SETTINGS_TYPES[key])
-        if not is_allowed or (isinstance(value, float) and not math.isfinite(value)):
-            expected = " or ".join(kind.__name__ for kind in SETTINGS_TYPES[key])
+        kind = SETTINGS_KINDS[key]
+        if not is_of_kind(value, kind):
+            expected = "int or float" if kind is float else kind.__name__
             raise ValueError(f"`--settings` key {key!r} must be {expected}, got {value!r}.")
         checked[key] = value
     return checked

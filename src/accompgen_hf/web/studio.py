@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from accompgen_hf.accompgen.audio_accompgen import load_audio
+from accompgen_hf.accompgen.options_accompgen import limit_options
 from accompgen_hf.accompgen.seeds_accompgen import resolve_seeds
 from accompgen_hf.app.open_pipeline import describe_model
 from accompgen_hf.app.result_folders import result_name, write_result
@@ -25,6 +26,10 @@ MAX_DURATION_S = 60.0
 MAX_VARIATIONS = 4
 MAX_GUIDANCE_SCALE = 10.0
 MAX_SEED = 2**31 - 1 - MAX_VARIATIONS
+PAGE_OPTIONS = limit_options(
+    seed=(0, MAX_SEED), num_variations=(1, MAX_VARIATIONS), guidance_scale=(0, MAX_GUIDANCE_SCALE)
+)
+_WORDS = {"seed": "The seed", "num_variations": "The number of takes", "guidance_scale": "The guidance"}
 # Positions that a stage decodes for one second of audio: what the work is made of.
 _STAGE_POSITIONS = {"semantic": 50, "coarse": 300, "fine": 300}
 _POLL_S = 0.3
@@ -57,17 +62,10 @@ class Settings:
 
     def check(self) -> None:
         """Raises `Refused` for what the page's own controls cannot send, but another client can."""
-        limits = {
-            "seed": ("The seed", 0, MAX_SEED),
-            "num_variations": ("The number of takes", 1, MAX_VARIATIONS),
-            "guidance_scale": ("The guidance", 0, MAX_GUIDANCE_SCALE),
-        }
-        for name, (words, low, high) in limits.items():
+        for name, option in PAGE_OPTIONS.items():
             value = getattr(self, name)
-            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            is_whole = name == "guidance_scale" or isinstance(value, int)
-            if value is not None and not (is_number and is_whole and low <= value <= high):
-                raise Refused(f"{words} must be from {low} to {high}, got {value!r}.")
+            if value is not None and not option.accepts(value):
+                raise Refused(f"{_WORDS[name]} must be from {option.low} to {option.high}, got {value!r}.")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,136 @@
+"""The options of a generation, declared once for the pipeline, the command, settings files, the page and endpoints."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+# Which part of the pipeline takes an option; `forward` also takes every setting of Transformers' generation config.
+CALL, PREPROCESS, FORWARD, POSTPROCESS = "call", "preprocess", "forward", "postprocess"
+
+
+@dataclass(frozen=True)
+class GenerationOption:
+    """One option.
+
+    Attributes:
+        name (`str`): Argument of the pipeline.
+        kind (`type`): `int`, `float`, `bool`, or `dict` for the settings of one stage.
+        step (`str`): Part of the pipeline that takes it.
+        low, high (`float`): Range of a number.
+        help (`str`, *optional*): What it does, in the command's words. Without it the command has no such option.
+        metavar (`str`, *optional*): Stands for the value in the command's help.
+        is_setting (`bool`): Whether a settings file may hold it.
+        label (`str`, *optional*): Its name on the command and in settings files, if not `name`.
+    """
+
+    name: str
+    kind: type
+    step: str = FORWARD
+    low: float = -math.inf
+    high: float = math.inf
+    help: str | None = None
+    metavar: str | None = None
+    is_setting: bool = True
+    label: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Its name in a settings file."""
+        return self.name if self.label is None else self.label
+
+    def accepts(self, value: Any) -> bool:
+        """Whether a value is of the option's kind and, if it is a number, in its range."""
+        return is_of_kind(value, self.kind) and (self.kind in (bool, dict) or self.low <= value <= self.high)
+
+
+def is_of_kind(value: Any, kind: type) -> bool:
+    """Whether a value, as JSON gives it, is of a kind: a whole number is also a float, nothing else is two kinds."""
+    if isinstance(value, bool) or kind is bool:  # Python counts `True` among the integers
+        return isinstance(value, bool) and kind is bool
+    if isinstance(value, float) and not math.isfinite(value):
+        return False
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
+def _of_one_stage(stage: str) -> GenerationOption:
+    return GenerationOption(f"{stage}_kwargs", dict)
+
+
+GENERATION_OPTIONS: dict[str, GenerationOption] = {
+    option.name: option
+    for option in (
+        GenerationOption(
+            "seed", int, CALL, low=0, help="same seed, same audio; recording and variation i use seed + i"
+        ),
+        GenerationOption(
+            "num_variations",
+            int,
+            CALL,
+            low=1,
+            help="how many accompaniments per recording",
+            metavar="N",
+            is_setting=False,  # each variation has a settings file of its own
+            label="variations",
+        ),
+        GenerationOption("preview", bool, help="coarse codes alone: a little sooner, duller sound"),
+        GenerationOption(
+            "output_sampling_rate",
+            int,
+            POSTPROCESS,
+            low=1,
+            help="of the files written (that of the vocals)",
+            metavar="HZ",
+            label="sampling_rate",
+        ),
+        GenerationOption("allow_truncated", bool, PREPROCESS, help="use what is there of a file that ends early"),
+        GenerationOption("guidance_scale", float, low=0, help="how strongly the band follows the singer", metavar="W"),
+        GenerationOption("temperature", float, low=0, help="below 1: safer, above 1: wilder", metavar="T"),
+        GenerationOption("top_k", int, low=0, help="choose among the K likeliest codes only", metavar="K"),
+        GenerationOption(
+            "top_p", float, low=0, high=1, help="choose among the likeliest codes that sum up to P", metavar="P"
+        ),
+        GenerationOption(
+            "accompaniment_lufs_offset",
+            float,
+            POSTPROCESS,
+            low=-60,
+            high=60,
+            help="loudness of the band in the mix, minus that of the voice (-3)",
+            metavar="LU",
+        ),
+        *map(_of_one_stage, ("semantic", "coarse", "fine")),
+        # Arguments of the pipeline alone.
+        GenerationOption("sampling_rate", int, PREPROCESS, is_setting=False),
+        GenerationOption("max_duration_s", float, PREPROCESS, low=0, is_setting=False),
+        GenerationOption("vocals_lufs", float, PREPROCESS, is_setting=False),
+        GenerationOption("return_codes", bool, POSTPROCESS, is_setting=False),
+    )
+}
+
+
+def split_by_step(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Divide arguments of the pipeline among its steps: `preprocess`, `forward` (the rest) and `postprocess`."""
+    parts: dict[str, dict[str, Any]] = {PREPROCESS: {}, FORWARD: {}, POSTPROCESS: {}}
+    for name, value in arguments.items():
+        step = GENERATION_OPTIONS[name].step if name in GENERATION_OPTIONS else FORWARD
+        parts.get(step, parts[FORWARD])[name] = value
+    return parts[PREPROCESS], parts[FORWARD], parts[POSTPROCESS]
+
+
+def limit_options(**ranges: tuple[float, float]) -> dict[str, GenerationOption]:
+    """The options that a service offers, by name, each with the range that it allows."""
+    return {name: replace(GENERATION_OPTIONS[name], low=low, high=high) for name, (low, high) in ranges.items()}
+
+
+__all__ = [
+    "CALL",
+    "FORWARD",
+    "GENERATION_OPTIONS",
+    "POSTPROCESS",
+    "PREPROCESS",
+    "GenerationOption",
+    "is_of_kind",
+    "limit_options",
+    "split_by_step",
+]
