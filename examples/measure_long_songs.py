@@ -19,11 +19,10 @@ import torch
 
 import accompgen_hf
 from accompgen_hf.accompgen.audio_accompgen import load_audio
-from accompgen_hf.accompgen.codebooks_accompgen import list_windows
 from accompgen_hf.accompgen.configuration_accompgen import GRID_RATE
 from accompgen_hf.accompgen.fingerprint_accompgen import hash_module_state
 from accompgen_hf.accompgen.recordings_accompgen import Recording
-from accompgen_hf.accompgen.windows_accompgen import DEFAULT_WINDOW_BATCH_SIZE
+from accompgen_hf.accompgen.windows_accompgen import DEFAULT_WINDOW_BATCH_SIZE, WindowPlan
 from accompgen_hf.app.open_pipeline import load_pipeline
 from accompgen_hf.app.part_files import open_journal, render_fingerprint, render_to_part
 from accompgen_hf.evaluation.metrics.beats import score_beats, track_beats
@@ -86,8 +85,7 @@ def main() -> None:
 def seams_of(config: Any, duration_s: float) -> list[float]:
     """Where a stage's windows hand over, in seconds: the ends of all but the last."""
     num_steps = -(-round(duration_s * 1000) * GRID_RATE // 1000)
-    overlap = round(config.window_overlap_s * GRID_RATE)
-    windows = list_windows(num_steps, round(config.clip_duration_s * GRID_RATE), overlap, overlap > 0)
+    windows = WindowPlan(config).plan_all(num_steps)
     return [end / GRID_RATE for _, end in windows[:-1]]
 
 

@@ -1,6 +1,5 @@
 """Windows of recordings that arrive: the same windows for every way of arriving, nothing held that is done with."""
 
-from functools import partial
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -16,11 +15,6 @@ CONFIGS = (AccompGenSemanticConfig, AccompGenCoarseConfig, AccompGenFineConfig)
 
 def window_config(window_steps: int, overlap_steps: int) -> SimpleNamespace:
     return SimpleNamespace(clip_duration_s=window_steps / 25, window_overlap_s=overlap_steps / 25)
-
-
-def plan_windows(config, num_steps: int) -> list[tuple[int, int]]:
-    """Windows of a recording that is there as a whole."""
-    return list(iter(partial(WindowPlan(config).next_window, num_steps, is_finished=True), None))
 
 
 # Windows of the three stages in 40 ms steps (25 a second): window and overlap as the configs' defaults.
@@ -42,14 +36,14 @@ SEMANTIC_WINDOW, COARSE_WINDOW, FINE_WINDOW = (250, 125, True), (125, 60, True),
     ],
 )
 def test_windows_written_by_hand(num_steps, window, expected):
-    assert plan_windows(window_config(*window[:2]), num_steps) == expected
+    assert WindowPlan(window_config(*window[:2])).plan_all(num_steps) == expected
 
 
 @pytest.mark.parametrize("window", [SEMANTIC_WINDOW, COARSE_WINDOW, FINE_WINDOW])
 def test_windows_cover_every_length_without_gap_or_empty_window(window):
     window_steps, overlap, moves_last = window
     for num_steps in range(1, 700):
-        windows = plan_windows(window_config(*window[:2]), num_steps)
+        windows = WindowPlan(window_config(*window[:2])).plan_all(num_steps)
         assert windows[0][0] == 0
         assert windows[-1][1] == num_steps
         for (start, end), (next_start, next_end) in pairwise(windows):
@@ -61,7 +55,7 @@ def test_windows_cover_every_length_without_gap_or_empty_window(window):
 
 
 def test_a_recording_of_no_length_has_no_windows():
-    assert plan_windows(window_config(10, 0), 0) == []
+    assert WindowPlan(window_config(10, 0)).plan_all(0) == []
 
 
 def conditioning_of(config, num_steps: int) -> dict[str, torch.Tensor]:
@@ -103,7 +97,7 @@ def collect_windows(config, num_steps: int, piece_steps: int) -> list[tuple[int,
 @pytest.mark.parametrize("config_class", CONFIGS)
 def test_a_recording_in_pieces_has_the_windows_of_the_whole_recording(config_class, num_steps, piece_steps):
     config = tiny_stage_config(config_class)
-    expected = plan_windows(config, num_steps)
+    expected = WindowPlan(config).plan_all(num_steps)
     found = collect_windows(config, num_steps, piece_steps)
     assert [window[:2] for window in found] == expected
     ends = [0, *(end for _, end in expected)]

@@ -11,6 +11,7 @@ Letters: B recordings, K codebooks, T frames.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -63,6 +64,10 @@ class WindowPlan:
             start = max(0, end - self.window_steps) if self.overlap_steps else start
         self.next_start, self.planned_end = self.next_start + self.hop_steps, end
         return start, end
+
+    def plan_all(self, num_steps: int) -> list[tuple[int, int]]:
+        """Plan all windows of a recording that is there as a whole."""
+        return list(iter(partial(self.next_window, num_steps, is_finished=True), None))
 
 
 @dataclass(eq=False)

@@ -9,7 +9,6 @@ Letters: R rows of a batch, which are windows, then items.
 
 import copy
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -78,7 +77,7 @@ class SingSongGenerationMixin(GenerationMixin):
         seeds = resolve_seeds(seed, first.shape[0])
         num_steps = num_frames // frames_per_step
         plan = WindowPlan(config)
-        windows = list(iter(partial(plan.next_window, num_steps, is_finished=True), None))
+        windows = plan.plan_all(num_steps)
         windows_per_batch = 1 if plan.overlap_steps else max(1, window_batch_size // len(seeds))
         codes = {
             segment.name: _empty_codes(segment, len(seeds), num_steps, first.device)
