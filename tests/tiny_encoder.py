@@ -6,6 +6,7 @@ import pytest
 
 from accompgen_hf.training.semantic_encoder import pool, targets
 from accompgen_hf.training.semantic_encoder.model import SMALL_HUBERT
+from accompgen_hf.training.semantic_encoder.run import SemanticEncoderArguments, SemanticEncoderTrainer
 
 TINY_HUBERT = {
     **SMALL_HUBERT,
@@ -30,3 +31,8 @@ def chunks_of_two_clips():
         patch.setattr(pool, "CHUNK_CLIPS", 2)
         patch.setattr(targets, "CHUNK_CLIPS", 2)
         yield
+
+
+def make_trainer(parts, folder, **changes) -> SemanticEncoderTrainer:
+    """A trainer of the tiny encoder on `(pool, held_out_pool, targets)`."""
+    return SemanticEncoderTrainer(SemanticEncoderArguments(str(folder), **{**TINY_RUN, **changes}), *parts)

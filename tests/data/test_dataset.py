@@ -11,7 +11,6 @@ from accompgen_hf.accompgen.configuration_accompgen import (
     AccompGenFineConfig,
     AccompGenSemanticConfig,
 )
-from accompgen_hf.data.collator import StageCollator
 from accompgen_hf.data.dataset import StageClipDataset, StepPositions
 from accompgen_hf.data.shards import Manifest, TokenRow, shard_name, write_rows
 
@@ -97,20 +96,6 @@ def test_shuffled_pairs_take_their_conditioning_elsewhere(shards):
     assert len(offsets) > 5
 
 
-def test_batches_are_laid_out_and_dropped_rows_hide_their_conditioning(shards):
-    config = AccompGenSemanticConfig(clip_duration_s=0.4, window_overlap_s=0.0, **SIZES)
-    dataset = StageClipDataset(shards, config)
-    samples = [dataset[0], {**dataset[1], "is_dropped": True}]
-    batch = StageCollator(config)(samples)
-    assert batch["input_ids"].shape == batch["labels"].shape == (2, 41)
-    assert batch["segment_ids"].shape == batch["segment_positions"].shape == (1, 41)
-    assert (batch["input_ids"][1, :20] == config.null_token_id).all()
-    assert not (batch["input_ids"][0, :20] == config.null_token_id).any()
-    assert (batch["labels"] != -100).sum(1).tolist() == [20, 20]
-    offset = config.target_segment.offset
-    assert torch.equal(batch["labels"][1, 21:] - offset, samples[1]["target"])
-
-
 def test_processes_and_micro_batches_divide_each_step_without_overlap():
     whole = list(StepPositions(3, 5, 12, 12))
     assert whole == [list(range(36, 48)), list(range(48, 60))]
@@ -147,19 +132,6 @@ def test_wrong_arguments_are_refused(shards):
         StageClipDataset(shards, config, "test")
     with pytest.raises(ValueError, match=r"`condition_dropout` must be in \[0, 1\], got 2"):
         StageClipDataset(shards, config, condition_dropout=2)
-
-
-def test_hidden_history_keeps_its_labels_and_hides_whole_blocks(shards):
-    config = AccompGenCoarseConfig(clip_duration_s=0.4, window_overlap_s=0.0, **SIZES)
-    sample = StageClipDataset(shards, config)[0]
-    assert not sample["history_dropped"].any()
-    hidden = torch.zeros(30, dtype=torch.bool)
-    hidden[3:6] = True
-    plain = StageCollator(config)([sample])
-    batch = StageCollator(config)([{**sample, "history_dropped": hidden}])
-    assert torch.equal(batch["labels"], plain["labels"])
-    is_null = batch["input_ids"][0, -120:] == config.null_token_id
-    assert is_null.nonzero()[:, 0].tolist() == list(range(12, 24))  # frames 3 to 5, four codebooks each
 
 
 def test_the_hidden_share_is_uniform_up_to_the_one_asked(shards):

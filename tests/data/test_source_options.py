@@ -34,18 +34,6 @@ def test_options_reach_the_source_and_its_licences_are_chosen(tmp_path):
         list_recordings(parse("--source", "fma"))
 
 
-def test_procedural_songs_are_a_source_of_whole_songs_and_of_stems():
-    first, second = list_recordings(parse("--source", "songs", "--num_songs", "2", "--song_duration_s", "0.5"))
-    assert (first.track_id, second.track_id, first.licence) == ("song-000000", "song-000001", "CC0-1.0")
-    vocals, instrumental, sampling_rate = first.load_stems()
-    mix, mix_rate = first.load_mix()
-    assert vocals.shape == (1, 12_000)
-    assert (sampling_rate, mix_rate) == (24_000, 24_000)
-    np.testing.assert_array_equal(mix, vocals + instrumental)
-    with pytest.raises(ValueError, match=r"`first_seed` and `num_songs` must stay in \[0, 800000\)"):
-        list_recordings(parse("--source", "songs"))
-
-
 def test_the_share_is_the_options_or_the_launchers(monkeypatch, capsys):
     assert find_share(parse()) == (0, 1)
     monkeypatch.setenv("RANK", "2")

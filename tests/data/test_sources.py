@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from accompgen_hf.data.duplicates import audio_hash, find_duplicates, join_duplicates
 from accompgen_hf.data.sources import (
     Recording,
     filter_licences,
@@ -142,22 +141,3 @@ def test_pairs_stay_inside_their_folder(tmp_path):
     for track_id in ("../one", "/one", ""):
         with pytest.raises(ValueError, match="`track_id` must be a name or a path below the folder"):
             pair_paths(tmp_path, track_id)
-
-
-def test_equal_recordings_are_found_through_their_tags_and_join_their_groups(tmp_path):
-    content = bytes(range(256)) * 8
-    tag = b"ID3\x04\x00\x00" + bytes([0, 0, 0, 20]) + bytes(20)
-    files = {"a": content, "b": tag + content, "c": content + b"TAG" + bytes(125), "d": content[::-1]}
-    recordings = []
-    for name, artist in (("a", "Ann"), ("b", "Bob"), ("c", "Cyd"), ("d", "Bob")):
-        path = tmp_path / f"{name}.mp3"
-        path.write_bytes(files[name])
-        recordings.append(silent(name, artist=artist, files=(path,), split="validation" if name == "c" else None))
-    assert audio_hash(recordings[0].files[0]) == audio_hash(recordings[2].files[0])
-    duplicates = find_duplicates(recordings)
-    assert duplicates == [[0, 1, 2]]
-    tracks = make_tracks(recordings, separator=object(), split_group="artist")
-    joined = join_duplicates(tracks, duplicates)
-    assert {track.group for track in joined} == {"artist Ann"}  # d is Bob's as well
-    assert [track.split for track in joined] == ["validation"] * 3 + [None]
-    assert join_duplicates(tracks, []) == tracks

@@ -17,7 +17,6 @@ from accelerate.state import AcceleratorState
 from transformers import AutoModelForCausalLM
 
 import accompgen_hf  # noqa: F401  (registers the stages with AutoModelForCausalLM)
-from accompgen_hf.data.shards import Manifest, shard_name
 from accompgen_hf.data.training_tracks import read_record, read_shard_tracks
 from accompgen_hf.training.run_files import read_metrics
 from accompgen_hf.training.stages.loop import StageTrainer, train_stage
@@ -172,24 +171,6 @@ def test_steps_with_nan_gradients_are_skipped_counted_and_finally_fatal(shards, 
     with pytest.raises(RuntimeError, match=r"The gradients of 3 steps in a row were not finite \(step 4\)"):
         train_stage(arguments)
     assert (tmp_path / "many" / "checkpoint-00000004").is_dir()
-
-
-def test_init_from_takes_weights_and_starts_a_new_schedule(shards, tmp_path):
-    train_stage(make_arguments(shards, tmp_path / "base"))
-    fields = {"init_from": str(tmp_path / "base" / "final"), "model": {}, "max_steps": 1, "learning_rate": 1e-9}
-    train_stage(make_arguments(shards, tmp_path / "tuned", **fields))
-    ours, theirs = read_weights(tmp_path / "tuned"), read_weights(tmp_path / "base")
-    assert all(torch.allclose(ours[name], theirs[name], atol=1e-7) for name in ours)
-    with pytest.raises(ValueError, match=r"`init_from` must be a folder of model_type accompgen_fine, got accomp"):
-        train_stage(make_arguments(shards, tmp_path / "x", stage="fine", **fields))
-    manifest = Manifest.load(shards)
-    manifest.token_fingerprint = "a" * 64
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / shard_name(0)).write_bytes((shards / shard_name(0)).read_bytes())
-    manifest.save(other)
-    with pytest.raises(ValueError, match=r"of the accompgen_semantic config is f+, that of shards"):
-        train_stage(make_arguments(other, tmp_path / "x", **fields))
 
 
 def test_averaged_weights_are_validated_and_saved(shards, tmp_path):
