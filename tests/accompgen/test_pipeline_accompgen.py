@@ -346,7 +346,7 @@ def test_the_task_without_a_model_loads_the_shipped_one():
 def test_a_model_of_another_copy_of_the_code_runs_too(pipe, monkeypatch):
     """Code loaded beside remote weights makes every class a second time: the pipeline asks for no class of ours."""
     package = types.ModuleType("copied_accompgen")
-    package.__path__ = [str(PACKAGE)]
+    package.__path__ = [str(PACKAGE / "accompgen")]
     monkeypatch.setitem(sys.modules, "copied_accompgen", package)
     try:
         copied = importlib.import_module("copied_accompgen.modeling_accompgen")
