@@ -58,7 +58,7 @@ def test_parts_of_other_tokens_are_refused(folder, tmp_path):
     stranger = tiny_singsong(token_fingerprint="a" * 64)
     assert isinstance(stranger, SingSongForConditionalGeneration)
     own = tiny_accompaniment()
-    with pytest.raises(ValueError, match=r"`token_fingerprint` of `singsong` is aaa.*the parts given here"):
+    with pytest.raises(ValueError, match=r"`token_fingerprint` of stage `singsong` is aaa.*the parts given here"):
         SingSongForAccompaniment.from_sub_models(
             stranger, own.singsong_fine, parts.semantic_encoder, parts.codec, bandwidth=2.4, preview_bandwidth=1.2
         )

@@ -49,8 +49,74 @@ class Segment:
         return TIME_UNITS_PER_SECOND // self.frame_rate
 
 
+class StreamsMixin:
+    """Streams of a stage in one flat vocabulary, and the windows in which they are trained and generated.
+
+    Stands left of the configuration that it extends, which has the fields `num_clusters`, `codebook_size`,
+    `num_codebooks`, `clip_duration_s` and `window_overlap_s`.
+
+    Attributes:
+        conditioning_names (`tuple` of `str`): Streams that the stage reads.
+        target_names (`tuple` of `str`): Streams that it writes; a base class without streams has none.
+    """
+
+    conditioning_names: ClassVar[tuple[str, ...]] = ()
+    target_names: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self, **kwargs: Any):
+        expected = self.segments[-1].offset + self.segments[-1].num_ids if self.target_names else NUM_SPECIAL_TOKENS
+        if self.vocab_size is None:
+            self.vocab_size = expected
+        elif self.vocab_size != expected:
+            raise ValueError(
+                f"`vocab_size` must be {expected} (special ids, conditioning codes, target codes), "
+                f"got {self.vocab_size}. Leave it out: it follows from the other fields."
+            )
+        super().__post_init__(**kwargs)
+
+    def validate_windows(self):
+        """Refuse windows off the 40-ms grid, and overlaps that leave no hop (called by `@strict`)."""
+        for name in ("clip_duration_s", "window_overlap_s"):
+            if abs(getattr(self, name) * GRID_RATE - round(getattr(self, name) * GRID_RATE)) > 1e-6:
+                raise ValueError(f"`{name}` must be a multiple of 0.04 s, got {getattr(self, name)}.")
+        if not 0 <= self.window_overlap_s < self.clip_duration_s:
+            raise ValueError(
+                f"`window_overlap_s` must be at least 0 and below `clip_duration_s` {self.clip_duration_s}, "
+                f"got {self.window_overlap_s}."
+            )
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """Conditioning segments in order, then the targets; a slot's `segment_ids` value is its index here."""
+        segments, offset = [], NUM_SPECIAL_TOKENS
+        for name in (*self.conditioning_names, *self.target_names):
+            sizes = (CODEC_FRAME_RATE, self.num_codebooks, self.codebook_size)
+            if name.endswith("semantic_ids"):
+                sizes = (SEMANTIC_FRAME_RATE, 1, self.num_clusters)
+            segments.append(Segment(name, *sizes, offset))
+            offset += segments[-1].num_ids
+        return tuple(segments)
+
+    @property
+    def conditioning_segments(self) -> tuple[Segment, ...]:
+        return self.segments[: len(self.conditioning_names)]
+
+    @property
+    def target_segments(self) -> tuple[Segment, ...]:
+        return self.segments[len(self.conditioning_names) :]
+
+    @property
+    def target_segment(self) -> Segment:
+        """The last stream that is written; its end is the target's end."""
+        return self.segments[-1]
+
+    @property
+    def target_name(self) -> str:
+        return self.target_names[-1]
+
+
 @strict
-class AccompGenStageConfig(CheckedConfigMixin, PreTrainedConfig):
+class AccompGenStageConfig(StreamsMixin, CheckedConfigMixin, PreTrainedConfig):
     """What the three stages share (paper §3.4); the defaults are the paper's base size, 250 M over three stages.
 
     Args:
@@ -78,7 +144,6 @@ class AccompGenStageConfig(CheckedConfigMixin, PreTrainedConfig):
 
     model_type = "accompgen_stage"
     keys_to_ignore_at_inference = ["past_key_values"]
-    conditioning_names: ClassVar[tuple[str, ...]] = ()
 
     vocab_size: int | None = None
     hidden_size: int = 1024
@@ -113,17 +178,6 @@ class AccompGenStageConfig(CheckedConfigMixin, PreTrainedConfig):
     eos_token_id: int | list[int] | None = None
     tie_word_embeddings: bool = False
 
-    def __post_init__(self, **kwargs: Any):
-        expected_vocab_size = self.segments[-1].offset + self.segments[-1].num_ids if self.conditioning_names else None
-        if self.vocab_size is None:
-            self.vocab_size = expected_vocab_size
-        elif self.vocab_size != expected_vocab_size:
-            raise ValueError(
-                f"`vocab_size` must be {expected_vocab_size} (special ids, conditioning codes, target codes), "
-                f"got {self.vocab_size}. Leave it out: it follows from the other fields."
-            )
-        super().__post_init__(**kwargs)
-
     def validate_stage(self):
         """Refuse values that would build another model than asked for (called by `@strict`)."""
         if self.relative_position_axis not in RELATIVE_POSITION_AXES:
@@ -137,39 +191,6 @@ class AccompGenStageConfig(CheckedConfigMixin, PreTrainedConfig):
         for name in ("relative_attention_num_buckets", "cross_segment_num_buckets"):
             if getattr(self, name) < 4 or getattr(self, name) % 4:
                 raise ValueError(f"`{name}` must be a multiple of 4 and at least 4, got {getattr(self, name)}.")
-        for name in ("clip_duration_s", "window_overlap_s"):
-            if abs(getattr(self, name) * GRID_RATE - round(getattr(self, name) * GRID_RATE)) > 1e-6:
-                raise ValueError(f"`{name}` must be a multiple of 0.04 s, got {getattr(self, name)}.")
-        if not 0 <= self.window_overlap_s < self.clip_duration_s:
-            raise ValueError(
-                f"`window_overlap_s` must be at least 0 and below `clip_duration_s` {self.clip_duration_s}, "
-                f"got {self.window_overlap_s}."
-            )
-
-    @property
-    def target_name(self) -> str:
-        raise NotImplementedError
-
-    @property
-    def segments(self) -> tuple[Segment, ...]:
-        """Conditioning segments in order, then the target; a slot's `segment_ids` value is its index here."""
-        segments, offset = [], NUM_SPECIAL_TOKENS
-        for name in (*self.conditioning_names, self.target_name):
-            is_semantic = name.endswith("semantic_ids")
-            segment = Segment(
-                name=name,
-                frame_rate=SEMANTIC_FRAME_RATE if is_semantic else CODEC_FRAME_RATE,
-                num_codebooks=1 if is_semantic else self.num_codebooks,
-                codebook_size=self.num_clusters if is_semantic else self.codebook_size,
-                offset=offset,
-            )
-            segments.append(segment)
-            offset += segment.num_ids
-        return tuple(segments)
-
-    @property
-    def target_segment(self) -> Segment:
-        return self.segments[-1]
 
 
 @strict
@@ -179,7 +200,7 @@ class AccompGenSemanticConfig(AccompGenStageConfig):
     model_type = "accompgen_semantic"
     base_config_key = "semantic_config"
     conditioning_names: ClassVar[tuple[str, ...]] = ("vocal_semantic_ids",)
-    target_name: ClassVar[str] = "instrumental_semantic_ids"
+    target_names: ClassVar[tuple[str, ...]] = ("instrumental_semantic_ids",)
 
     clip_duration_s: float | int = 10.0
     window_overlap_s: float | int = 5.0
@@ -192,7 +213,7 @@ class AccompGenCoarseConfig(AccompGenStageConfig):
     model_type = "accompgen_coarse"
     base_config_key = "coarse_config"
     conditioning_names: ClassVar[tuple[str, ...]] = ("vocal_semantic_ids", "instrumental_semantic_ids")
-    target_name: ClassVar[str] = "coarse_codes"
+    target_names: ClassVar[tuple[str, ...]] = ("coarse_codes",)
 
     clip_duration_s: float | int = 5.0
     window_overlap_s: float | int = 2.4
@@ -208,7 +229,7 @@ class AccompGenFineConfig(AccompGenStageConfig):
 
     model_type = "accompgen_fine"
     base_config_key = "fine_config"
-    target_name: ClassVar[str] = "fine_codes"
+    target_names: ClassVar[tuple[str, ...]] = ("fine_codes",)
 
     clip_duration_s: float | int = 3.0
     window_overlap_s: float | int = 0.0
@@ -250,8 +271,8 @@ class AccompGenSemanticEncoderConfig(CheckedConfigMixin, PreTrainedConfig):
 
 
 @strict
-class AccompGenConfig(CheckedConfigMixin, PreTrainedConfig):
-    """The composite: semantic encoder, three stages and EnCodec.
+class CompositeConfig(CheckedConfigMixin, PreTrainedConfig):
+    """What every whole system has: a semantic encoder, stages up to coarse and fine codes, and EnCodec.
 
     Args:
         vocal_target_lufs (`float`, *optional*): Loudness to which one gain brings the vocals before the noise; `None`
@@ -261,6 +282,32 @@ class AccompGenConfig(CheckedConfigMixin, PreTrainedConfig):
         preview_bandwidth (`float`): EnCodec's kbps for the coarse codes alone.
         codec_block_duration_s (`float`): Seconds of a block that EnCodec encodes or decodes at once.
         codec_context_duration_s (`float`): Seconds at the left of a block that are computed and discarded.
+        token_fingerprint (`str`, *optional*): Identity of the tokens that encoder, codec and these settings make.
+    """
+
+    semantic_encoder_config: dict | PreTrainedConfig | None = None
+    coarse_config: dict | PreTrainedConfig | None = None
+    fine_config: dict | PreTrainedConfig | None = None
+    codec_config: dict | PreTrainedConfig | None = None
+    vocal_target_lufs: float | int | None = -20.0
+    noise_std: float | int = 0.01
+    bandwidth: float | int = 6.0
+    preview_bandwidth: float | int = 3.0
+    codec_block_duration_s: float | int = 10.0
+    codec_context_duration_s: float | int = 2.0
+    token_fingerprint: str | None = None
+
+    def __post_init__(self, **kwargs: Any):
+        for name, config_class in self.sub_configs.items():
+            setattr(self, name, as_config(getattr(self, name), config_class))
+        super().__post_init__(**kwargs)
+
+
+@strict
+class AccompGenConfig(CompositeConfig):
+    """The composite: semantic encoder, three stages and EnCodec.
+
+    Args:
         is_placeholder (`bool`): Whether the weights have not learned to accompany yet; programs say so to the user.
     """
 
@@ -273,25 +320,9 @@ class AccompGenConfig(CheckedConfigMixin, PreTrainedConfig):
         "codec_config": EncodecConfig,
     }
 
-    semantic_encoder_config: dict | PreTrainedConfig | None = None
     semantic_config: dict | PreTrainedConfig | None = None
-    coarse_config: dict | PreTrainedConfig | None = None
-    fine_config: dict | PreTrainedConfig | None = None
-    codec_config: dict | PreTrainedConfig | None = None
-    vocal_target_lufs: float | int | None = -20.0
-    noise_std: float | int = 0.01
-    bandwidth: float | int = 6.0
-    preview_bandwidth: float | int = 3.0
-    codec_block_duration_s: float | int = 10.0
-    codec_context_duration_s: float | int = 2.0
-    token_fingerprint: str | None = None
     is_placeholder: bool = False
     initializer_range: float = 0.02
-
-    def __post_init__(self, **kwargs: Any):
-        for name, config_class in self.sub_configs.items():
-            setattr(self, name, as_config(getattr(self, name), config_class))
-        super().__post_init__(**kwargs)
 
     def validate_parts(self):
         """Refuse parts that cannot work together, naming both sides (called by `@strict`)."""
@@ -336,5 +367,7 @@ __all__ = [
     "AccompGenSemanticConfig",
     "AccompGenSemanticEncoderConfig",
     "AccompGenStageConfig",
+    "CompositeConfig",
     "Segment",
+    "StreamsMixin",
 ]

@@ -6,7 +6,7 @@ Letters: B batch, T50 and T75 frames at 50 and 75 Hz.
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from transformers import EncodecModel
@@ -55,17 +55,87 @@ class AccompGenOutput(ModelOutput):
     fine_codes: torch.LongTensor | None = None
 
 
-class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin, PreTrainedModel):
-    """The composite of the paper: p(y | x) = p(a^f | a^c) p(a^c | s^v, s^i) p(s^i | s^v), then EnCodec (Eq. 1)."""
+class CompositeModel(PreTrainedModel):
+    """What every whole system shares: parts in, one model out, one folder on disk; and its codec.
 
-    config_class = AccompGenConfig
+    Attributes:
+        stage_configs (`dict`): Attribute of every stage and the field of its config, in their order.
+    """
+
     main_input_name = "input_values"
     input_modalities = "audio"
     output_modalities = ("audio",)
-    supports_gradient_checkpointing = True
     _supports_sdpa = True
     # Half precision moves features across centroid borders and breaks the codec's LSTM: other tokens, other sound.
     _keep_in_fp32_modules_strict = ["semantic_encoder", "codec"]
+    stage_configs: ClassVar[dict[str, str]] = {}
+
+    def decode(self, codes: torch.LongTensor) -> torch.FloatTensor:
+        """EnCodec codes `(batch_size, num_codebooks, T75)` to audio `(batch_size, T75 * 320)` at 24 kHz."""
+        config = self.config
+        return decode_in_blocks(self.codec, codes, config.codec_block_duration_s, config.codec_context_duration_s)
+
+    def forward(self, input_values: torch.FloatTensor, **kwargs: Any) -> AccompGenOutput:
+        """The same as `generate`: the composite has no loss, its stages are trained one by one."""
+        return self.generate(input_values, **kwargs)
+
+    @classmethod
+    def assemble(
+        cls,
+        stages: dict[str, PreTrainedModel],
+        semantic_encoder: PreTrainedModel | str | os.PathLike,
+        codec: EncodecModel | str | os.PathLike,
+        **config_kwargs: Any,
+    ) -> Any:
+        """Join trained parts; `stages` holds models by the names of `stage_configs`.
+
+        Raises:
+            ValueError: If the stages were trained on tokens of other parts or settings (both are named), or sizes
+                differ.
+        """
+        codec = _load_codec(codec)
+        semantic_encoder = load_part(semantic_encoder, AccompGenSemanticEncoder)
+        config = cls.config_class(
+            semantic_encoder_config=semantic_encoder.config.to_dict(),
+            codec_config=codec.config.to_dict(),
+            **{cls.stage_configs[name]: stage.config.to_dict() for name, stage in stages.items()},
+            **config_kwargs,
+        )
+        config.token_fingerprint = fingerprint_of_parts(config, semantic_encoder, codec)
+        for name, stage in stages.items():
+            check_token_fingerprints(
+                stage.config.token_fingerprint, config.token_fingerprint, f"stage `{name}`", "the parts given here"
+            )
+        silence = encode_silence(config, semantic_encoder, codec)
+        for name in stages:
+            stage_config = getattr(config, cls.stage_configs[name])
+            stage_config.silence_codes = {key: silence[key] for key in stage_config.conditioning_names}
+        model = cls(config)
+        for name, part in {**stages, "semantic_encoder": semantic_encoder, "codec": codec}.items():
+            getattr(model, name).load_state_dict(part.state_dict())
+        for name, stage in stages.items():
+            getattr(model, name).generation_config = stage.generation_config
+        return model.eval()
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
+        for name in self.stage_configs:
+            getattr(self, name).generation_config.save_pretrained(save_directory, _generation_config_name(name))
+        super().save_pretrained(save_directory, **kwargs)
+
+    def load_generation_configs(self, source: str | os.PathLike, **hub_kwargs: Any) -> None:
+        """Give every stage the generation settings that `save_pretrained` wrote beside the weights."""
+        for name in self.stage_configs:
+            getattr(self, name).generation_config = GenerationConfig.from_pretrained(
+                source, _generation_config_name(name), **hub_kwargs
+            )
+
+
+class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin, CompositeModel):
+    """The composite of the paper: p(y | x) = p(a^f | a^c) p(a^c | s^v, s^i) p(s^i | s^v), then EnCodec (Eq. 1)."""
+
+    config_class = AccompGenConfig
+    supports_gradient_checkpointing = True
+    stage_configs: ClassVar[dict[str, str]] = {stage: f"{stage}_config" for stage in STAGES}
 
     def __init__(self, config: AccompGenConfig):
         super().__init__(config)
@@ -183,15 +253,6 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
             getattr(self, name).quantize(weight_format)
         return self
 
-    def decode(self, codes: torch.LongTensor) -> torch.FloatTensor:
-        """EnCodec codes `(batch_size, num_codebooks, T75)` to audio `(batch_size, T75 * 320)` at 24 kHz."""
-        config = self.config
-        return decode_in_blocks(self.codec, codes, config.codec_block_duration_s, config.codec_context_duration_s)
-
-    def forward(self, input_values: torch.FloatTensor, **kwargs: Any) -> AccompGenOutput:
-        """The same as `generate`: the composite has no loss, its stages are trained one by one."""
-        return self.generate(input_values, **kwargs)
-
     # ---- putting parts together ----------------------------------------------------------------------------------
 
     @classmethod
@@ -219,40 +280,13 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
                 differ.
         """
         stages = {
-            "semantic": _load(semantic, AccompGenSemanticForCausalLM),
-            "coarse": _load(coarse, AccompGenCoarseForCausalLM),
-            "fine": _load(fine, AccompGenFineForCausalLM),
+            "semantic": load_part(semantic, AccompGenSemanticForCausalLM),
+            "coarse": load_part(coarse, AccompGenCoarseForCausalLM),
+            "fine": load_part(fine, AccompGenFineForCausalLM),
         }
-        codec = _load_codec(codec)
         if centroids is not None:
             semantic_encoder = AccompGenSemanticEncoder.from_hubert(semantic_encoder, centroids)
-        semantic_encoder = _load(semantic_encoder, AccompGenSemanticEncoder)
-        config = AccompGenConfig(
-            semantic_encoder_config=semantic_encoder.config.to_dict(),
-            codec_config=codec.config.to_dict(),
-            **{f"{name}_config": stage.config.to_dict() for name, stage in stages.items()},
-            **config_kwargs,
-        )
-        config.token_fingerprint = fingerprint_of_parts(config, semantic_encoder, codec)
-        for name, stage in stages.items():
-            check_token_fingerprints(
-                stage.config.token_fingerprint, config.token_fingerprint, f"stage `{name}`", "the parts given here"
-            )
-        silence = encode_silence(config, semantic_encoder, codec)
-        for name in STAGES:
-            stage_config = getattr(config, f"{name}_config")
-            stage_config.silence_codes = {key: silence[key] for key in stage_config.conditioning_names}
-        model = cls(config)
-        for name, part in {**stages, "semantic_encoder": semantic_encoder, "codec": codec}.items():
-            getattr(model, name).load_state_dict(part.state_dict())
-        for name, stage in stages.items():
-            getattr(model, name).generation_config = stage.generation_config
-        return model.eval()
-
-    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
-        for name in STAGES:  # first, so that they stand in the manifest
-            getattr(self, name).generation_config.save_pretrained(save_directory, _generation_config_name(name))
-        super().save_pretrained(save_directory, **kwargs)
+        return cls.assemble(stages, semantic_encoder, codec, **config_kwargs)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args: Any, **kwargs: Any) -> Any:
@@ -261,10 +295,7 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
         check_codebooks(model.config)
         hub_names = ("revision", "token", "cache_dir", "local_files_only", "subfolder", "force_download", "proxies")
         hub_kwargs = {name: kwargs[name] for name in hub_names if name in kwargs}
-        for name in STAGES:
-            getattr(model, name).generation_config = GenerationConfig.from_pretrained(
-                pretrained_model_name_or_path, _generation_config_name(name), **hub_kwargs
-            )
+        model.load_generation_configs(pretrained_model_name_or_path, **hub_kwargs)
         return loaded
 
 
@@ -296,7 +327,8 @@ def encode_silence(
     }
 
 
-def _load(part: PreTrainedModel | str | os.PathLike, model_class: type) -> PreTrainedModel:
+def load_part(part: PreTrainedModel | str | os.PathLike, model_class: type) -> PreTrainedModel:
+    """A part of a composite, loaded if it is a folder or a Hub id."""
     if isinstance(part, (str, os.PathLike)):
         return model_class.from_pretrained(part)
     return part
@@ -318,4 +350,4 @@ def _generation_config_name(stage: str) -> str:
     return f"{stage}_generation_config.json"
 
 
-__all__ = ["AccompGenForConditionalGeneration", "AccompGenOutput"]
+__all__ = ["AccompGenForConditionalGeneration", "AccompGenOutput", "CompositeModel"]

@@ -5,16 +5,19 @@ Letters: B batch, T50 and T75 frames at 50 and 75 Hz.
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from transformers import EncodecModel
-from transformers.generation.configuration_utils import GenerationConfig
 from transformers.modeling_utils import PreTrainedModel
 
-from accompgen_hf.accompgen.codec_accompgen import decode_in_blocks
 from accompgen_hf.accompgen.fingerprint_accompgen import check_token_fingerprints
-from accompgen_hf.accompgen.modeling_accompgen import AccompGenOutput, encode_silence, fingerprint_of_parts
+from accompgen_hf.accompgen.modeling_accompgen import (
+    AccompGenOutput,
+    CompositeModel,
+    fingerprint_of_parts,
+    load_part,
+)
 from accompgen_hf.accompgen.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
 from accompgen_hf.accompgen.seeds_accompgen import draw_seed
 from accompgen_hf.singsong.configuration import SingSongAccompanimentConfig
@@ -24,18 +27,12 @@ from accompgen_hf.singsong.modeling import (
     load_complete,
 )
 
-STAGES = ("singsong", "singsong_fine")
 
-
-class SingSongForAccompaniment(PreTrainedModel):
+class SingSongForAccompaniment(CompositeModel):
     """Semantic encoder, S-SA, coarse to fine, and EnCodec."""
 
     config_class = SingSongAccompanimentConfig
-    main_input_name = "input_values"
-    input_modalities = "audio"
-    output_modalities = ("audio",)
-    _supports_sdpa = True
-    _keep_in_fp32_modules_strict = ["semantic_encoder", "codec"]  # as in our composite
+    stage_configs: ClassVar[dict[str, str]] = {"singsong": "coarse_config", "singsong_fine": "fine_config"}
 
     def __init__(self, config: SingSongAccompanimentConfig):
         super().__init__(config)
@@ -89,15 +86,6 @@ class SingSongForAccompaniment(PreTrainedModel):
             codes = torch.cat([codes, known["fine_codes"]], dim=1)  # (B, 8, T75)
         return AccompGenOutput(audio=self.decode(codes), **known)
 
-    def decode(self, codes: torch.LongTensor) -> torch.FloatTensor:
-        """EnCodec codes `(batch_size, num_codebooks, T75)` to audio `(batch_size, T75 * 320)` at 24 kHz."""
-        config = self.config
-        return decode_in_blocks(self.codec, codes, config.codec_block_duration_s, config.codec_context_duration_s)
-
-    def forward(self, input_values: torch.FloatTensor, **kwargs: Any) -> AccompGenOutput:
-        """The same as `generate`: the models are trained one by one."""
-        return self.generate(input_values, **kwargs)
-
     @classmethod
     def from_sub_models(
         cls,
@@ -115,38 +103,11 @@ class SingSongForAccompaniment(PreTrainedModel):
         Raises:
             ValueError: If the models were trained on tokens of other parts or settings; both sides are named.
         """
-        models = {
-            "singsong": _load(singsong, SingSongForConditionalGeneration),
-            "singsong_fine": _load(singsong_fine, SingSongFineForConditionalGeneration),
+        stages = {
+            "singsong": load_part(singsong, SingSongForConditionalGeneration),
+            "singsong_fine": load_part(singsong_fine, SingSongFineForConditionalGeneration),
         }
-        semantic_encoder = _load(semantic_encoder, AccompGenSemanticEncoder)
-        codec = codec if isinstance(codec, PreTrainedModel) else load_complete(EncodecModel.from_pretrained, codec)
-        config = SingSongAccompanimentConfig(
-            semantic_encoder_config=semantic_encoder.config.to_dict(),
-            coarse_config=models["singsong"].config.to_dict(),
-            fine_config=models["singsong_fine"].config.to_dict(),
-            codec_config=codec.config.to_dict(),
-            **config_kwargs,
-        )
-        config.token_fingerprint = fingerprint_of_parts(config, semantic_encoder, codec)
-        for name, model in models.items():
-            check_token_fingerprints(
-                model.config.token_fingerprint, config.token_fingerprint, f"`{name}`", "the parts given here"
-            )
-        silence = encode_silence(config, semantic_encoder, codec)
-        for part in (config.coarse_config, config.fine_config):
-            part.silence_codes = {name: silence[name] for name in part.conditioning_names}
-        whole = cls(config)
-        for name, part in {**models, "semantic_encoder": semantic_encoder, "codec": codec}.items():
-            getattr(whole, name).load_state_dict(part.state_dict())
-        for name, model in models.items():
-            getattr(whole, name).generation_config = model.generation_config
-        return whole.eval()
-
-    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
-        super().save_pretrained(save_directory, **kwargs)
-        for name in STAGES:
-            getattr(self, name).generation_config.save_pretrained(save_directory, f"{name}_generation_config.json")
+        return cls.assemble(stages, semantic_encoder, codec, **config_kwargs)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, *args: Any, **kwargs: Any) -> Any:
@@ -157,15 +118,8 @@ class SingSongForAccompaniment(PreTrainedModel):
             check_token_fingerprints(
                 part.token_fingerprint, fingerprint, f"the {part.model_type} config", "the weights beside it"
             )
-        for name in STAGES:
-            getattr(model, name).generation_config = GenerationConfig.from_pretrained(
-                pretrained_model_name_or_path, f"{name}_generation_config.json"
-            )
+        model.load_generation_configs(pretrained_model_name_or_path)
         return loaded
-
-
-def _load(part: PreTrainedModel | str | os.PathLike, model_class: type) -> PreTrainedModel:
-    return part if isinstance(part, PreTrainedModel) else model_class.from_pretrained(part)
 
 
 __all__ = ["SingSongForAccompaniment"]

@@ -9,7 +9,7 @@ semantic ids mean alike (ours, not the paper's; measured in docs/measured/defaul
 import torch
 from transformers import EncodecModel
 
-from accompgen_hf.accompgen.configuration_accompgen import AccompGenStageConfig, Segment
+from accompgen_hf.accompgen.configuration_accompgen import Segment
 from accompgen_hf.accompgen.modeling_accompgen_stages import AccompGenStageForCausalLM
 
 EMBEDDING_RMS = 0.2  # of an embedding's elements over the first four codebooks; large beside a step of the optimiser
@@ -79,14 +79,9 @@ def start_tables_from_centroids(stage: AccompGenStageForCausalLM, centroids: tor
         rows = slice(segment.offset, segment.offset + segment.num_ids)
         stage.get_input_embeddings().weight[rows] = turned * (EMBEDDING_RMS / turned.pow(2).mean().sqrt())
     for segment in segments:
-        if segment in _written_segments(config):
+        if segment in config.target_segments:
             [head] = _heads(stage, segment)
             head.copy_(turned * (HEAD_NORM / turned.norm(dim=1).mean()))
-
-
-def _written_segments(config: AccompGenStageConfig) -> tuple[Segment, ...]:
-    """SingSong's decoder writes semantic ids and codes, a stage of ours one stream."""
-    return getattr(config, "target_segments", (config.target_segment,))
 
 
 def _heads(stage: AccompGenStageForCausalLM, segment: Segment) -> list[torch.Tensor]:
