@@ -1,4 +1,4 @@
-"""One repository of the whole system, or of one stage: assemble, save as the Hub expects, push, verify.
+"""Repositories of the whole system or of one stage: assemble, save as the Hub expects, push, verify.
 
 A repository holds weights (safetensors), configs, the processor, each stage's vocabulary as a `tokenizers` file that
 people and the Hub can read, a card, a manifest of hashes, and on request the code.
@@ -60,12 +60,12 @@ def save_repository(
 
     Args:
         pipe (`VocalAccompanimentPipeline`): What to save.
-        folder (`str` or `os.PathLike`): Replaced if it is there.
-        half_precision (`bool`): Store float16 weights, the centroids excepted. The config goes on saying float32, so
+        folder (`str` or `os.PathLike`): The folder to write; an existing one is replaced.
+        half_precision (`bool`): Store float16 weights, except for the centroids. The config still says float32, so
             that loading gives float32 everywhere: half precision is slow on a CPU and gives other tokens.
         card (`str`, *optional*): Text of README.md.
-        include_code (`bool`): For `trust_remote_code`, see `VocalAccompanimentPipeline.save_pretrained`.
-        more_files (mapping, *optional*): Name to content of files beside these.
+        include_code (`bool`): Add the code for `trust_remote_code`; see `VocalAccompanimentPipeline.save_pretrained`.
+        more_files (mapping, *optional*): Further files, as a mapping from name to content.
 
     Raises:
         ValueError: If a weight is not finite, or too large for float16.
@@ -131,7 +131,7 @@ def _to_half(name: str, tensor: torch.Tensor) -> torch.Tensor:
 def list_stage_words(config: AccompGenStageConfig) -> list[str]:
     """Name every id of a stage's flat vocabulary, in order: `<vocal_17>`, `<instrumental_3>`, `<coarse2_1003>`.
 
-    Codebooks are counted as EnCodec's are in the paper: coarse 1 to 4, fine 5 to 8.
+    Codebooks are counted as in the paper: coarse 1 to 4, fine 5 to 8.
     """
     words = list(SPECIAL_TOKENS)
     for segment in config.segments:
@@ -145,7 +145,7 @@ def list_stage_words(config: AccompGenStageConfig) -> list[str]:
 
 
 def build_stage_tokenizer(config: AccompGenStageConfig) -> Tokenizer:
-    """The flat vocabulary as a WordLevel tokenizer over words between spaces; an unknown word is an error."""
+    """Build a WordLevel tokenizer of the flat vocabulary, over words between spaces; an unknown word is an error."""
     words = list_stage_words(config)
     tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -164,13 +164,13 @@ def fill_card(
     model_name: str | None = None,
     results: Sequence[EvalResult] = (),
 ) -> str:
-    """Fill the `{{names}}` of a card and add the Hub's metadata; what has no value says "not measured".
+    """Fill the `{{names}}` of a card and add the Hub's metadata; a name without a value becomes "not measured".
 
     Args:
         template (`str`): A text with a YAML head, such as model_cards/base.md.
-        values (`Mapping`): By name.
-        datasets, metrics (sequence of `str`): For the head.
-        model_name (`str`, *optional*): Of the `model-index`, with `results`.
+        values (`Mapping`): Values by name.
+        datasets, metrics (sequence of `str`): Names for the head.
+        model_name (`str`, *optional*): Name in the `model-index`; needed with `results`.
         results (sequence of `EvalResult`): Measured numbers, for the `model-index`.
 
     Raises:
@@ -196,7 +196,7 @@ def fill_card(
 
 
 def base_card_values(model: AccompGenForConditionalGeneration) -> dict[str, Any]:
-    """What a card of the composite says without measuring."""
+    """Values for a card of the composite that need no measuring."""
     return {
         "num_parameters_stages": _millions(*(getattr(model, name) for name in STAGES)),
         "num_parameters_parts": _millions(model.semantic_encoder, model.codec),
@@ -205,7 +205,7 @@ def base_card_values(model: AccompGenForConditionalGeneration) -> dict[str, Any]
 
 
 def stage_card_values(stage: AccompGenStageForCausalLM) -> dict[str, Any]:
-    """What a card of a stage says without measuring."""
+    """Values for a card of a stage that need no measuring."""
     config = stage.config
     return {
         "stage": config.model_type.removeprefix("accompgen_"),

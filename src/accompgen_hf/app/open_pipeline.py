@@ -1,4 +1,4 @@
-"""The pipeline as a program of ours opens it: which device, which model, how many threads."""
+"""How the commands and the page open the pipeline: which device, which model, how many threads."""
 
 import os
 from pathlib import Path
@@ -13,8 +13,8 @@ class UsageError(Exception):
 
 
 def choose_device(name: str) -> str:
-    """`auto` becomes cuda, mps or cpu, in this order; another name must be one that torch has here."""
-    # An operation that mps lacks then runs on the CPU, instead of failing; read when torch is imported.
+    """Turn `auto` into cuda, mps or cpu, in this order; another name must be a device that torch has here."""
+    # An operation that mps lacks then runs on the CPU instead of failing. torch reads this when it is imported.
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     import torch
 
@@ -30,13 +30,13 @@ def choose_device(name: str) -> str:
 
 
 def load_pipeline(model: str | None, device: str) -> Any:
-    """The task's pipeline with the given model, or with the default that the package ships."""
+    """Load the task's pipeline with the given model, or with the default that the package ships."""
     import transformers
 
     import accompgen_hf
 
     transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()  # of reading weights; those of generation are the pipeline's
+    transformers.utils.logging.disable_progress_bar()  # of reading weights; the pipeline has bars of its own
     # Not by `transformers.pipeline`: it wraps an error in two tracebacks, and runs a repository's own code or nothing.
     model = accompgen_hf.DEFAULT_MODEL if model is None else model
     pipe = accompgen_hf.VocalAccompanimentPipeline(
@@ -62,7 +62,7 @@ def choose_threads(pipe: Any) -> None:
 
 
 def set_threads(num_threads: int | None) -> None:
-    """What the caller asks for stands above what `choose_threads` has chosen."""
+    """Set the number of threads that the caller asks for, in place of what `choose_threads` has chosen."""
     if num_threads is not None:
         import torch
 
@@ -70,7 +70,7 @@ def set_threads(num_threads: int | None) -> None:
 
 
 def describe_model(pipe: Any) -> dict[str, Any]:
-    """What of model, device and threads can change a token."""
+    """Describe model, device and threads, as far as they can change a token."""
     import torch
 
     fingerprint = getattr(pipe.model.config, "token_fingerprint", None)

@@ -1,7 +1,7 @@
-"""Renders that grow on disk and survive being killed: NAME.part.wav, and beside it the codes that are final.
+"""Renders that grow on disk and survive a kill: NAME.part.wav, and beside it the codes that are final.
 
-Every line of the codes' file is one piece, with a checksum; a line that was cut off is dropped. A render that goes on
-decodes the known codes again, which takes a small part of the time that making them took: it writes the same bytes.
+Every line of the codes' file is one piece with a checksum; an incomplete last line is dropped. A render that goes on
+decodes the known codes again and writes the same bytes. That takes a small part of the time that making them took.
 """
 
 import base64
@@ -24,14 +24,14 @@ from accompgen_hf.files import write_text
 
 
 class CodeJournal:
-    """Codes of an unfinished render.
+    """The codes of an unfinished render, in a file.
 
     Args:
-        path: Of the file; made if it is not there, and made anew if it is of other settings.
-        fingerprint (`str`): Of all that decides about the codes.
+        path: The file. It is made if it is missing, and made anew if it belongs to other settings.
+        fingerprint (`str`): Hash of everything that decides about the codes.
 
     Attributes:
-        known_codes (`dict` of `str` to `torch.LongTensor`): What an earlier run has left, `(1, T)` or `(1, K, T)`.
+        known_codes (`dict` of `str` to `torch.LongTensor`): Codes of an earlier run, `(1, T)` or `(1, K, T)`.
     """
 
     def __init__(self, path: str | os.PathLike, fingerprint: str):
@@ -43,7 +43,7 @@ class CodeJournal:
             codes = np.frombuffer(base64.b64decode(line["codes"]), "<i2").reshape(line["shape"])
             pieces.setdefault(line["name"], []).append(torch.from_numpy(codes.astype(np.int64)))
         self.known_codes = {name: torch.cat(parts, dim=-1) for name, parts in pieces.items()}
-        # Without the line that was cut off, and whole at every moment.
+        # The new file lacks the line that was cut off, and it replaces the old one atomically.
         write_text(self.path, "".join(map(_to_line, [{"fingerprint": fingerprint}, *lines])))
         self._file = open(self.path, "a", encoding="ascii")  # noqa: SIM115
 
@@ -75,14 +75,14 @@ class CodeJournal:
 
     @property
     def is_worth_keeping(self) -> bool:
-        """Whether a stage has given codes: those of the vocals are made again in a moment."""
+        """Whether a stage has given codes. The codes of the vocals alone are made again in a moment."""
         return bool({*self.known_codes, *self._num_heard} - set(CODE_NAMES[:1]))
 
     def close(self) -> None:
         self._file.close()
 
     def remove(self) -> None:
-        """The render is finished."""
+        """Delete the file, once the render is finished."""
         self.close()
         self.path.unlink()
 
@@ -96,9 +96,9 @@ class GrowingWav:
     """A 24-bit mono WAV file that is complete, and can be played, after every `append`.
 
     Args:
-        path: A file that is there is replaced.
-        sampling_rate (`int`): Hz.
-        num_samples (`int`): Expected in the end; beyond 4 GiB the file becomes RF64.
+        path: The file to write; an existing file is replaced.
+        sampling_rate (`int`): Rate in Hz.
+        num_samples (`int`): Expected final length. A file beyond 4 GiB becomes RF64.
     """
 
     def __init__(self, path: str | os.PathLike, sampling_rate: int, num_samples: int):
@@ -109,7 +109,7 @@ class GrowingWav:
             pass
 
     def append(self, audio: np.ndarray) -> None:
-        """Add `(num_samples,)`.
+        """Append mono audio `(num_samples,)`.
 
         Raises:
             OSError: If it cannot be written.
@@ -123,13 +123,13 @@ class GrowingWav:
 
 
 def render_fingerprint(pipe: Any, settings: Mapping[str, Any], made_with: Mapping[str, Any], vocals: Recording) -> str:
-    """Hash of everything that decides about a render's codes: settings, libraries, model and the vocals themselves."""
+    """Hash everything that decides about a render's codes: settings, libraries, model and the vocals themselves."""
     parts = {"settings": dict(settings), "made_with": dict(made_with), "vocals": vocals.sample_hash()}
     return hash_json({**parts, "model": hash_module_state(pipe.model)})
 
 
 def open_journal(part_path: str | os.PathLike, fingerprint: str) -> CodeJournal:
-    """The codes of a part file `.part.wav` lie beside it, in `.part.codes`."""
+    """Open the journal of a part file: the codes of `NAME.part.wav` lie beside it, in `NAME.part.codes`."""
     return CodeJournal(Path(part_path).with_suffix(".codes"), fingerprint)
 
 
@@ -141,14 +141,14 @@ def render_to_part(
     progress: Any = None,
     **options: Any,
 ) -> None:
-    """Stream an accompaniment into a part file, going on where the run that left the journal's codes stopped.
+    """Stream an accompaniment into a part file, and go on where the run that left the journal's codes stopped.
 
     Args:
-        vocals (`Recording`): Read in blocks.
-        part_path: Ends in `.part.wav`.
-        journal (`CodeJournal`): Of `open_journal`; to be removed once the result stands.
-        progress (`Callable`, *optional*): Called with the seconds that are written.
-        options: To `pipe.stream`.
+        vocals (`Recording`): The recording, which is read in blocks.
+        part_path: The file to write; it ends in `.part.wav`.
+        journal (`CodeJournal`): The result of `open_journal`. Remove it once the result is complete.
+        progress (`Callable`, *optional*): Called with the number of seconds that are written.
+        options: Further arguments for `pipe.stream`.
     """
     part_path = Path(part_path)
     try:
@@ -168,7 +168,7 @@ def render_to_part(
                 progress(start_s + len(audio) / stream.sampling_rate)
     except BaseException:
         journal.close()
-        if not journal.is_worth_keeping:  # refused, or stopped at once
+        if not journal.is_worth_keeping:  # the recording was refused, or the work was stopped at once
             journal.remove()
             part_path.unlink(missing_ok=True)
         raise

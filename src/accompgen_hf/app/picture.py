@@ -21,7 +21,7 @@ from accompgen_hf.accompgen.optional_accompgen import import_optional
 from accompgen_hf.accompgen.recordings_accompgen import Recording
 from accompgen_hf.files import save_figure
 
-PICTURE_RATE = 16_000  # Hz: what one sees of a voice and a band lies below 8 kHz
+PICTURE_RATE = 16_000  # Hz; the visible part of a voice and a band lies below 8 kHz
 NUM_MELS = 80
 _FFT_SIZE, _HOP_SIZE = 1024, 160  # 64 ms windows every 10 ms
 _MAX_COLUMNS = 2000  # a song is pooled in time to this width
@@ -45,7 +45,7 @@ def log_mel(audio: np.ndarray, sampling_rate: int) -> np.ndarray:
 
 
 def iter_log_mel(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """`log_mel` of mono audio at `PICTURE_RATE` that comes in blocks of any length; pieces `(num_mels, n)`."""
+    """Compute `log_mel` of mono audio at `PICTURE_RATE` that comes in blocks; yields pieces `(num_mels, n)`."""
     window = np.hanning(_FFT_SIZE).astype(np.float32)
     filters = mel_filter_bank(_FFT_SIZE // 2 + 1, NUM_MELS, 50.0, PICTURE_RATE / 2, PICTURE_RATE, mel_scale="htk")
     filters = filters.T.astype(np.float32) / (window.sum() / 2) ** 2  # (M, bins)
@@ -70,10 +70,10 @@ def iter_log_mel(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def onset_strength(mel: np.ndarray, loudest: float | None = None) -> np.ndarray:
-    """How much the mel bands rise from 30 ms before to now, on average in dB: (M, num_frames) -> (num_frames,).
+    """Measure how much the mel bands rise within 30 ms, on average in dB: (M, num_frames) -> (num_frames,).
 
     Args:
-        loudest (`float`, *optional*): Of the recording in dB, where `mel` is a part of it.
+        loudest (`float`, *optional*): Highest level of the recording in dB, if `mel` is only a part of it.
     """
     loudest = float(mel.max()) if loudest is None else loudest
     floored = np.maximum(mel, max(loudest - _RANGE_DB, -90.0))  # a rise far below the loudest is not heard
@@ -84,14 +84,14 @@ def onset_strength(mel: np.ndarray, loudest: float | None = None) -> np.ndarray:
 
 
 def find_onsets(strength: np.ndarray, frame_rate: float = 100.0) -> np.ndarray:
-    """Instants in seconds where the strength has a clear local maximum, at least 60 ms apart."""
+    """Find the instants in seconds where the strength has a clear local maximum, at least 60 ms apart."""
     reach = max(1, round(0.06 * frame_rate))
     if len(strength) < 2 * reach + 1 or strength.max() < 1.0:  # under 1 dB of rise nothing begins
         return np.zeros(0)
     around = np.pad(strength, reach, mode="constant")
     highest = np.lib.stride_tricks.sliding_window_view(around, 2 * reach + 1).max(axis=1)
     width = max(3, round(0.5 * frame_rate))
-    # Not mode="same", which gives as many values as the longer of the two: under 0.5 s that is the window.
+    # mode="same" would give as many values as the longer of the two, which below 0.5 s is the window.
     mean = np.convolve(strength, np.ones(width) / width)[(width - 1) // 2 :][: len(strength)]
     is_onset = (strength == highest) & (strength > 1.6 * mean + max(1.0, 0.08 * strength.max()))
     is_onset[-reach:] = False  # the cut at the end of a recording splashes over all bands
@@ -139,7 +139,7 @@ class _Lane(NamedTuple):
 
 
 def _measure_lane(audio: np.ndarray | Recording, sampling_rate: int) -> _Lane:
-    """Gone through twice, so that no spectrogram of an hour is held: for levels, then for what rises above them."""
+    """Measure one recording in two passes, first levels, then onsets, so that no spectrogram of an hour is held."""
     if isinstance(audio, Recording):
         sampling_rate, num_samples = audio.sampling_rate, audio.num_samples
     else:
@@ -167,7 +167,7 @@ def _measure_lane(audio: np.ndarray | Recording, sampling_rate: int) -> _Lane:
 
 
 def _draw_lanes(lanes: list[_Lane], title: str) -> Any:
-    # A figure by hand: pyplot would keep the figure alive and touch the caller's backend and settings.
+    # The figure is made by hand: pyplot would keep it alive and touch the caller's backend and settings.
     figure_class = import_optional("matplotlib.figure", "Drawing the picture", "matplotlib").Figure
     ticker = import_optional("matplotlib.ticker", "Drawing the picture", "matplotlib")
     figure = figure_class(figsize=(12, 8.4))

@@ -21,7 +21,7 @@ def fma_recordings(folder: str | os.PathLike, metadata: str | os.PathLike | None
     """List FMA's clips, `000/000002.mp3` below `folder`.
 
     Args:
-        folder (`str`): Such as `fma_large`.
+        folder (`str`): FMA's folder, such as `fma_large`.
         metadata (`str`, *optional*):
             FMA's `tracks.csv`: licence, artist, album and split. Without it, `tracks.csv` in the folder or in
             `fma_metadata` beside it is taken if it is there; else licences are unknown and the split is by hash.
@@ -136,7 +136,7 @@ def read_stem_file(path: str | os.PathLike, stems: Sequence[str] = STEM_STREAMS)
 
     Args:
         path (`str`): An mp4 with five audio streams: mix, drums, bass, other, vocals.
-        stems (sequence of `str`): Which of them.
+        stems (sequence of `str`): Names of the stems.
 
     Returns:
         float32 arrays `(channels, num_samples)` of equal length, in the order of `stems`, and their rate in Hz.
@@ -193,8 +193,8 @@ def dataset_recordings(
         audio_columns (sequence of `str`, *optional*): One column of whole songs, or two: vocals and instrumental. By
             default `vocals` and `instrumental` where both are there, else the only audio column.
         split (`str`): Split of the dataset; its name has nothing to do with ours.
-        licence (`str`): For rows without a column `licence` or `license`. Columns `artist` and `album` are read, too.
-        id_column (`str`, *optional*): Names the tracks; by default they are numbered.
+        licence (`str`): Licence of rows without a column `licence` or `license`. `artist` and `album` are also read.
+        id_column (`str`, *optional*): Column with the tracks' names. If `None`, tracks are numbered.
 
     Raises:
         ValueError: If the columns are missing or hold no audio.

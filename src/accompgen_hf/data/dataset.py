@@ -30,13 +30,14 @@ class StageClipDataset(Dataset):
     Args:
         data (`str` or sequence of `str`): Folders of token shards.
         config (`AccompGenStageConfig`):
-            Names the streams; its sizes and its `token_fingerprint`, if it has one, must be those of the shards.
+            The stage's config, which names the streams. Its sizes and its `token_fingerprint`, if it has one, must be
+            those of the shards.
         split (`str`): `"train"` or `"validation"`.
         seed (`int`): Seed of the order, the crops and the dropout.
         condition_dropout (`float`): Probability that a sample hides its conditioning.
         history_dropout (`float`): Largest share of a sample's target that is hidden from its later codes.
-        shuffle_pairs (`bool`): Whether conditioning comes from another row than the target: a control experiment,
-            nothing can be learned from such conditioning.
+        shuffle_pairs (`bool`): Whether conditioning comes from another row than the target. This is a control
+            experiment: nothing can be learned from such conditioning.
 
     Raises:
         ValueError: If shards are damaged or do not fit the config, or no row of the split is long enough.
@@ -136,11 +137,11 @@ class StepPositions(Sampler):
     """The positions that one process reads, as micro-batches: step s has [s G, (s + 1) G), cut evenly among processes.
 
     Args:
-        first_step (`int`): Where to start; a resumed run gives the steps it has done.
-        max_steps (`int`): Where to end.
+        first_step (`int`): Step to start at; a resumed run gives the number of steps it has done.
+        max_steps (`int`): Step to end at.
         global_batch_size (`int`): G, a multiple of `num_processes`.
         micro_batch_size (`int`): Positions per batch; the last one of a step may be smaller.
-        process_index (`int`): Whose positions.
+        process_index (`int`): Process whose positions are given.
         num_processes (`int`): Number of processes.
     """
 

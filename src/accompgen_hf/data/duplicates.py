@@ -13,7 +13,7 @@ _SEVEREST_FIRST = ("test", "validation", "train", None)
 
 
 def audio_span(path: Path) -> tuple[int, int]:
-    """First byte and end of what a file holds besides ID3 tags: two copies often differ in their tags alone."""
+    """Find the first byte and the end of a file without its ID3 tags: two copies often differ only in their tags."""
     size = path.stat().st_size
     with open(path, "rb") as file:
         head = file.read(10)
@@ -59,7 +59,7 @@ def find_duplicates(recordings: Sequence[Recording]) -> list[list[int]]:
 def join_duplicates(tracks: Sequence[Track], duplicates: Sequence[Sequence[int]]) -> list[Track]:
     """Put equal tracks into one group, and with them the groups (artists, albums) that they belong to.
 
-    Where the source itself names their splits and these differ, all go to the one that is used least for training.
+    If the source names their splits and these differ, all of them go to the split that training uses least.
     """
     leader = {track.group: track.group for track in tracks}
 

@@ -1,4 +1,4 @@
-"""Histograms of what the filters measured, with the thresholds: one look says whether they suit the music."""
+"""Histograms of what the filters measured, with the thresholds, to see whether these suit the music."""
 
 import os
 from typing import Any
@@ -23,8 +23,8 @@ def draw_histograms(path: str | os.PathLike, counts: dict[str, Any], clip_filter
 
     Args:
         path (`str`): Path of the picture.
-        counts (`dict`): What `count_clips` or `add_counts` gives.
-        clip_filter ([`ClipFilter`]): Whose thresholds are drawn.
+        counts (`dict`): Result of `count_clips` or `add_counts`.
+        clip_filter ([`ClipFilter`]): The filter whose thresholds are drawn.
 
     Raises:
         ImportError: If matplotlib is missing.

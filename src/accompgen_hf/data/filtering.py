@@ -1,7 +1,7 @@
 """Which clips of an aligned pair are worth learning from, and why the others are not (paper §3.6 and our additions).
 
-The paper drops clips with a silent instrumental and those whose vocals are more than 5 dB above it. Ours: most clips
-without singing go as well, and pairs that do not fit together. Every threshold that is `None` is switched off.
+The paper drops clips with a silent instrumental and clips whose vocals are more than 5 dB above it. We also drop most
+clips without singing, and pairs that do not fit together. A threshold of `None` switches its filter off.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from accompgen_hf.data.tokenization import measure_activity
 CLIPS_PER_ROW = 3  # neighbours stay together for random crops, but a row must not outweigh the others by much
 _BLEED_RATE, _BLEED_LOWEST_HZ, _BLEED_LAG_S = 8000, 300.0, 0.02
 _FLOOR_DB = -120.0
-# Measure, lowest edge, highest edge; what lies outside is counted in the outermost of 60 bins.
+# Measure, lowest edge, highest edge. Values outside are counted in the outermost of 60 bins.
 HISTOGRAMS = {
     "instrumental_rms_db": (-60.0, 0.0),
     "vocals_over_instrumental_db": (-40.0, 20.0),
@@ -34,12 +34,13 @@ class ClipFilter:
     """Thresholds; `None` switches a filter off.
 
     Attributes:
-        clip_duration_s (`float`): What is judged at once, a multiple of 40 ms.
-        min_instrumental_rms_db (`float`): dBFS; below, the instrumental counts as silent.
-        max_vocals_over_instrumental_db (`float`): RMS of the vocals over that of the instrumental.
+        clip_duration_s (`float`): Duration that is judged at once, a multiple of 40 ms.
+        min_instrumental_rms_db (`float`): Level in dBFS below which the instrumental counts as silent.
+        max_vocals_over_instrumental_db (`float`): Largest RMS level of the vocals above that of the instrumental.
         min_vocal_activity (`float`): Share of 40-ms frames with voice above -40 dBFS.
-        keep_vocalless (`float`): Share of the clips below `min_vocal_activity` that stay all the same, by hash.
-        max_duration_mismatch_s (`float`): Between the two files of a pair; a longer one is cut off up to there.
+        keep_vocalless (`float`): Share of the clips below `min_vocal_activity` that stay, chosen by hash.
+        max_duration_mismatch_s (`float`): Largest difference between the two files of a pair. Below it, the longer
+            one is cut off.
         max_bleed_correlation (`float`): Highest correlation of vocals and instrumental above 300 Hz within 20 ms.
             Separate recordings of one song stay below 0.06; a voice at -10 dB in the instrumental gives 0.2 to 0.4.
 
@@ -94,9 +95,9 @@ def filter_pair(
     """Judge a pair as a whole, then clip by clip.
 
     Args:
-        track_id (`str`): Decides which vocal-less clips stay.
+        track_id (`str`): Name of the track, which decides which clips without vocals stay.
         vocals, instrumental (`np.ndarray` of shape `(num_samples,)`): float32 mono.
-        sampling_rate (`int`): Hz, of both.
+        sampling_rate (`int`): Rate of both in Hz.
     """
     num_samples = min(len(vocals), len(instrumental))
     mismatch_s = abs(len(vocals) - len(instrumental)) / sampling_rate
@@ -126,7 +127,7 @@ def filter_pair(
 
 
 def clip_bounds(num_samples: int, sampling_rate: int, clip_filter: ClipFilter) -> list[tuple[int, int]]:
-    """Clips in 40-ms frames; the last (end -1) is half a clip to one and a half long, unless it is the only one."""
+    """List clips in 40-ms frames. The last (end -1) has half a clip to one and a half, unless it is the only one."""
     length = clip_filter.clip_frames
     num_clips = max(1, round(num_samples / sampling_rate / clip_filter.clip_duration_s))
     return [(k * length, (k + 1) * length if k + 1 < num_clips else -1) for k in range(num_clips)]
@@ -143,7 +144,7 @@ def measure_clip(vocals: np.ndarray, instrumental: np.ndarray, sampling_rate: in
 
 
 def judge_clip(values: dict[str, float], clip_filter: ClipFilter) -> list[str]:
-    """Names of the filters that a clip does not pass."""
+    """Name the filters that a clip does not pass; a clip with no such name is kept."""
     reasons = []
     limit = clip_filter.min_instrumental_rms_db
     if limit is not None and values["instrumental_rms_db"] < limit:
@@ -185,7 +186,7 @@ def _rms_db(audio: np.ndarray) -> float:
 
 
 def _draw_share(track_id: str, start: int) -> float:
-    """A number in [0, 1) that belongs to the clip: the same in every run."""
+    """Give the clip's own number in [0, 1), the same in every run."""
     digest = hashlib.sha256(f"vocalless {track_id} {start}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
@@ -206,7 +207,7 @@ def _join_clips(clips: list[tuple[int, int, bool]]) -> list[tuple[int, int]]:
 
 
 def count_clips(clips: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Numbers, hours, reasons and histograms of judged clips, as plain JSON that `add_counts` can sum."""
+    """Count judged clips: numbers, hours, reasons and histograms, as plain JSON that `add_counts` can sum."""
     counts = empty_counts()
     for clip in clips:
         side = "dropped" if clip["reasons"] else "kept"
@@ -246,7 +247,7 @@ def add_counts(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def describe_counts(counts: dict[str, Any]) -> str:
-    """One line for people: what was kept, and what was dropped why."""
+    """Say in one line what was kept, and what was dropped why."""
     hours = {side: seconds / 3600 for side, seconds in counts["seconds"].items()}
     reasons = ", ".join(f"{name} {number}" for name, number in counts["reasons"].items())
     return (

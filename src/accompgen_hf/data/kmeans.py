@@ -1,8 +1,8 @@
 """Centroids of semantic tokens: mini-batch k-means over features streamed from disk (paper §3.2, K = 500).
 
 Features lie in shards, `.npy` files of `(num_frames, hidden_size)`. Vocals and instrumentals share one table, so every
-batch holds as many frames of the one as of the other. Order and initialisation follow from `seed`; the state is saved
-at intervals, and a run that was killed goes on to the same centroids.
+batch holds equally many frames of both. Order and initialisation follow from `seed`. The state is saved at intervals,
+and a run that was killed goes on to the same centroids.
 """
 
 import json
@@ -31,7 +31,7 @@ class CentroidReport:
         num_empty (`int`): Clusters without a frame.
         num_rare (`int`): Clusters with fewer than a tenth of the mean number of frames, the empty ones included.
         entropy_bits (`float`): Entropy of the ids; log2 of the number of clusters at most.
-        perplexity (`float`): 2 to that power.
+        perplexity (`float`): 2 to the power of `entropy_bits`.
     """
 
     num_frames: int
@@ -100,7 +100,7 @@ def fit_centroids(
     Args:
         vocal_shards (list of paths): `.npy` shards of features of vocals, with their noise.
         instrumental_shards (list of paths): The same for instrumentals, without noise.
-        num_passes (`int`): How often the frames are gone through; the longer stream gives other frames each time.
+        num_passes (`int`): Number of passes over the frames. The longer stream gives other frames in each.
         batch_frames (`int`): Frames per update, half of each kind.
         init_frames (`int`): Frames of the subsample on which k-means++ chooses the first centroids, half of each kind.
         state_path (path, *optional*):
@@ -257,7 +257,7 @@ def extract_feature_shards(
             Its features are taken by the block recipe; its centroids are not looked at.
         waveforms (iterable of `(name, read)`):
             `read()` gives 16 kHz mono float32 `(num_samples,)`, a multiple of 640; vocals leveled and noised.
-        folder (path): Where `<name>.npy` is written, float16.
+        folder (path): Folder for `<name>.npy`, which is float16.
 
     Returns:
         `list[Path]` of the shards, in the order of `waveforms`.

@@ -55,17 +55,16 @@ MDX_PRESETS = {
 class MDXNetSeparator:
     """MDX-Net from an ONNX file: input and output (B, 4, dim_f, dim_t), left/right times real/imaginary part.
 
-    Chunks of `dim_t` frames overlap and are faded into each other; what the analysis window saw of a chunk's invented
-    surroundings is thrown away. Song and stems stay sample-exact in place.
+    Chunks of `dim_t` frames overlap and are faded into each other. Frames whose analysis window reaches beyond a chunk
+    are thrown away. Song and stems stay sample-exact in place.
 
     Args:
         path (`str`): The file; it says `dim_f` and `dim_t`.
-        preset (`str`, *optional*): Name in `MDX_PRESETS`; without it the file's own name, if it is there.
-        n_fft, gain, predicted_stem (*optional*):
-            Stand over the preset's; see [`MDXPreset`].
+        preset (`str`, *optional*): Name in `MDX_PRESETS`. If `None`, the file's own name, if it is in the table.
+        n_fft, gain, predicted_stem (*optional*): Values that replace those of the preset; see [`MDXPreset`].
         overlap (`float`): Share of a chunk's usable part that the next chunk computes once more.
-        batch_size (`int`): Chunks per run of the network, where the file leaves their number open.
-        device (`str`): `"auto"` takes CUDA where this onnxruntime has it, or `"cpu"`, or `"cuda"`.
+        batch_size (`int`): Chunks per run of the network, if the file leaves their number open.
+        device (`str`): `"cpu"`, `"cuda"`, or `"auto"`, which takes CUDA if this onnxruntime has it.
         num_threads (`int`, *optional*): Threads of the network; if `None`, the library chooses.
 
     Raises:
@@ -139,8 +138,8 @@ class MDXNetSeparator:
 
         Args:
             mix (`np.ndarray` of shape `(channels, num_samples)` or `(num_samples,)`):
-                float32; mono is doubled, of more than two channels the first two are taken.
-            sampling_rate (`int`): Hz, of the mix.
+                float32 audio. Mono is doubled; of more than two channels the first two are taken.
+            sampling_rate (`int`): Rate of the mix in Hz.
 
         Returns:
             Vocals and instrumental, float32 `(2, num_samples)`, whose sum is the mix, and their rate, 44100 Hz.
@@ -234,7 +233,7 @@ def _open_session(path: Path, device: str, num_threads: int | None) -> Any:
 
 
 def _read_signature(session: Any, path: Path) -> tuple[int | None, int, int]:
-    """The fixed batch size or `None`, dim_f and dim_t."""
+    """Read the fixed batch size (or `None`), dim_f and dim_t."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
     shape = list(inputs[0].shape)
     is_mdx = len(inputs) == 1 and len(shape) == 4 and shape[1] == 4 and all(isinstance(n, int) for n in shape[2:])
@@ -247,7 +246,7 @@ def _read_signature(session: Any, path: Path) -> tuple[int | None, int, int]:
 
 
 def as_stereo(audio: np.ndarray) -> np.ndarray:
-    """Two channels: mono is doubled, of more than two the first two are taken."""
+    """Make two channels: mono is doubled; of more than two the first two are taken."""
     audio = np.atleast_2d(audio)
     return np.repeat(audio, 2, axis=0) if len(audio) == 1 else audio[:2]
 

@@ -1,8 +1,8 @@
 """From a list of aligned (vocals, instrumental) tracks to token shards, restartable at any instant.
 
 One track is one unit of work: its tokens are saved by themselves, and a shard is written once all of its tracks are
-there. Shard k holds tracks [k M, (k + 1) M) of the sorted list whoever makes it, so any number of processes, killed
-and started again at will, end with the same bytes.
+there. Shard k holds tracks [k M, (k + 1) M) of the sorted list, whichever process makes it. So any number of
+processes, killed and started again at will, end with the same bytes.
 """
 
 import json
@@ -65,7 +65,7 @@ def prepare_shards(
             Share of groups that go to the validation split, chosen by hash, where the source names no split.
         clip_filter (`ClipFilter`, *optional*): Drops clips; rows are then runs of up to three kept clips, cut from the
             tokens of the whole track. Without it every track is one row.
-        source (`dict`, *optional*): What made the tracks (corpus, separator), for the manifest.
+        source (`dict`, *optional*): Origin of the tracks (corpus, separator), for the manifest.
 
     Returns:
         [`Manifest`], or `None` while shards of other workers are missing.
@@ -129,7 +129,7 @@ def _identify(track: Track) -> list[str | None]:
 
 
 def _prepare_shard(job: _Job, index: int, tracks: Sequence[Track], progress: tqdm) -> Iterator[dict[str, str]]:
-    """Make one shard, or what is missing of it, and yield the tracks that gave nothing."""
+    """Make the missing tracks of one shard, then the shard, and yield the tracks that gave no tokens."""
     summary_path = job.output_dir / ".progress" / f"shard-{index:05d}.json"
     parts_dir = summary_path.with_suffix("")
     if summary_path.is_file():
@@ -146,8 +146,8 @@ def _prepare_shard(job: _Job, index: int, tracks: Sequence[Track], progress: tqd
                 track_rows, track_clips = _make_rows(job, track)
                 if job.clip_filter is not None:
                     write_json(clips_path, track_clips)
-                write_rows(part_path, track_rows)  # last: a part that is there is whole
-            except Exception as error:  # whatever a foreign file does, the other tracks go on
+                write_rows(part_path, track_rows)  # written last, so that a part that exists is whole
+            except Exception as error:  # whatever is wrong with one file, the other tracks go on
                 write_json(failure_path, {"track_id": track.track_id, "error": f"{type(error).__name__}: {error}"})
         if part_path.is_file():
             rows.extend(read_rows(part_path))
@@ -184,7 +184,7 @@ def _make_rows(job: _Job, track: Track) -> tuple[list[TokenRow], list[dict]]:
         verdict = filter_pair(track.track_id, vocals, instrumental, sampling_rate, job.clip_filter)
     if not verdict.spans:
         return [], verdict.clips
-    # The whole track, also where clips are dropped: level and blocks are those of the whole, as in inference.
+    # The whole track is tokenized even if clips are dropped: level and blocks are those of the whole, as in inference.
     tokens = job.extractor.extract(verdict.vocals, verdict.instrumental, sampling_rate, track.track_id)
     split = track.split or assign_split(track.group or track.track_id, job.validation_share)
     rows = []
@@ -214,7 +214,7 @@ def _to_samples(grid_frames: int, sampling_rate: int) -> int:
 def _write_manifest(
     job: _Job, num_tracks: int, num_shards: int, settings: dict, max_failures: float
 ) -> Manifest | None:
-    """Join the shards' summaries; any worker may do it, all would write the same bytes."""
+    """Join the shards' summaries. Any worker may do this, since all would write the same bytes."""
     output_dir = job.output_dir
     paths = [output_dir / ".progress" / f"shard-{index:05d}.json" for index in range(num_shards)]
     if not all(path.is_file() for path in paths):
@@ -286,7 +286,7 @@ def _claim_folder(path: Path, settings: dict) -> None:
 
 @contextmanager
 def _one_thread():
-    """Sums over threads depend on how many there are, and with them a near tie between two tokens."""
+    """Run on one thread: sums depend on the number of threads, and a near tie between two tokens on the sums."""
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,7 +1,7 @@
 """Source separation: a whole song -> its vocals and its instrumental, sample by sample in place (paper §3.6, MDX-Net).
 
-Every separator has `separate(mix, sampling_rate) -> (vocals, instrumental, sampling_rate)` and `describe()`. What is
-already separated needs none: see the sources of pairs.
+Every separator has `separate(mix, sampling_rate) -> (vocals, instrumental, sampling_rate)` and `describe()`. Pairs
+that are already separated need none: see the sources of pairs.
 """
 
 import os
@@ -24,13 +24,13 @@ SEPARATOR_OPTIONS = {
 
 
 class Separator(Protocol):
-    """What preparation and the command line need of a separator."""
+    """The interface of a separator, as preparation and the command line use it."""
 
     def separate(self, mix: np.ndarray, sampling_rate: int) -> tuple[np.ndarray, np.ndarray, int]:
         """(channels, num_samples) at any rate -> vocals, instrumental (2, num_samples) and their common rate."""
 
     def describe(self) -> dict[str, Any]:
-        """What decides about the result; stands in the manifest."""
+        """Describe everything that decides about the result, for the manifest."""
 
 
 def load_separator(model: str | os.PathLike, **options: Any) -> Separator:
@@ -39,8 +39,7 @@ def load_separator(model: str | os.PathLike, **options: Any) -> Separator:
     Args:
         model (`str`):
             A `.onnx` file of MDX-Net, or the name of a demucs 4 model (`"htdemucs"`, `"htdemucs_ft"`, `"mdx_extra"`).
-        options:
-            Of [`MDXNetSeparator`]; demucs takes `device` alone.
+        options: Arguments of [`MDXNetSeparator`]. demucs takes only `device`.
 
     Raises:
         ValueError: If `model` is neither, or an option is given that it does not have.
@@ -63,7 +62,7 @@ class DemucsSeparator:
 
     Args:
         name (`str`): Name of the model, such as `"htdemucs"`.
-        device (`str`): `"auto"`, or what torch calls it.
+        device (`str`): `"auto"`, or a device as torch names it.
 
     Raises:
         ImportError: If demucs is missing.
@@ -84,7 +83,7 @@ class DemucsSeparator:
 
     @torch.no_grad()
     def separate(self, mix: np.ndarray, sampling_rate: int) -> tuple[np.ndarray, np.ndarray, int]:
-        """See [`MDXNetSeparator.separate`]; the rate is the model's own."""
+        """Split a song, as [`MDXNetSeparator.separate`]; the rate is the model's own."""
         rate = self.model.samplerate
         mix = as_stereo(resample(np.asarray(mix, np.float32), sampling_rate, rate))
         mean, scale = float(mix.mean()), float(mix.std()) or 1.0

@@ -1,6 +1,6 @@
-"""Token shards of any size without their weight in memory: one uncompressed Arrow file, mapped instead of read.
+"""Token shards of any size in little memory: one uncompressed Arrow file, which is mapped instead of read.
 
-The file lies in `.arrow/` beside the shards, is made once from shards whose hashes are right, and is checked by its
+The file lies in `.arrow/` beside the shards. It is made once from shards whose hashes are right, and is checked by its
 own hash whenever it is opened. Processes on one machine share its pages.
 """
 

@@ -55,7 +55,7 @@ class TokenRow:
         track_id (`str`): Names the track in its source.
         licence (`str`): Licence of the recording.
         split (`str`): `"train"`, `"validation"`, or `"test"` where the source says so.
-        start_s (`float`): Where in the track it begins, on the 40-ms grid.
+        start_s (`float`): Start in the track in seconds, on the 40-ms grid.
         vocal_activity (`float`): Share of 40-ms frames with voice above -40 dBFS.
         vocal_semantic_ids (`np.ndarray` of shape `(num_frames,)`): int16, 50 Hz.
         instrumental_semantic_ids (`np.ndarray` of shape `(num_frames,)`): int16, 50 Hz.
@@ -95,7 +95,7 @@ def read_rows(path: Path, sha256: str | None = None) -> list[TokenRow]:
 
     Args:
         path (`Path`): A file of `write_rows`.
-        sha256 (`str`, *optional*): What the manifest says its bytes hash to.
+        sha256 (`str`, *optional*): Hash of its bytes that the manifest states.
 
     Raises:
         ValueError: If the file is missing, damaged or not of this format.
@@ -122,7 +122,7 @@ def read_table(path: Path, sha256: str | None = None) -> pa.Table:
 
 def list_rows(table: pa.Table) -> list[TokenRow]:
     """The rows of one chunk of columns; the arrays are views of them."""
-    # An only chunk is taken as it is: to combine would copy it.
+    # A single chunk is taken as it is: combining would copy it.
     columns = {name: table[name] for name in SHARD_SCHEMA.names[5:]}
     lists = {name: c.chunk(0) if c.num_chunks == 1 else c.combine_chunks() for name, c in columns.items()}
     plain = {name: table[name].to_pylist() for name in SHARD_SCHEMA.names[:5]}
@@ -157,7 +157,7 @@ class Manifest:
         shards (`list` of `dict`): `file`, `sha256`, `num_rows` per shard, in order.
         splits (`dict`): Rows per split.
         num_tracks (`int`): Tracks asked for.
-        failed_tracks (`list` of `str`): Those that gave no tokens.
+        failed_tracks (`list` of `str`): Tracks that gave no tokens.
         duration_s (`float`): Seconds of audio in all rows.
         hours_by_licence (`dict`): Hours of the rows per licence.
         clips (`dict`): Clips kept and dropped by the filters, and how often for which reason; empty without filters.

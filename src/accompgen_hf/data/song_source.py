@@ -21,7 +21,7 @@ def song_tracks(
 
     Args:
         first_seed (`int`): Seed of the first song.
-        num_songs (`int`): How many consecutive seeds.
+        num_songs (`int`): Number of consecutive seeds.
         duration_s (`float`): Duration of each song.
         songs_dir (`str`, *optional*): Folder in which songs are kept as 16-bit `<seed>.npy`, `(2, num_samples)` at 24
             kHz: those that it lacks are synthesized into it, and all are read from it.

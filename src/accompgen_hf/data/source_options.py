@@ -41,12 +41,12 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     """Options that say where recordings come from."""
     add = parser.add_argument_group("source").add_argument
     add("--data", help="folder, or Hub id of a dataset")
-    add("--licence", default=UNKNOWN_LICENCE, help="of everything that does not state its own")
+    add("--licence", default=UNKNOWN_LICENCE, help="licence of everything that does not state its own")
     add("--allow_licenses", nargs="+", metavar="PATTERN", help="keep these licences alone, such as 'CC0*' 'CC-BY-4.0'")
     add("--fma_metadata", metavar="CSV", help="FMA's tracks.csv, if it is not beside the clips")
     add("--audio_columns", nargs="+", help="dataset: the column of songs, or those of vocals and instrumental")
-    add("--dataset_split", default="train", help="dataset: which of its splits")
-    add("--id_column", help="dataset: what names the tracks")
+    add("--dataset_split", default="train", help="dataset: name of the split to read")
+    add("--id_column", help="dataset: column with the tracks' names")
     add("--first_seed", type=int, default=0, help="songs: seed of the first one")
     add("--num_songs", type=int, default=0, help="songs: how many, one per seed")
     add("--song_duration_s", type=float, default=10.0, help="songs: seconds of each")

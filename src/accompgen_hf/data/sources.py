@@ -33,8 +33,8 @@ class Track:
     Attributes:
         track_id (`str`): Unique, and stable between runs.
         licence (`str`): Licence of the recording.
-        load (`callable`): Gives vocals and instrumental, float32 `(num_samples,)`, and their sampling rate.
-        group (`str`, *optional*): What must not be divided between splits (artist, album); the track by default.
+        load (`callable`): Function that gives vocals and instrumental, float32 `(num_samples,)`, and their rate.
+        group (`str`, *optional*): Group that stays on one side of a split (artist, album). `None` means the track.
         split (`str`, *optional*): `"train"`, `"validation"` or `"test"`, where the source itself says so.
     """
 
@@ -51,12 +51,12 @@ class Recording:
 
     Attributes:
         track_id (`str`): Unique in the source, and stable between runs.
-        load_mix (`callable`): Gives the whole song and its sampling rate.
-        load_stems (`callable`, *optional*): Gives vocals, instrumental and their sampling rate, where the source has
+        load_mix (`callable`): Function that gives the whole song and its sampling rate.
+        load_stems (`callable`, *optional*): Function that gives vocals, instrumental and their rate, if the source has
             them. The lengths may differ: filtering decides about it.
-        licence, artist, album (`str`, *optional*): As the source says.
+        licence, artist, album (`str`, *optional*): Values that the source states.
         split (`str`, *optional*): `"train"`, `"validation"` or `"test"`, as the source says.
-        files (tuple of `Path`): What it is read from; equal content is found by them.
+        files (tuple of `Path`): Files that it is read from; equal content is found by them.
     """
 
     track_id: str
@@ -73,7 +73,7 @@ def folder_recordings(folder: str | os.PathLike, licence: str = UNKNOWN_LICENCE)
     """List a folder of whole songs, searched in depth.
 
     `artist/album/song` and `artist/song` give artist and album; a `tracks.csv` in the folder (`track_id` = path below
-    the folder, then any of licence, artist, album, split) stands over both and over `licence`.
+    the folder, then any of licence, artist, album, split) overrides both, and `licence`.
 
     Raises:
         ValueError: If there is no audio, or the table is not one.
@@ -185,7 +185,7 @@ def read_track_table(folder: str | os.PathLike) -> dict[str, dict[str, str]]:
 
 
 def write_track_table(folder: str | os.PathLike, recordings: Iterable[Recording]) -> None:
-    """Write into `tracks.csv` what the source said about each recording; what it says about others stays."""
+    """Write into `tracks.csv` what the source said about each recording; lines about others stay."""
     table = read_track_table(folder)
     for recording in recordings:
         table[recording.track_id] = {name: getattr(recording, name) or "" for name in TABLE_COLUMNS}

@@ -35,8 +35,8 @@ class TokenExtractor:
     """Turns a pair of waveforms into tokens, exactly as inference turns vocals into tokens.
 
     Args:
-        semantic_encoder (`AccompGenSemanticEncoder`): With its centroids.
-        codec (`EncodecModel`): 24 kHz, 75 frames per second.
+        semantic_encoder (`AccompGenSemanticEncoder`): The encoder with its centroids.
+        codec (`EncodecModel`): The codec, with 24 kHz and 75 frames per second.
         recipe (`TokenRecipe`): Level, noise and blocks.
     """
 

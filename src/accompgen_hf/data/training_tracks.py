@@ -1,7 +1,7 @@
 """Which tracks a model was trained on, kept beside its weights as hashes: `training_tracks.json`.
 
-Training writes it into `final/`, assembling joins those of the stages, evaluation refuses songs that stand in it. A
-hash says whether a given song was trained on, and does not say which songs were.
+Training writes the file into `final/`, assembling joins the files of the stages, and evaluation refuses songs that are
+in it. A hash tells whether a given song was trained on, but not which songs were.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from pathlib import Path
 from accompgen_hf.files import write_bytes
 
 RECORD_NAME = "training_tracks.json"
-FITTED_SPLITS = ("train", "validation")  # the second has chosen checkpoints
+FITTED_SPLITS = ("train", "validation")  # the validation split has chosen checkpoints
 _HASH_DIGITS = 12
 _SUFFIXES = (".stem.mp4", ".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".mp4")
 
@@ -35,12 +35,12 @@ def read_shard_tracks(folder: str | os.PathLike) -> set[str]:
     """Hashes of the tracks that a folder of token shards gave to training and validation.
 
     Args:
-        folder (`str`): With `manifest.json` and shards, as examples/prepare_dataset.py writes it.
+        folder (`str`): Folder with `manifest.json` and shards, as examples/prepare_dataset.py writes it.
 
     Raises:
         ValueError: If there is no manifest, or a shard cannot be read.
     """
-    import pyarrow.parquet as pq  # here: `accompgen assemble` joins records without it
+    import pyarrow.parquet as pq  # imported here, since `accompgen assemble` joins records without it
 
     from accompgen_hf.data.shards import Manifest
 
@@ -84,7 +84,7 @@ def read_record(folder: str | os.PathLike) -> set[str] | None:
 def join_records(folders: Iterable[str | os.PathLike]) -> dict[str, bytes]:
     """The record of a model made of these folders, by its file's name.
 
-    Empty unless each folder has its record: one that leaves songs out would call them unseen.
+    The result is empty unless each folder has its record: an incomplete record would call songs unseen.
     """
     records = [read_record(folder) for folder in folders]
     return {} if None in records else {RECORD_NAME: format_record(set().union(*records))}

@@ -57,7 +57,7 @@ class SingSongForAccompaniment(CompositeModel):
         Args:
             input_values (`torch.FloatTensor` of shape `(batch_size, num_samples)`): 16 kHz mono vocals with level and
                 noise, a multiple of 640 samples, as `AccompGenProcessor` makes them.
-            vocal_semantic_ids (`torch.LongTensor` of shape `(batch_size, T50)`): Instead of `input_values`.
+            vocal_semantic_ids (`torch.LongTensor` of shape `(batch_size, T50)`): Ids to use instead of `input_values`.
             seed (`int` or `list` of `int`, *optional*): Item i uses `seed + i`, or its own; `None` draws one.
             preview (`bool`): Decode the coarse codes alone and leave out the fine model.
             callback (`Callable`, *optional*): Called as `callback(stage, seconds_just_finished)`, with the names of

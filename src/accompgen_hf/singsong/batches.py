@@ -46,9 +46,9 @@ def build_singsong_inputs(
     """Lay out a batch: the conditioning's ids, and [semantic ids | codes frame by frame] behind BOS.
 
     Args:
-        config (`SingSongStageConfig`): Names the streams and their places in the vocabulary.
+        config (`SingSongStageConfig`): Config with the streams and their places in the vocabulary.
         conditioning (`dict` of `str` to `torch.LongTensor`): The encoder's streams, as `codes_to_ids` takes them.
-        target (`dict` of `str` to `torch.LongTensor`): The decoder's.
+        target (`dict` of `str` to `torch.LongTensor`): The decoder's streams.
         condition_dropped (`torch.BoolTensor` of shape `(batch_size,)`, *optional*): Rows that hear nothing.
         history_dropped (`torch.BoolTensor` of shape `(batch_size, num_frames)`, *optional*): Frames of the last
             stream whose semantic ids later positions do not see; the labels stay.

@@ -20,10 +20,10 @@ from accompgen_hf.accompgen.model_checks_accompgen import CheckedConfigMixin
 
 @strict
 class SingSongStageConfig(StreamsMixin, CheckedConfigMixin, T5Config):
-    """What both models share; the defaults are T5 v1.1's base size.
+    """The settings that both models share; the defaults are T5 v1.1's base size.
 
     Args:
-        vocab_size (`int`, *optional*): Follows from the other fields.
+        vocab_size (`int`, *optional*): Size of the vocabulary, which follows from the other fields.
         condition_dropout (`float`): Probability of hiding a training sample's vocals, which guidance needs; SingSong
             itself has none.
         history_dropout (`float`): Largest share of a training sample's own semantic past that is hidden, as in our

@@ -3,7 +3,7 @@
 SingSong (Donahue et al. 2023) is the paper's main baseline. S-SA reads the vocals' semantic tokens with a T5 encoder
 and writes the instrumental's semantic tokens, then its coarse codes; a second T5 adds the fine codes. Everything else
 is as in our system: tokens, codec, training loop, sampling. Where the paper's own SingSong differs (w2v-BERT and
-SoundStream tokens at 16 kHz), the comparison of architectures gains by it.
+SoundStream tokens at 16 kHz), the comparison of architectures gets fairer.
 
 Letters: B batch, N decoder positions, K codebooks, T25 steps of 40 ms.
 """
@@ -57,10 +57,10 @@ class SingSongStageForConditionalGeneration(SingSongGenerationMixin, T5ForCondit
         """T5's forward.
 
         Args:
-            input_ids (`torch.LongTensor` of shape `(batch_size, num_positions)`): From `build_singsong_inputs`.
+            input_ids (`torch.LongTensor` of shape `(batch_size, num_positions)`): Result of `build_singsong_inputs`.
             labels (`torch.LongTensor` of shape `(batch_size, num_decoder_positions)`, *optional*): Position p
                 predicts label p; -100 is ignored.
-            decoder_input_ids (`torch.LongTensor`, *optional*): By default BOS and the labels before the last.
+            decoder_input_ids (`torch.LongTensor`, *optional*): If `None`, BOS and the labels before the last.
             num_items_in_batch (`int` or `torch.Tensor`, *optional*): Targets of the whole optimiser step; the loss is
                 then a sum divided by it, so that splitting the step into micro-batches changes nothing.
         """

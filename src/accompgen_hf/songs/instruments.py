@@ -18,8 +18,8 @@ class Tone:
     Attributes:
         slope (`float`): Partial k has amplitude k ** -slope.
         decay_s (`float`): Time constant of the fundamental at A3 (220 Hz); infinite for sustained tones.
-        damping (`float`): How much faster high partials die, per kHz.
-        cutoff_hz (`float`): Where the body or filter begins to take high partials away.
+        damping (`float`): Additional decay of high partials, per kHz.
+        cutoff_hz (`float`): Frequency from which the body or filter takes partials away.
         attack_s, release_s (`float`): Envelope.
         detune_cents (`tuple[float, ...]`): Copies of every partial.
         inharmonicity (`float`): Stiffness of the string.
@@ -116,7 +116,7 @@ def render_tone(tone: Tone, pitch: float, duration_s: float, brightness: float, 
         pitch (`float`): MIDI pitch.
         duration_s (`float`): Until the key is lifted.
         brightness (`float`): Scale of the cutoff; hard notes and bright instruments are above 1.
-        sampling_rate (`int`): In Hz.
+        sampling_rate (`int`): Rate in Hz.
     """
     fundamental = 440.0 * 2.0 ** ((pitch - 69.0) / 12.0)
     highest = min(0.45 * sampling_rate, 9000.0)

@@ -49,7 +49,7 @@ class Panel:
 
     Attributes:
         title (`str`): Text of the vertical axis.
-        curves (`tuple` of `Curve`): What is drawn in it.
+        curves (`tuple` of `Curve`): The curves that are drawn in it.
         has_zero_line (`bool`): Whether 0 is marked.
         scale (`str`): `"linear"` or `"log"`.
     """

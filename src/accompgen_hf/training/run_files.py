@@ -37,7 +37,7 @@ def save_checkpoint(
         step (`int`): Number of finished optimiser steps.
         write (`Callable[[Path], None]`):
             Writes models and optimizers into the folder that it is given, in every process.
-        state (`dict`): What else the run needs, as JSON.
+        state (`dict`): Everything else that the run needs, as JSON.
         keep_checkpoints (`int`):
             How many of the newest checkpoints stay; older ones are deleted after the new one is safe.
     """
@@ -139,9 +139,9 @@ class RunFolder:
 
     Args:
         output_dir (`str`): Folder of the run; it is made if it does not exist.
-        run (`dict`): What a checkpoint must have been written with, see [`describe_run`].
+        run (`dict`): Description that a checkpoint must have been written with, see [`describe_run`].
         parts (`dict`): Models and optimizers by the name of their file in a checkpoint.
-        keep_checkpoints (`int`): How many of the newest checkpoints stay.
+        keep_checkpoints (`int`): Number of newest checkpoints that stay.
 
     Attributes:
         metrics (`MetricsLog`): The record of the run, after `resume`.

@@ -1,4 +1,4 @@
-"""The web page's parts and what its buttons do. The one module that imports gradio at its top: `web` asks for it."""
+"""The web page's parts and what its buttons do. Only this module imports gradio at its top; `web` imports it late."""
 
 import traceback
 from collections.abc import Iterator
@@ -77,7 +77,7 @@ def _add_controls(studio: Studio) -> SimpleNamespace:
     parts.example = gr.Button("No recording? Take nine seconds of ours", size="sm", elem_id="example")
     parts.go = gr.Button("Make the band", variant="primary", size="lg", elem_id="go")
     parts.stop = gr.Button("Stop", variant="stop", size="lg", elem_id="stop", visible=False)
-    # Screen readers say what comes here; the bar beside it changes too often for that.
+    # Screen readers read this text aloud; the bar beside it changes too often for that.
     parts.status = gr.HTML(elem_id="status", js_on_load="element.setAttribute('aria-live', 'polite')")
     parts.bar = gr.HTML(elem_id="bar")
     with gr.Accordion("Choices", open=False, elem_id="choices"):
@@ -107,7 +107,7 @@ def _add_controls(studio: Studio) -> SimpleNamespace:
 
 
 def _add_take(number: int) -> SimpleNamespace:
-    """The players of one take, unseen until it is there."""
+    """Add the players of one take; they are hidden until the take is made."""
     take = SimpleNamespace()
     with gr.Column(visible=False, elem_classes="take", elem_id=f"take-{number}") as take.group:
         take.heading = gr.HTML()
@@ -131,7 +131,7 @@ def _waveform(lane: str) -> gr.WaveformOptions:
 
 
 def _connect(page: gr.Blocks, parts: SimpleNamespace, handlers: "Handlers") -> None:
-    """Which click runs what. None of it is a public interface."""
+    """Say which click runs what. None of it is a public interface."""
     quiet = {"api_visibility": "private", "show_progress": "hidden"}
     controls = [parts.go, parts.stop, parts.status, parts.bar]
     everything = [
@@ -147,10 +147,10 @@ def _connect(page: gr.Blocks, parts: SimpleNamespace, handlers: "Handlers") -> N
         everything,
         api_visibility="private",
         show_progress="minimal",
-        show_progress_on=parts.status,  # there gradio says who waits at which place
+        show_progress_on=parts.status,  # gradio shows there who waits at which place
     )
     run.success(None, None, None, js=texts.SCROLL_TO_TAKES)
-    # A cancelled run fails, too. The browser notes who has stopped it before the server hears of it.
+    # A cancelled run also counts as failed. The browser notes who has stopped it before the server hears of it.
     parts.stop.click(None, None, parts.was_stopped, js="() => true", queue=False, **quiet)
     parts.stop.click(handlers.stop, None, controls, queue=False, cancels=[run], **quiet)
     run.failure(handlers.fail, parts.was_stopped, controls, queue=False, **quiet)
@@ -158,13 +158,13 @@ def _connect(page: gr.Blocks, parts: SimpleNamespace, handlers: "Handlers") -> N
 
 
 class Handlers:
-    """What the buttons do: the studio's answers as updates of the page's parts."""
+    """What the buttons do: turn the studio's answers into updates of the page's parts."""
 
     def __init__(self, studio: Studio, parts: SimpleNamespace):
         self.studio, self.parts = studio, parts
 
     def begin(self) -> dict:
-        """At once, before the queue."""
+        """Show that the job has begun, at once, before it waits in the queue."""
         updates = self._controls(is_running=True, words=texts.status(texts.WAITING))
         for take in self.parts.takes:
             updates[take.group] = gr.update(visible=False)
@@ -183,7 +183,7 @@ class Handlers:
                     continue
                 described = texts.describe(step)
                 updates = {self.parts.bar: gr.update(value=texts.bar(step))}
-                if described != words:  # a screen reader says each of these, so only what is new
+                if described != words:  # a screen reader reads each of these aloud, so only what is new is sent
                     updates[self.parts.status] = gr.update(value=texts.status(described))
                 words = described
                 yield updates
@@ -202,12 +202,12 @@ class Handlers:
         return self._controls(words=texts.status(texts.STOPPED))
 
     def fail(self, was_stopped: bool) -> dict:
-        """The run was cancelled, or could not begin: the queue is full, or gradio refused what was sent."""
+        """Answer a run that was cancelled or could not begin: the queue is full, or gradio refused what was sent."""
         words = texts.status(texts.STOPPED) if was_stopped else texts.failure(texts.BUSY)
         return self._controls(words=words)
 
     def leave(self, request: gr.Request) -> None:
-        """The tab is closed: nobody waits for the result."""
+        """End the visitor's job when the tab is closed: nobody waits for the result."""
         self.studio.stop(request.session_hash)
 
     def _controls(self, is_running: bool = False, words: str = "") -> dict[Any, dict]:

@@ -27,14 +27,14 @@ def open_page(
     max_duration_s: float = MAX_DURATION_S,
     queue_size: int = QUEUE_SIZE,
 ) -> Iterator[str]:
-    """Serve the page while the context is open; at its end all jobs are stopped and all files deleted.
+    """Serve the page while the context is open. At its end all jobs are stopped and all files are deleted.
 
     Args:
         pipe: A `VocalAccompanimentPipeline`.
-        host (`str`, *optional*): The address to listen on; `None` takes gradio's, which a Space sets.
-        port (`int`, *optional*): `None` takes gradio's, or the first free one from 7860.
-        max_bytes, max_duration_s: Caps of a recording.
-        queue_size (`int`): How many may wait.
+        host (`str`, *optional*): The address to listen on. `None` takes gradio's, which a Space sets.
+        port (`int`, *optional*): The port to listen on. `None` takes gradio's, or the first free one from 7860.
+        max_bytes, max_duration_s: The largest and the longest recording.
+        queue_size (`int`): How many jobs may wait.
 
     Returns:
         The page's address.
@@ -62,7 +62,7 @@ def open_page(
                 css=CSS,
                 head=HEAD,
                 footer_links=[],
-                show_error=False,  # what nobody expected stays in this process's log
+                show_error=False,  # an unexpected error goes to this process's log only
                 share=False,
                 ssr_mode=False,
                 quiet=True,

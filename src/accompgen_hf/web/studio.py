@@ -1,6 +1,6 @@
-"""What happens behind the web page: one job at a time, with progress, caps, stop and nothing left on the disk.
+"""The work behind the web page: one job at a time, with progress, caps and stop; nothing is left on the disk.
 
-It knows nothing of pages; `web` shows what `Studio.accompany` yields.
+This module knows nothing about pages; `web` shows what `Studio.accompany` yields.
 """
 
 import os
@@ -30,10 +30,10 @@ PAGE_OPTIONS = limit_options(
     seed=(0, MAX_SEED), num_variations=(1, MAX_VARIATIONS), guidance_scale=(0, MAX_GUIDANCE_SCALE)
 )
 _WORDS = {"seed": "The seed", "num_variations": "The number of takes", "guidance_scale": "The guidance"}
-# Positions that a stage decodes for one second of audio: what the work is made of.
+# Positions that a stage decodes for one second of audio; the work is proportional to them.
 _STAGE_POSITIONS = {"semantic": 50, "coarse": 300, "fine": 300}
 _POLL_S = 0.3
-# Messages are written for people who call functions; visitors of a page have no parameters.
+# The library's messages are written for people who call functions; visitors of a page have no parameters.
 _FOR_VISITORS = (
     (r"`source`( \(bytes\))?", "The recording"),
     (r" \(`max_duration_s`\)", ""),
@@ -48,7 +48,7 @@ class Refused(ValueError):
 
 
 class Stopped(Exception):
-    """The visitor, or the end of the visit, has stopped the job."""
+    """The job was stopped, by the visitor or by the end of the visit."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Settings:
     preview: bool = False
 
     def check(self) -> None:
-        """Raises `Refused` for what the page's own controls cannot send, but another client can."""
+        """Raise `Refused` for values that the page's own controls cannot send, but another client can."""
         for name, option in PAGE_OPTIONS.items():
             value = getattr(self, name)
             if value is not None and not option.accepts(value):
@@ -70,7 +70,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is: `fraction` of all its work, the stage that runs now and the take that it works on."""
+    """How far a job is: the `fraction` of all its work, the stage that runs now, and the take that it works on."""
 
     fraction: float
     stage: str
@@ -104,7 +104,7 @@ class _Job:
     closed: threading.Event = field(default_factory=threading.Event)
 
     def report(self, stage: str, seconds_just_finished: float) -> None:
-        """The pipeline's callback: what it raises ends the generation."""
+        """Receive the pipeline's progress; an exception raised here ends the generation."""
         if self.stopped.is_set():
             raise Stopped
         self.stage = stage
@@ -124,7 +124,7 @@ class Studio:
 
     Args:
         pipe: A `VocalAccompanimentPipeline`.
-        folder (`str` or `os.PathLike`): Where the files of running jobs lie; nothing stays there.
+        folder (`str` or `os.PathLike`): Folder for the files of running jobs; nothing stays there.
         max_bytes, max_duration_s: Larger and longer recordings are refused before any work.
     """
 
@@ -150,7 +150,7 @@ class Studio:
         Closing the iterator stops the work. The files of a take are there until the next step of the iterator.
 
         Args:
-            visitor (`str`): Whose job it is; an earlier one of the same visitor is stopped.
+            visitor (`str`): Id of the visitor; an earlier job of the same visitor is stopped.
             path (`str`): The uploaded or recorded file.
 
         Raises:
@@ -183,7 +183,7 @@ class Studio:
                     del self._jobs[visitor]
 
     def stop(self, visitor: str) -> bool:
-        """Stop the visitor's job within one window; whether there was one."""
+        """Stop the visitor's job within one window, and return whether there was one."""
         with self._jobs_lock:
             job = self._jobs.get(visitor)
         if job is not None:
@@ -226,7 +226,7 @@ class Studio:
         return job
 
     def _work(self, job: _Job, name: str, vocals: Any, sampling_rate: int, settings: Settings) -> None:
-        """The job's own thread: what it makes or meets goes into `job.takes`, `None` at the end."""
+        """Run the job in a thread of its own: takes and errors go into `job.takes`, and `None` at the end."""
         try:
             with self._pipe_lock:
                 job.started = time.monotonic()
@@ -264,7 +264,7 @@ class Studio:
 
 
 def read_seed(text: str) -> int | None:
-    """What stands in the seed's field; nothing means chance.
+    """Read the seed's field; an empty one means a random seed.
 
     Raises:
         Refused: If it is not a whole number.
@@ -276,7 +276,7 @@ def read_seed(text: str) -> int | None:
 
 
 def for_visitors(message: str) -> str:
-    """A message of the library without its parameters."""
+    """Turn a message of the library into words without parameters."""
     for pattern, words in _FOR_VISITORS:
         message = re.sub(pattern, words, message, flags=re.DOTALL)
     return message

@@ -1,4 +1,4 @@
-"""Words, colours and style of the web page; no logic of jobs, and nothing is imported from gradio."""
+"""Words, colours and style of the web page. There is no logic of jobs here, and nothing is imported from gradio."""
 
 import base64
 import html
@@ -7,7 +7,7 @@ from pathlib import Path
 from accompgen_hf.web.studio import Progress
 
 TITLE = "accompgen: vocals in, band out"
-# Those of the lanes in the picture.
+# The colours of the lanes in the picture.
 LANE_COLORS = {"vocals": "#e4572e", "accompaniment": "#2e86ab", "mix": "#6a4c93"}
 # Shades of the mix's colour, from light to dark.
 HUE = (
@@ -46,7 +46,7 @@ _STAGES = {
     "mixing": "Mixing",
 }
 
-# On a phone they lie below what the visitor sees.
+# On a phone they lie below the visible part of the page.
 SCROLL_TO_TAKES = """() => {
   const take = document.querySelector("#take-1");
   if (take && take.getBoundingClientRect().top > window.innerHeight) take.scrollIntoView({ behavior: "smooth" });
@@ -129,7 +129,7 @@ def limits(max_duration_s: float, max_bytes: int, files_live_s: float) -> str:
 
 
 def note(words: str) -> str:
-    """`words` is HTML of our own."""
+    """Wrap `words`, which is HTML of our own, in a note of this kind."""
     return f'<div class="note" role="note">{words}</div>'
 
 
@@ -142,7 +142,7 @@ def status(words: str) -> str:
 
 
 def describe(progress: Progress) -> str:
-    """What the job does now, in a sentence that changes only with stage and take."""
+    """Say what the job does now, in a sentence that changes only with stage and take."""
     words = _STAGES[progress.stage]
     if progress.num_takes > 1:
         words += f", take {progress.take} of {progress.num_takes}"
@@ -167,7 +167,7 @@ def heading(number: int, seed: int) -> str:
 
 
 def picture(path: Path) -> str:
-    """The picture inside the page itself: it scrolls sideways on a phone, and has a text for who cannot see it."""
+    """Put the picture into the page itself: it scrolls sideways on a phone, and has a text for who cannot see it."""
     data = base64.b64encode(path.read_bytes()).decode("ascii")
     words = "Mel spectrograms and onsets of your voice, the band and the mix, one above the other on one time axis"
     return (

@@ -13,11 +13,11 @@ def add_web_command(commands: argparse._SubParsersAction) -> None:
     add = web.add_argument
     add("--model", help="a folder or Hub repository; without it the small default inside the package")
     add("--device", default="auto", help="auto, cuda, cuda:1, mps or cpu (auto: the first of these that is there)")
-    add("--threads", type=int, metavar="N", help="of the CPU (small models: 1, others: one a core)")
+    add("--threads", type=int, metavar="N", help="number of CPU threads (small models: 1, others: one per core)")
     add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 lets the whole network in (%(default)s)")
-    add("--port", type=int, metavar="N", help="(the first free one from 7860)")
-    add("--max-duration", type=float, default=60.0, metavar="S", help="seconds of a recording (%(default)s)")
-    add("--max-size", type=float, default=20.0, metavar="MB", help="size of a recording (%(default)s)")
+    add("--port", type=int, metavar="N", help="port to listen on (the first free one from 7860)")
+    add("--max-duration", type=float, default=60.0, metavar="S", help="longest recording in seconds (%(default)s)")
+    add("--max-size", type=float, default=20.0, metavar="MB", help="largest recording in megabytes (%(default)s)")
     add("--debug", action="store_true", help="show the full traceback of an error")
     web.set_defaults(run=run_web)
 
@@ -29,7 +29,7 @@ def run_web(arguments: argparse.Namespace) -> int:
     pipe = load_pipeline(arguments.model, device)
     set_threads(arguments.threads)
     ended = threading.Event()
-    previous = signal.signal(signal.SIGTERM, lambda *_: ended.set())  # so that files are deleted then, too
+    previous = signal.signal(signal.SIGTERM, lambda *_: ended.set())  # so that files are also deleted on SIGTERM
     caps = {"max_bytes": round(arguments.max_size * 2**20), "max_duration_s": arguments.max_duration}
     try:
         with open_page(pipe, arguments.host, arguments.port, **caps) as address:
@@ -37,7 +37,7 @@ def run_web(arguments: argparse.Namespace) -> int:
             print("Open this address in a browser; Ctrl-C ends the page.", file=sys.stderr, flush=True)
             ended.wait()
     except KeyboardInterrupt:
-        pass  # the usual end
+        pass  # the usual way to end the page
     finally:
         signal.signal(signal.SIGTERM, previous)
     return 0

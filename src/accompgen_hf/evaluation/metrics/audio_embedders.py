@@ -136,8 +136,8 @@ def load_embedder(name: str, weights: str | os.PathLike | None = None) -> Embedd
 
     Args:
         name (`str`): One of `EMBEDDERS`.
-        weights (`str` or path, *optional*): For `vggish`, `clap` and `encodec`; a file or folder, or a Hub id. For
-            `vggish` a Hub id may name the file: `"owner/name:file.pth"`. Files are read with `weights_only`.
+        weights (`str` or path, *optional*): Weights of `vggish`, `clap` or `encodec`: a file, a folder or a Hub id. A
+            Hub id of `vggish` may name the file: `"owner/name:file.pth"`. Files are read with `weights_only`.
 
     Raises:
         ValueError: If `name` is unknown, `weights` is missing, or given where there are none, or of another network.

@@ -120,7 +120,7 @@ def track_beats(audio: np.ndarray, sampling_rate: int) -> Beats:
 
     Args:
         audio (`np.ndarray` of shape `(num_samples,)`): Mono waveform.
-        sampling_rate (`int`): Hz.
+        sampling_rate (`int`): Rate in Hz.
 
     Returns:
         [`Beats`]; without beats if the audio is shorter than two seconds, silent or without onsets.

@@ -52,7 +52,7 @@ def band_chroma(
 
     Args:
         audio (`np.ndarray` of shape `(num_samples,)`): Mono waveform.
-        sampling_rate (`int`): Hz.
+        sampling_rate (`int`): Rate in Hz.
         band_hz: Lowest and highest frequency.
         window_s (`float`), hop_s (`float`): Seconds; frame k is centred on `k * hop_s`.
 
@@ -135,7 +135,7 @@ def score_chords(heard: Sequence[ChordSpan], truth: Sequence[Any]) -> float | No
     """Share of time in which the heard chord is the true one, major or minor triad (mir_eval's `majmin`).
 
     Args:
-        heard (sequence of [`ChordSpan`]): From [`detect_chords`].
+        heard (sequence of [`ChordSpan`]): Result of [`detect_chords`].
         truth (sequence): `(start_s, end_s, root, quality)`, as a song's annotation has them.
 
     Returns:

@@ -55,7 +55,7 @@ def compare_ends(audio: np.ndarray, sampling_rate: int, annotation: Any) -> dict
     """Key, beats and loudness of the first and of the last 30 s.
 
     Args:
-        annotation (`SongAnnotation`): With `tonic`, `mode` and `beat_times`.
+        annotation (`SongAnnotation`): The truth, with `tonic`, `mode` and `beat_times`.
 
     Returns:
         `dict` with `first` and `last`, each a `dict` of `key_exact`, `key_mirex`, `beat_f1` and `loudness_lufs`.

@@ -41,8 +41,8 @@ class Embedder:
     """Turns audio into one vector per window.
 
     Attributes:
-        name (`str`): As in [`load_embedder`].
-        sampling_rate (`int`): Hz, of the audio that it hears; other rates are resampled.
+        name (`str`): Name, as in [`load_embedder`].
+        sampling_rate (`int`): Rate in Hz of the audio that it hears; audio of another rate is resampled.
         window_s (`float`): Length of a window in seconds; a rest shorter than a window is left out.
         dimensions (`int`): Size of an embedding.
         weights_hash (`str`): sha256 of the weights, or of the settings where there are none.
@@ -59,7 +59,7 @@ class Embedder:
 
         Args:
             audio (`np.ndarray` of shape `(num_samples,)`): Mono.
-            sampling_rate (`int`): Hz.
+            sampling_rate (`int`): Rate in Hz.
 
         Returns:
             float32 array of shape `(num_windows, dimensions)`.

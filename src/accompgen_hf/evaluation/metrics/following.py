@@ -19,7 +19,7 @@ def chroma_rotation(before: np.ndarray, after: np.ndarray, sampling_rate: int) -
 
     Args:
         before, after (`np.ndarray` of shape `(num_samples,)`): Mono, of equal length and the same time.
-        sampling_rate (`int`): Hz, of both.
+        sampling_rate (`int`): Rate of both in Hz.
 
     Returns:
         `int` in [0, 12): 3 for three semitones up, 8 for four down.
@@ -56,9 +56,9 @@ def shift_recording(audio: np.ndarray, sampling_rate: int, semitones: float = 0.
 
     Args:
         audio (`np.ndarray` of shape `(num_samples,)`): Mono.
-        sampling_rate (`int`): Hz.
-        semitones (`float`): In [-12, 12], up.
-        speed (`float`): In [0.5, 2], times as fast.
+        sampling_rate (`int`): Rate in Hz.
+        semitones (`float`): Semitones up, in [-12, 12].
+        speed (`float`): Factor of the speed, in [0.5, 2].
 
     Returns:
         float32 `(num_samples / speed,)`, rounded.

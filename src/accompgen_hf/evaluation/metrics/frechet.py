@@ -102,7 +102,7 @@ def frechet_distance(a: GaussianStatistics, b: GaussianStatistics) -> float:
     `F1ᵀ F2`: no matrix square root of a product that may be singular, no complex numbers.
 
     Args:
-        a (`GaussianStatistics`), b (`GaussianStatistics`): At least two windows each, of equal dimensions.
+        a (`GaussianStatistics`), b (`GaussianStatistics`): Two sets of equal dimensions, at least two windows each.
 
     Returns:
         `float`: At least zero.

@@ -49,7 +49,7 @@ def chroma(audio: np.ndarray, sampling_rate: int) -> np.ndarray:
 
     Args:
         audio (`np.ndarray` of shape `(num_samples,)`): Mono waveform.
-        sampling_rate (`int`): Hz.
+        sampling_rate (`int`): Rate in Hz.
 
     Returns:
         `np.ndarray` of shape `(12, num_frames)`, 12 frames per second; a frame sums to one, or to zero in silence.

@@ -48,9 +48,9 @@ def list_hypotheses(curves: np.ndarray, tempo_bpm: float, meter: int) -> Hypothe
     """All places of the bar at one tempo and meter.
 
     Args:
-        curves (`np.ndarray` of shape `(F, C)`): Each with a standard deviation of one.
+        curves (`np.ndarray` of shape `(F, C)`): Curves, each with a standard deviation of one.
         tempo_bpm (`float`): Beats per minute.
-        meter (`int`): Beats of a bar.
+        meter (`int`): Number of beats in a bar.
     """
     period, bar = 60.0 * FRAME_RATE / tempo_bpm, 4 * meter
     phases = np.arange(0.0, period, _PHASE_STEP)
@@ -72,7 +72,7 @@ def find_grids(curves: np.ndarray) -> list[Grid]:
     """The tempo and meter on which all segments agree best, with every segment's own phase.
 
     Args:
-        curves (`np.ndarray` of shape `(F, C)`): In the order of `CURVES`.
+        curves (`np.ndarray` of shape `(F, C)`): Curves in the order of `CURVES`.
     """
     segments = np.array_split(curves, max(1, round(len(curves) / FRAME_RATE / SEGMENT_S)))
     weights = {meter: np.asarray(load_tables()["rhythm"][str(meter)]) for meter in METERS}

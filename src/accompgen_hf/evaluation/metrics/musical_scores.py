@@ -73,9 +73,9 @@ def score_accompaniment(
     """Score one accompaniment.
 
     Args:
-        accompaniment (`np.ndarray` of shape `(num_samples,)`): Mono, to be judged.
-        vocals (`np.ndarray` of shape `(num_samples,)`): Mono, what it was made for.
-        sampling_rate (`int`): Hz, of all.
+        accompaniment (`np.ndarray` of shape `(num_samples,)`): The mono accompaniment to judge.
+        vocals (`np.ndarray` of shape `(num_samples,)`): The mono vocals that it was made for.
+        sampling_rate (`int`): Rate of all of them in Hz.
         annotation (`SongAnnotation` or its `to_dict()`, *optional*): The truth: `tonic` and `mode`, `chords`,
             `beat_times` and `tempo_bpm`; each may be missing.
         reference (`np.ndarray` of shape `(num_samples,)`, *optional*): The true accompaniment.

@@ -30,9 +30,9 @@ class PromptAdherence:
         apa (`float`): 1 as coherent as real pairs, 0 as exchanged ones.
         to_real (`float`), to_deranged (`float`): Distances d(Y, X) and d(Y, X').
         real_to_deranged (`float`): d(X, X').
-        num_windows (`int`): Windows of the candidate.
-        num_reference_windows (`int`): Of X, and of X'.
-        dimensions (`int`): In which the distances were taken.
+        num_windows (`int`): Number of the candidate's windows.
+        num_reference_windows (`int`): Number of windows of X, and also of X'.
+        dimensions (`int`): Number of dimensions in which the distances were taken.
         projected_from (`int`, *optional*): The embedder's dimensions, if they were projected.
     """
 
@@ -157,10 +157,10 @@ def build_adherence_sets(
     """X, X' and Y as embeddings.
 
     Args:
-        embedder (`Embedder`): Hears the pairs.
+        embedder (`Embedder`): Embeds the pairs.
         reference_pairs (sequence of pairs): Real vocals and instrumentals, one pair per song.
         candidate_pairs (sequence of pairs): Vocals of other songs, and what the candidate plays to them.
-        sampling_rate (`int`): Hz, of all of them.
+        sampling_rate (`int`): Rate of all of them in Hz.
         seed (`int`): Seed of the exchange; no song ever keeps its own instrumental.
 
     Raises:
@@ -186,7 +186,7 @@ class AdherenceGate:
 
     Attributes:
         real (`float`), shuffled (`float`): APA of fresh real pairs and of the same pairs exchanged.
-        num_windows (`int`): N, of either.
+        num_windows (`int`): N, the number of windows of either.
     """
 
     real: float
@@ -213,7 +213,7 @@ def adherence_gate(
     """Judge fresh real pairs and the same exchanged, as if a candidate had made them.
 
     Args:
-        embedder, reference_pairs, sampling_rate, seed: As in [`build_adherence_sets`].
+        embedder, reference_pairs, sampling_rate, seed: The same as in [`build_adherence_sets`].
         fresh_pairs (sequence of pairs): Real pairs of other songs; as many as the candidate will have.
     """
     real, deranged, fresh = build_adherence_sets(embedder, reference_pairs, fresh_pairs, sampling_rate, seed)

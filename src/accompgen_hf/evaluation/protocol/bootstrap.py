@@ -21,8 +21,8 @@ class Estimate:
     Attributes:
         value (`float`): Value of the whole set.
         resamples (`np.ndarray` of shape `(R,)`, *optional*): Values of sets of songs drawn with replacement.
-        num_windows (`int`): On which it rests.
-        lowest (`float`): What the quantity cannot fall below, nor its interval.
+        num_windows (`int`): Number of windows that it rests on.
+        lowest (`float`): Lower limit of the quantity and of its interval.
     """
 
     value: float
@@ -66,8 +66,8 @@ def estimate_mean(values: Sequence[Sequence[float]], draws: np.ndarray) -> Estim
     """Mean over windows; windows in which a metric has no value (`None`, NaN) do not count.
 
     Args:
-        values: Per song its windows' values.
-        draws (`np.ndarray` of shape `(R, S)`): From `draw_songs`.
+        values: One list of the windows' values per song.
+        draws (`np.ndarray` of shape `(R, S)`): Result of `draw_songs`.
 
     Returns:
         `Estimate`, or `None` if no window has a value.
@@ -87,10 +87,10 @@ def estimate_statistic(
     """A function of all windows' embeddings.
 
     Args:
-        songs (sequence of `np.ndarray` of shape `(N, D)`): Per song its windows.
+        songs (sequence of `np.ndarray` of shape `(N, D)`): One array of windows per song.
         statistic (`callable`): (N, D) -> number.
-        draws (`np.ndarray` of shape `(R, S)`): From `draw_songs`.
-        lowest (`float`): As in [`Estimate`].
+        draws (`np.ndarray` of shape `(R, S)`): Result of `draw_songs`.
+        lowest (`float`): The same as in [`Estimate`].
     """
     value = statistic(np.concatenate(songs))
     resamples = np.array([statistic(np.concatenate([songs[index] for index in draw])) for draw in draws])

@@ -25,7 +25,7 @@ class Collected:
 
     Attributes:
         embeddings (`dict`): Condition, then name (`"target.logmel"`, ...), to one array per song.
-        scores (`list` of `list` of `dict`): Per song, per window, to isolated vocals.
+        scores (`list` of `list` of `dict`): Scores of each window of each song, for isolated vocals.
     """
 
     embeddings: dict[str, dict[str, Songs]] = field(default_factory=dict)

@@ -38,10 +38,10 @@ class WindowFolder:
     """Windows as files.
 
     Attributes:
-        folder (`Path`): Holds them.
-        sampling_rate (`int`): Hz, of every file.
-        windows (`tuple` of `Window`): In order.
-        description (`dict`): Where they come from.
+        folder (`Path`): Folder of the files.
+        sampling_rate (`int`): Rate of every file in Hz.
+        windows (`tuple` of `Window`): The windows, in order.
+        description (`dict`): Origin of the windows.
     """
 
     folder: Path
@@ -161,9 +161,9 @@ def write_windows(
 
     Args:
         tracks (sequence of `Track`): Songs with their stems, mono.
-        folder (`str`): To write into.
+        folder (`str`): Folder to write into.
         window_s (`float`): Length of a window.
-        windows_per_song (`int`): At most so many per song: windows that do not overlap, with a voice and a band.
+        windows_per_song (`int`): Largest number of windows per song. They do not overlap, and hold a voice and a band.
         seed (`int`): Chooses them.
         sampling_rate (`int`): Hz, of the files.
         source (`dict`): Goes into the description.

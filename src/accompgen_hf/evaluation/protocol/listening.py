@@ -29,7 +29,7 @@ def write_listening_test(
         outputs (mapping): System to the folder of its outputs to isolated vocals.
         folder (`str`): New, or empty.
         seed (`int`): Chooses windows and shuffles.
-        num_trials (`int`): At most so many windows.
+        num_trials (`int`): Largest number of windows.
 
     Returns:
         The key file's path.

@@ -46,8 +46,8 @@ def generate_outputs(system: System, test_set: WindowFolder, folder: Path, condi
     """Let a system accompany every window of a condition that it has not accompanied yet.
 
     Args:
-        system (`System`): What plays.
-        test_set (`WindowFolder`): What is sung.
+        system (`System`): The system that plays.
+        test_set (`WindowFolder`): The windows that are sung.
         folder (`Path`): Folder of all systems' outputs; this one's go into `<name>/<condition>/<window_id>.wav`.
         condition (`str`): A key of `CONDITIONS`.
         seed (`int`): Seed of the run.

@@ -54,17 +54,17 @@ def run_protocol(
     """Generate, measure and write `results.json`, `table.md` and `results.png` into `output_dir`.
 
     Args:
-        systems (sequence of `System`): In the table's order; the true accompaniments are added as `truth`.
-        test_set (`WindowFolder`): With separated vocals if `separation` is given.
+        systems (sequence of `System`): Systems in the table's order. The true accompaniments are added as `truth`.
+        test_set (`WindowFolder`): Windows under test, with separated vocals if `separation` is given.
         reference (`WindowFolder`): Real pairs; none of the test set's songs.
-        embedders (mapping): By name.
+        embedders (mapping): Embedders by name.
         output_dir (`str`): Keeps everything between runs.
         dataset (`str`): Name of the test set.
         target (`str`): What FAD hears, `"mix"` or `"instrumental"`.
         seed (`int`): Seed of outputs, exchanges and resamples.
-        num_resamples (`int`): For the intervals.
-        separation (mapping, *optional*): What the separated vocals are; `None` leaves FADs out.
-        seen_songs (mapping, *optional*): From `check_seen_songs`.
+        num_resamples (`int`): Number of resamples for the intervals.
+        separation (mapping, *optional*): Description of the separated vocals. `None` leaves FADs out.
+        seen_songs (mapping, *optional*): Result of `check_seen_songs`.
         fingerprint (`str`, *optional*): `token_fingerprint` of the model under test.
 
     Returns:

@@ -32,7 +32,7 @@ class Item:
     Attributes:
         vocals (`np.ndarray`), accompaniment (`np.ndarray`): float32 `(num_samples,)`, the vocals isolated.
         sampling_rate (`int`): Hz.
-        annotation (`SongAnnotation`, *optional*): What is known about the song.
+        annotation (`SongAnnotation`, *optional*): Annotation of the song.
         reference (`np.ndarray`, *optional*): The true accompaniment, `(num_samples,)`.
     """
 
@@ -47,7 +47,7 @@ class Scorer:
     """Computes what is not yet in the files.
 
     Args:
-        embedders (mapping of `str` to `Embedder`): By name.
+        embedders (mapping of `str` to `Embedder`): Embedders by name.
         target (`str`): What FAD hears: `"mix"`, vocals and accompaniment balanced by loudness, or `"instrumental"`.
 
     Raises:
@@ -91,8 +91,8 @@ class Scorer:
 
         Args:
             path (`Path`): The `.npz` file.
-            identity: What the audio is, as JSON; a file of other audio or other embedders is made again.
-            make (`callable`): Gives the [`Item`].
+            identity: Description of the audio, as JSON. A file of other audio or other embedders is made again.
+            make (`callable`): Function that gives the [`Item`].
         """
         key = hash_json([self._identity, identity])
         if path.is_file():

@@ -17,7 +17,7 @@ def compare_seeds(results: Sequence[Mapping[str, Any]]) -> str:
     """Markdown: systems down, metrics across, each the mean over the runs with the lowest and the highest.
 
     Args:
-        results (sequence of mappings): What `run_protocol` returned for each seed, with the same systems.
+        results (sequence of mappings): Results of `run_protocol` for each seed, with the same systems.
 
     Raises:
         ValueError: If there are fewer than two runs, or their systems differ.

@@ -32,9 +32,9 @@ class Metric:
     """How a number is printed and read.
 
     Attributes:
-        label (`str`): In the table's head.
+        label (`str`): Label in the table's head.
         higher_is_better (`bool`, *optional*): `None` where neither is better.
-        digits (`int`): After the point.
+        digits (`int`): Number of digits after the point.
     """
 
     label: str
@@ -96,7 +96,7 @@ def adherence_estimates(
     """APA of every system, and for every embedder its gate, with the windows and dimensions that it compares.
 
     Args:
-        systems: What was collected of each.
+        systems: The collected values of each system.
         real, deranged: Pairs of the reference, X and X'.
         fresh, shuffled: Real and exchanged pairs of the test set: the gate's.
         draws (`np.ndarray` of shape `(R, S)`): Draws of songs of the test set.

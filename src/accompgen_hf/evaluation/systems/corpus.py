@@ -32,10 +32,10 @@ class Excerpt:
     Attributes:
         track_index (`int`): Index of its track in the corpus.
         song_id (`str`): Id of its song.
-        start_s, duration_s (`float`): Where it lies.
-        tempo_bpm (`float`): Heard; 0 where nothing repeats.
-        tonic (`int`), mode (`str`): Key heard.
-        beats_s (`tuple` of `float`): Beats heard, from the excerpt's start.
+        start_s, duration_s (`float`): Place and length in seconds.
+        tempo_bpm (`float`): Tempo that is heard; 0 if nothing repeats.
+        tonic (`int`), mode (`str`): Key that is heard.
+        beats_s (`tuple` of `float`): Beats that are heard, in seconds from the excerpt's start.
         lufs (`float`, *optional*): Loudness; `None` for silence.
     """
 
@@ -72,9 +72,9 @@ class Corpus:
     """Instrumentals cut into excerpts, with an index that is made once.
 
     Args:
-        tracks (sequence of `Track`): Their songs with stems; the vocals are not used.
+        tracks (sequence of `Track`): Songs with stems; the vocals are not used.
         excerpt_s (`float`): Length of an excerpt; it must hold a window and a beat to begin on.
-        index_path (`str`): A JSON file, made if it is not there.
+        index_path (`str`): JSON file of the index, made if it is missing.
 
     Raises:
         ValueError: If a song is shorter than every window, or the index is of another corpus.

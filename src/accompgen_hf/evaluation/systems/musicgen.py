@@ -26,10 +26,10 @@ class MusicGenMelodySystem:
 
     Args:
         model_id (`str` or `os.PathLike`): Hub id or folder, such as `"facebook/musicgen-melody"`.
-        name (`str`): In the table.
+        name (`str`): Name in the table.
         prompt (`str`): The same for every window: a system that reads each song's title would be another task.
         guidance_scale (`float`): Scale of its own guidance.
-        device (`str`): What torch calls it.
+        device (`str`): Device, as torch names it.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class MusicGenMelodySystem:
 
     @property
     def model(self) -> MusicgenMelodyForConditionalGeneration:
-        """Loaded, or downloaded, when first asked for."""
+        """The model, loaded or downloaded when it is first needed."""
         if self._model is None:
             try:
                 with torch.random.fork_rng():  # modules draw weights while they are built
@@ -101,8 +101,8 @@ def melody_features(audio: np.ndarray, sampling_rate: int, num_chroma: int = 12)
     """What `MusicgenMelodyFeatureExtractor` computes; the class itself needs torchaudio.
 
     Args:
-        audio (`np.ndarray` of shape `(num_samples,)`): At the model's rate.
-        sampling_rate (`int`): Hz.
+        audio (`np.ndarray` of shape `(num_samples,)`): Mono audio at the model's rate.
+        sampling_rate (`int`): Rate in Hz.
 
     Returns:
         float32 `(num_frames, 12)`: a one at the strongest pitch class of each frame.

@@ -25,7 +25,7 @@ class OracleSystem:
 
     Args:
         folder (`str` or `os.PathLike`): Folder of the composite.
-        name (`str`): In the table.
+        name (`str`): Name in the table.
     """
 
     def __init__(self, folder: str | os.PathLike, name: str = "oracle"):
@@ -37,7 +37,7 @@ class OracleSystem:
 
     @property
     def codec(self) -> torch.nn.Module:
-        """Loaded when first asked for, in float32."""
+        """The codec in float32, loaded when it is first needed."""
         if self._codec is None:
             model = AccompGenForConditionalGeneration.from_pretrained(self.folder, dtype=torch.float32)
             self._codec, self._config = model.codec.eval(), model.config
@@ -64,8 +64,8 @@ class StageOracleSystem(OursSystem):
     Args:
         folder (`str` or `os.PathLike`): Folder of the composite.
         given (`str`): The last stage whose codes are the true ones, `"semantic"` or `"coarse"`.
-        name (`str`, *optional*): In the table; `true-<given>` by default.
-        device, generate_kwargs: As [`OursSystem`] takes them.
+        name (`str`, *optional*): Name in the table. `None` means `true-<given>`.
+        device, generate_kwargs: The same as for [`OursSystem`].
 
     Raises:
         ValueError: If `given` is neither.

@@ -19,8 +19,8 @@ class RandomSystem:
     """Another song's instrumental, drawn by the seed.
 
     Args:
-        corpus (`Corpus`): To draw from.
-        name (`str`): In the table.
+        corpus (`Corpus`): Corpus to draw from.
+        name (`str`): Name in the table.
     """
 
     def __init__(self, corpus: Corpus, name: str = "random"):
@@ -41,8 +41,8 @@ class RetrievalSystem:
     """The instrumental of another song in the vocals' tempo and key (paper §4.3; SingSong's baseline).
 
     Args:
-        corpus (`Corpus`): To search.
-        name (`str`): In the table.
+        corpus (`Corpus`): Corpus to search.
+        name (`str`): Name in the table.
     """
 
     def __init__(self, corpus: Corpus, name: str = "retrieval"):

@@ -18,9 +18,9 @@ class SingSongSystem:
 
     Args:
         folder (`str` or `os.PathLike`): Folder of the whole system.
-        name (`str`): In the table.
-        device (`str`): What torch calls it.
-        generate_kwargs: To `generate`: `guidance_scale`, `temperature`, ...
+        name (`str`): Name in the table.
+        device (`str`): Device, as torch names it.
+        generate_kwargs: Further arguments of `generate`: `guidance_scale`, `temperature`, ...
     """
 
     def __init__(self, folder: str | os.PathLike, name: str = "singsong", device: str = "cpu", **generate_kwargs: Any):
@@ -35,7 +35,7 @@ class SingSongSystem:
 
     @property
     def model(self) -> SingSongForAccompaniment:
-        """Loaded when first asked for, in float32."""
+        """The model in float32, loaded when it is first needed."""
         if self._model is None:
             model = SingSongForAccompaniment.from_pretrained(self.folder, dtype=torch.float32)
             self._model = model.eval().to(self.device)

@@ -28,9 +28,9 @@ class Window:
     Attributes:
         window_id (`str`): Unique in its test set, and a file name.
         song_id (`str`): Id of the song; retrieval never answers with the song itself.
-        start_s (`float`): Where in the song it begins.
-        duration_s (`float`): Its length.
-        load_instrumental (`callable`): Gives the true accompaniment at a rate in Hz, `(num_samples,)`: for the oracle.
+        start_s (`float`): Start in the song, in seconds.
+        duration_s (`float`): Length in seconds.
+        load_instrumental (`callable`): Function from a rate in Hz to the true accompaniment, `(num_samples,)`.
     """
 
     window_id: str
@@ -44,7 +44,7 @@ class System(Protocol):
     """What the protocol needs of a system.
 
     Attributes:
-        name (`str`): In the table, and of its folder.
+        name (`str`): Name in the table and of the folder.
     """
 
     name: str
@@ -65,7 +65,7 @@ class FolderSystem:
 
     Args:
         name (`str`): Name of the system.
-        folder (`str` or `os.PathLike`): Holds `<window_id>.wav` (or .flac, .mp3, ...), in any rate and channels; or
+        folder (`str` or `os.PathLike`): Folder of `<window_id>.wav` (or .flac, .mp3, ...), any rate and channels; or
             two such folders, `isolated` and `separated`, after the vocals that were given.
 
     Raises:
@@ -121,10 +121,10 @@ class OursSystem:
 
     Args:
         folder (`str` or `os.PathLike`): Folder of the composite, as `AccompGenForConditionalGeneration` saves it.
-        name (`str`): In the table.
-        device (`str`): What torch calls it.
-        weight_format (`str`, *optional*): See the model's `quantize`.
-        generate_kwargs: To the pipeline: `guidance_scale`, `temperature`, ...
+        name (`str`): Name in the table.
+        device (`str`): Device, as torch names it.
+        weight_format (`str`, *optional*): Argument of the model's `quantize`.
+        generate_kwargs: Further arguments of the pipeline: `guidance_scale`, `temperature`, ...
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class OursSystem:
 
     @property
     def pipeline(self) -> Any:
-        """Loaded when first asked for: a resumed run with all outputs there needs no model."""
+        """The pipeline, loaded when it is first needed: a resumed run that has all outputs needs no model."""
         if self._pipeline is None:
             from transformers import pipeline
 

@@ -68,7 +68,7 @@ class SongPool:
     """Clips of consecutive seeds in a folder.
 
     Args:
-        folder (path): Where the chunks lie.
+        folder (path): Folder of the chunks.
         num_clips (`int`): Clips in all; a multiple of 50.
         first_seed (`int`): Seed of clip 0; clip i has seed `first_seed + i`.
 

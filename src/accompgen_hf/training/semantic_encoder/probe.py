@@ -26,7 +26,8 @@ class ProbeResult:
         information_bits (`float`): Mutual information of id and value on the held-out frames, with the bias of a
             finite sample removed to first order (Miller-Madow).
         entropy_bits (`float`): Entropy of the value: the most that ids could tell.
-        area_under_curve (`float`, *optional*): For a yes-or-no label, ranked by its share among frames of the same id.
+        area_under_curve (`float`, *optional*): Area under the curve of a yes-or-no label. Frames are ranked by the
+            label's share among frames of the same id.
     """
 
     accuracy: float

@@ -89,7 +89,7 @@ class SemanticEncoderTrainer:
     """The training loop of the small encoder.
 
     Args:
-        arguments (`SemanticEncoderArguments`): See there.
+        arguments (`SemanticEncoderArguments`): Settings of the run.
         pool, held_out_pool (`SongPool`): Clips to train on and clips to measure on.
         targets (`SemanticTargets`): Classes of the frames of both pools.
 

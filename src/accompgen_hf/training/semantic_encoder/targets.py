@@ -68,7 +68,7 @@ class SemanticTargets:
     """Classes of every frame of pools of clips, on disk.
 
     Args:
-        folder (path): Where features, centroids and ids lie.
+        folder (path): Folder of features, centroids and ids.
         seed (`int`): Seed of k-means.
     """
 

@@ -25,9 +25,9 @@ class SemanticTuner(SemanticEncoderTrainer):
 
     Args:
         arguments (`SemanticEncoderArguments`): Arguments of this run.
-        pool, held_out_pool (`SongPool`), targets (`SemanticTargets`): As before.
+        pool, held_out_pool (`SongPool`), targets (`SemanticTargets`): Clips and targets of the masked prediction.
         trained (`HubertForMaskedPrediction`): The encoder with its heads.
-        centroids (`np.ndarray` of shape `(K, hidden_size)`): Where the centroids start.
+        centroids (`np.ndarray` of shape `(K, hidden_size)`): Centroids to start from.
     """
 
     def __init__(

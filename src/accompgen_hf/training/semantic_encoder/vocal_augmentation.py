@@ -26,10 +26,10 @@ class VocalAugmentation:
     """What is changed about one voice.
 
     Attributes:
-        cents (`float`): How much higher it is tuned; its tempo rises as a tape's would, by at most 3 %.
+        cents (`float`): Change of tuning in cents. The tempo changes with it, as on a tape, by at most 3 %.
         formant_ratio (`float`): Formant frequencies relative to the singer's own; pitch stays.
         peaks (`tuple`): (Hz, dB) of an equaliser's bells, an octave wide.
-        band_hz (`tuple[float, float]`): What the microphone lets through.
+        band_hz (`tuple[float, float]`): Lowest and highest frequency that the microphone lets through.
         rt60_s (`float`), room_level (`float`): Decay time and level of the room.
         room_seed (`int`): Seed of the room's reflections.
     """
@@ -66,7 +66,7 @@ def augment_vocals(waveform: np.ndarray, augmentation: VocalAugmentation, sampli
 
     Args:
         waveform (`np.ndarray` of shape `(num_samples,)`): Vocals.
-        augmentation (`VocalAugmentation`): What to change.
+        augmentation (`VocalAugmentation`): The changes to make.
         sampling_rate (`int`): Hz.
 
     Returns:

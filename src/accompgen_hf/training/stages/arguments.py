@@ -35,7 +35,7 @@ class StageTrainingArguments:
         stage (`str`): A name in `data.stage_kinds`: `"semantic"`, `"coarse"` or `"fine"`; with the baseline imported,
             `"singsong"` or `"singsong_fine"` too.
         data (`str` or `list` of `str`): Folders of token shards.
-        output_dir (`str`): For checkpoints, metrics, curves and `final/`.
+        output_dir (`str`): Folder for checkpoints, metrics, curves and `final/`.
         model (`dict`): Fields of the stage's config.
         init_from (`str`, *optional*): Folder or Hub id whose weights and config the run starts from, with a new
             schedule (fine-tuning).
@@ -50,8 +50,8 @@ class StageTrainingArguments:
             default.
         optimizer (`str`): `"adamw"`, as in the paper, or `"muon"` (ours; see `training/muon.py`).
         learning_rate (`float`): Reached after `warmup_steps`, then a cosine down to 0 at `max_steps`.
-        betas (`list` of two `float`): Of AdamW, which trains tables, heads and gains under `"muon"` too.
-        weight_decay (`float`): On matrices; gains are not decayed.
+        betas (`list` of two `float`): Betas of AdamW, which also trains tables, heads and gains under `"muon"`.
+        weight_decay (`float`): Weight decay of matrices; gains are not decayed.
         max_grad_norm (`float`): Gradients are clipped to this norm.
         mixed_precision (`str`): `"no"`, `"fp16"` or `"bf16"`.
         ema_decay (`float`, *optional*): Decay of an exponential moving average of the weights, which is then
@@ -66,12 +66,12 @@ class StageTrainingArguments:
         validation_clips (`int`): Clips of one validation; 0 for none.
         validation_batch_size (`int`): Clips per forward there.
         save_every (`int`): Steps between checkpoints.
-        keep_checkpoints (`int`): How many of the newest stay.
+        keep_checkpoints (`int`): Number of newest checkpoints that stay.
         num_processes (`int`, *optional*): Processes the run must have; another number is refused.
         max_skipped_in_row (`int`): Steps in a row whose gradients are not finite, after which the run gives up.
         codec (`str`, *optional*): EnCodec, or whole model, by which validation clips are heard in `samples/`.
         sample_every (`int`): Steps between these; there are samples at the end in any case.
-        sample_clips (`int`): How many.
+        sample_clips (`int`): Number of clips to generate.
         report_to (`str` or `list` of `str`, *optional*): `"tensorboard"`, `"trackio"`, `"wandb"`, besides
             `metrics.jsonl`.
         peak_tflops (`float`, *optional*): Peak of one device, for the share of it that is used (MFU); it is known

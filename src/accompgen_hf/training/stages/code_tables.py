@@ -23,7 +23,7 @@ def start_tables_from_codec(stage: AccompGenStageForCausalLM, codec: EncodecMode
 
     Args:
         stage (`AccompGenStageForCausalLM`): Coarse or fine, or one of SingSong's.
-        codec (`EncodecModel`): Whose codes the stage is to learn.
+        codec (`EncodecModel`): The codec whose codes the stage is to learn.
         seed (`int`): Seed of the rotation that turns codebook vectors into embeddings, the same for all tables.
 
     Raises:

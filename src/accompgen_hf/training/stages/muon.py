@@ -18,8 +18,8 @@ class Muon(torch.optim.AdamW):
     """AdamW, but in groups with `is_matrix` Muon.
 
     Args:
-        groups (`list` of `dict`): As any optimizer's; matrices of `is_matrix` groups have two dimensions.
-        lr (`float`), betas (`tuple`): As AdamW's; Muon's momentum is 0.95.
+        groups (`list` of `dict`): Parameter groups. Parameters of groups with `is_matrix` have two dimensions.
+        lr (`float`), betas (`tuple`): Settings of AdamW; Muon's momentum is 0.95.
     """
 
     def __init__(self, groups: list[dict], lr: float, betas: tuple[float, float]):

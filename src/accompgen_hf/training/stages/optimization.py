@@ -34,7 +34,7 @@ class WeightAverage:
     """Exponential moving average of a model's parameters, in float32.
 
     Args:
-        model (`nn.Module`): Whose present parameters it starts from.
+        model (`nn.Module`): The model; the average starts from its present parameters.
         decay (`float`): Share of the average that each update keeps.
     """
 

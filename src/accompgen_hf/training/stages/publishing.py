@@ -52,7 +52,7 @@ def publish_stage(output_dir: str | os.PathLike, repo_id: str, template: str) ->
 
     Args:
         output_dir (`str`): Folder of a run that has its `summary.json`.
-        repo_id (`str`): Where to.
+        repo_id (`str`): Id of the Hub repository.
         template (`str`): Text of model_cards/stage.md.
 
     Returns:

@@ -63,7 +63,7 @@ class RunReport:
         accelerator (`Accelerator`):
             Accelerator of the run; made with `log_with` and `project_dir` where trackers are wanted.
         arguments (`StageTrainingArguments`): Arguments of the run.
-        stage (`AccompGenStageForCausalLM`): What is trained, unwrapped.
+        stage (`AccompGenStageForCausalLM`): The stage that is trained, unwrapped.
         step (`int`): Steps done already.
     """
 

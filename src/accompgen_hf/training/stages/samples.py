@@ -25,7 +25,7 @@ class AudioSampler:
     Args:
         codec (`str`): Folder or Hub id of an EnCodec, or of a whole model.
         dataset (`StageClipDataset`): Held-out clips; the first `num_clips` are used.
-        num_clips (`int`): How many.
+        num_clips (`int`): Number of clips.
         output_dir (`Path`): Folder of the run.
 
     Raises:

@@ -29,7 +29,7 @@ def validate_stage(
     Args:
         model (`AccompGenStageForCausalLM`): Unwrapped.
         dataset (`StageClipDataset`): Usually of the validation split.
-        num_clips (`int`): With more than the split has rows, rows come again with another crop.
+        num_clips (`int`): Number of clips. Beyond the rows of the split, rows come again with another crop.
         batch_size (`int`): Clips per forward.
         accelerator (`Accelerator`, *optional*): Accelerator of the run, for its processes, device and precision.
 
