@@ -148,7 +148,7 @@ class WindowedRecording:
                 break
             start, end = planned
             num_kept = max(0, earlier_end - start)
-            window = StageWindow(self, start, end, num_kept, {}, self._cut(self.config.target_name, start, num_kept))
+            window = StageWindow(self, start, end, num_kept, {}, self.cut(self.config.target_name, start, num_kept))
             per_step = frames_per_step(self.config.target_name)
             if self.known is not None and end * per_step <= self.known.shape[-1]:
                 self.keep(window, self.known[..., (start + num_kept) * per_step : end * per_step])
@@ -159,19 +159,22 @@ class WindowedRecording:
                 break
         return windows
 
-    def keep(self, window: StageWindow, codes: torch.LongTensor) -> None:
-        """Append a window's new codes, up to its end; windows of a recording come back in their order."""
-        name = self.config.target_name
-        num_frames = (window.end - window.start - window.num_kept) * frames_per_step(name)
-        codes = codes[..., :num_frames]
-        held = self._held.get(name)
-        self._held[name] = codes if held is None else torch.cat([held, codes], dim=-1)
+    def keep(self, window: StageWindow, codes: torch.LongTensor | dict[str, torch.LongTensor]) -> None:
+        """Append a window's new codes, up to its end; windows of a recording come back in their order.
+
+        A stage with several target streams gives them by name.
+        """
+        num_steps = window.end - window.start - window.num_kept
+        for name, new in (codes if isinstance(codes, dict) else {self.config.target_name: codes}).items():
+            new = new[..., : num_steps * frames_per_step(name)]
+            held = self._held.get(name)
+            self._held[name] = new if held is None else torch.cat([held, new], dim=-1)
         self._num_done = window.end
 
     def take(self) -> dict[str, torch.LongTensor]:
         """All codes, the target's included, that have become final since the last call; drops what is done with."""
         final = {
-            name: self._cut(name, self._num_taken, self._num_done - self._num_taken)
+            name: self.cut(name, self._num_taken, self._num_done - self._num_taken)
             for name in self._held
             if self._num_done > self._num_taken
         }
@@ -184,7 +187,8 @@ class WindowedRecording:
         self._first = needed
         return final
 
-    def _cut(self, name: str, start: int, num_steps: int) -> torch.LongTensor:
+    def cut(self, name: str, start: int, num_steps: int) -> torch.LongTensor:
+        """Codes of a stream that is still held, from a step on."""
         per_step = frames_per_step(name)
         held = self._held.get(name)
         if held is None:  # of the target nothing is there yet: an empty prefix, shaped like what will come
@@ -194,7 +198,7 @@ class WindowedRecording:
 
     def _cut_filled(self, name: str, start: int) -> torch.LongTensor:
         """A whole window of conditioning; past the recording's end stand the codes of silence."""
-        cut = self._cut(name, start, self.plan.window_steps)
+        cut = self.cut(name, start, self.plan.window_steps)
         num_missing = self.plan.window_steps * frames_per_step(name) - cut.shape[-1]
         if not num_missing:
             return cut
@@ -213,13 +217,14 @@ def run_all_windows(
     window_batch_size: int | None = None,
     callback: Callable[[float], Any] | None = None,
     settings: dict[str, Any] | None = None,
+    generate_windows: Callable[..., list] | None = None,
 ) -> list[dict[str, torch.LongTensor]]:
     """Run all windows of recordings that have arrived whole.
 
     Args:
         window_batch_size (`int`, *optional*): Windows that run together at most; `None` is 16, or the number of
             recordings.
-        model, recordings, callback, settings: As in `run_next_windows`.
+        model, recordings, callback, settings, generate_windows: As in `run_next_windows`.
 
     Returns:
         `list` of `dict`: Everything that was appended to each recording, and the target.
@@ -228,7 +233,7 @@ def run_all_windows(
         window_batch_size = max(DEFAULT_WINDOW_BATCH_SIZE, len(recordings))
     for recording in recordings:
         recording.finish()
-    while run_next_windows(model, recordings, window_batch_size, callback, settings):
+    while run_next_windows(model, recordings, window_batch_size, callback, settings, generate_windows):
         pass
     return [recording.take() for recording in recordings]
 
@@ -239,6 +244,7 @@ def run_next_windows(
     window_batch_size: int = DEFAULT_WINDOW_BATCH_SIZE,
     callback: Callable[[float], Any] | None = None,
     settings: dict[str, Any] | None = None,
+    generate_windows: Callable[..., list] | None = None,
 ) -> bool:
     """Run up to `window_batch_size` of each recording's windows that are ready, in shared batches.
 
@@ -248,6 +254,8 @@ def run_next_windows(
         window_batch_size (`int`): Windows that run together at most, whichever recordings they belong to.
         callback (`Callable`, *optional*): Called with the seconds of music just finished, over all recordings.
         settings (`dict`, *optional*): Settings for the stage's `generate`.
+        generate_windows (`Callable`, *optional*): Gives the new codes of each window of a batch, called with model,
+            windows, callback and settings. `None` generates the one target of a decoder-only stage.
 
     Returns:
         Whether there were any.
@@ -259,7 +267,7 @@ def run_next_windows(
         raise ValueError(f"`window_batch_size` must be at least 1, got {window_batch_size}.")
     windows = [window for recording in recordings for window in recording.pop_windows(window_batch_size)]
     for batch in _share_batches(windows, window_batch_size):
-        new_codes = _generate_windows(model, batch, callback, settings or {})
+        new_codes = (generate_windows or _generate_windows)(model, batch, callback, settings or {})
         for window, codes in zip(batch, new_codes, strict=True):
             window.recording.keep(window, codes)
     return bool(windows)

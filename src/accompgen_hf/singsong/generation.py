@@ -4,7 +4,7 @@ A window is [BOS | semantic ids | codes] in the decoder. Its streams are generat
 has of a stream stands before the stream's new ids, which continue it. Each stream gets exactly its number of ids, each
 slot the codes of its own codebook; there is no end-of-sequence id.
 
-Letters: R rows of a batch, which are windows, then items.
+Letters: R rows of a batch, which are windows of any items.
 """
 
 import copy
@@ -21,7 +21,12 @@ from accompgen_hf.accompgen.codebooks_accompgen import codes_to_ids, ids_to_code
 from accompgen_hf.accompgen.configuration_accompgen import GRID_RATE, Segment
 from accompgen_hf.accompgen.logits_accompgen import order_processors, without_guidance
 from accompgen_hf.accompgen.seeds_accompgen import draw_uniforms, resolve_seeds
-from accompgen_hf.accompgen.windows_accompgen import DEFAULT_WINDOW_BATCH_SIZE, WindowPlan
+from accompgen_hf.accompgen.windows_accompgen import (
+    StageWindow,
+    WindowedRecording,
+    frames_per_step,
+    run_all_windows,
+)
 from accompgen_hf.singsong.batches import encode_conditioning
 
 REFUSED_SETTINGS = ("num_beams", "num_return_sequences", "assistant_model", "prompt_lookup_num_tokens")
@@ -35,7 +40,7 @@ class SingSongGenerationMixin(GenerationMixin):
         self,
         *,
         seed: int | list[int] | None = None,
-        window_batch_size: int = DEFAULT_WINDOW_BATCH_SIZE,
+        window_batch_size: int | None = None,
         callback: Callable[[float], Any] | None = None,
         **kwargs: Any,
     ) -> dict[str, torch.LongTensor]:
@@ -43,7 +48,8 @@ class SingSongGenerationMixin(GenerationMixin):
 
         Args:
             seed (`int` or `list` of `int`, *optional*): Item i of the batch uses `seed + i`, or its own.
-            window_batch_size (`int`): Windows (times items) that run together where they do not need each other.
+            window_batch_size (`int`, *optional*): Windows, of one item or several, that run together at most; `None`
+                is 16, or as many as there are items.
             callback (`Callable`, *optional*): Called with the seconds of music just finished, over all items.
             kwargs: The streams of `config.conditioning_names`, a multiple of 40 ms long, and any field of the
                 generation config: `guidance_scale`, `temperature`, `top_k`, `top_p`, ...
@@ -67,65 +73,43 @@ class SingSongGenerationMixin(GenerationMixin):
             raise ValueError(f"`generate` needs {list(config.conditioning_names)} by name, missing {missing}.")
         conditioning = {name: kwargs.pop(name).to(self.device) for name in config.conditioning_names}
         encode_conditioning(config, conditioning)  # refuses what does not fit, before any work
-        first = conditioning[config.conditioning_names[0]]
-        num_frames, frames_per_step = first.shape[-1], config.segments[0].frame_rate // GRID_RATE
-        if num_frames % frames_per_step:
+        name = config.conditioning_names[0]
+        batch_size, num_frames = len(conditioning[name]), conditioning[name].shape[-1]
+        if num_frames == 0 or num_frames % frames_per_step(name):
             raise ValueError(
-                f"`{config.segments[0].name}` must last a multiple of 40 ms, got {num_frames} frames at "
+                f"`{name}` must last a multiple of 40 ms, got {num_frames} frames at "
                 f"{config.segments[0].frame_rate} Hz."
             )
-        seeds = resolve_seeds(seed, first.shape[0])
-        num_steps = num_frames // frames_per_step
-        plan = WindowPlan(config)
-        windows = plan.plan_all(num_steps)
-        windows_per_batch = 1 if plan.overlap_steps else max(1, window_batch_size // len(seeds))
-        codes = {
-            segment.name: _empty_codes(segment, len(seeds), num_steps, first.device)
-            for segment in config.target_segments
-        }
-        num_done = 0
-        for index in range(0, len(windows), windows_per_batch):
-            batch = windows[index : index + windows_per_batch]
-            self._generate_batch(conditioning, codes, batch, num_done, seeds, kwargs)
-            if callback is not None:
-                callback((batch[-1][1] - num_done) / GRID_RATE * len(seeds))
-            num_done = batch[-1][1]
-        return codes
+        recordings = [WindowedRecording(config, own_seed) for own_seed in resolve_seeds(seed, batch_size)]
+        for index, recording in enumerate(recordings):
+            recording.append({name: codes[index : index + 1] for name, codes in conditioning.items()})
+        generate_windows = SingSongGenerationMixin._generate_windows
+        results = run_all_windows(self, recordings, window_batch_size, callback, kwargs, generate_windows)
+        return {name: torch.cat([result[name] for result in results]) for name in config.target_names}
 
-    def _generate_batch(
-        self,
-        conditioning: dict[str, torch.LongTensor],
-        codes: dict[str, torch.LongTensor],
-        windows: list[tuple[int, int]],
-        num_done: int,
-        seeds: list[int],
-        settings: dict[str, Any],
-    ) -> None:
-        """Fill `codes` over `windows` (40-ms steps, the first `num_done` of the recording are there) in one batch."""
+    def _generate_windows(
+        self, windows: list[StageWindow], callback: Callable[[float], Any] | None, settings: dict[str, Any]
+    ) -> list[dict[str, torch.LongTensor]]:
+        """New codes of every window by stream; those of shorter windows run on into silence."""
         config = self.config
-        window_steps = round(config.clip_duration_s * GRID_RATE)
-        num_kept_steps = max(0, num_done - windows[0][0])  # steps that the first window already has
         rows = {
-            segment.name: torch.cat(
-                [self._cut(segment, conditioning[segment.name], start, window_steps) for start, _ in windows]
-            )
-            for segment in config.conditioning_segments
+            name: torch.cat([window.conditioning[name] for window in windows]) for name in config.conditioning_names
         }
         encoded = self._encode(encode_conditioning(config, rows), settings)
-        num_rows = len(windows) * len(seeds)
-        starts_s = [start / GRID_RATE for start, _ in windows for _ in seeds]
-        decoder_ids = torch.full((num_rows, 1), config.decoder_start_token_id, device=self.device)
+        seeds = [window.recording.seed for window in windows]
+        starts_s = [window.start / GRID_RATE for window in windows]
+        decoder_ids = torch.full((len(windows), 1), config.decoder_start_token_id, device=self.device)
+        new_codes = {}
         for segment in config.target_segments:
             # Training has whole windows of a stream before the next one; only the last may end with the music.
-            is_last = segment == config.target_segment
-            num_steps = max(end - start for start, end in windows) if is_last else window_steps
-            per_step = segment.frame_rate // GRID_RATE
-            num_kept, num_frames = num_kept_steps * per_step, num_steps * per_step
-            so_far = codes[segment.name]
-            prefix = torch.cat([so_far[..., start * per_step :][..., :num_kept] for start, _ in windows])
-            decoder_ids = torch.cat([decoder_ids, codes_to_ids(segment, prefix)], dim=1)
-            num_slots, first_slot = num_frames * segment.num_codebooks, num_kept * segment.num_codebooks
-            uniforms = draw_uniforms(seeds * len(windows), segment.name, starts_s, num_slots, decoder_ids.device)
+            num_steps = round(config.clip_duration_s * GRID_RATE)
+            if segment == config.target_segment:
+                num_steps = max(window.end - window.start for window in windows)
+            slots_per_step = frames_per_step(segment.name) * segment.num_codebooks
+            num_slots, first_slot = num_steps * slots_per_step, windows[0].num_kept * slots_per_step
+            prefix = [window.recording.cut(segment.name, window.start, window.num_kept) for window in windows]
+            decoder_ids = torch.cat([decoder_ids, codes_to_ids(segment, torch.cat(prefix))], dim=1)
+            uniforms = draw_uniforms(seeds, segment.name, starts_s, num_slots, decoder_ids.device)
             decoder_ids = super().generate(
                 decoder_input_ids=decoder_ids,
                 uniforms=uniforms[:, first_slot:],
@@ -135,10 +119,10 @@ class SingSongGenerationMixin(GenerationMixin):
                 **encoded,
                 **settings,
             )
-            new_codes = ids_to_codes(segment, decoder_ids[:, first_slot - num_slots :])
-            for (start, end), window_codes in zip(windows, new_codes.split(len(seeds)), strict=True):
-                first_new, last = start * per_step + num_kept, end * per_step
-                so_far[..., first_new:last] = window_codes[..., : last - first_new]
+            new_codes[segment.name] = ids_to_codes(segment, decoder_ids[:, first_slot - num_slots :]).split(1)
+        if callback is not None:
+            callback(sum(window.end - window.start - window.num_kept for window in windows) / GRID_RATE)
+        return [{name: codes[row] for name, codes in new_codes.items()} for row in range(len(windows))]
 
     def _encode(self, input_ids: torch.LongTensor, settings: dict[str, Any]) -> dict[str, Any]:
         """Run the encoder once per window: on its ids, on null ids, or with guidance on both."""
@@ -152,15 +136,6 @@ class SingSongGenerationMixin(GenerationMixin):
         states = self.encoder(torch.cat([input_ids, null_ids])).last_hidden_state  # (2R, positions, d)
         # `generate` counts its rows in the encoder's output, so it sees half of it.
         return {"encoder_outputs": BaseModelOutput(states[: len(input_ids)]), "guided_states": states}
-
-    def _cut(self, segment: Segment, whole: torch.LongTensor, start: int, num_steps: int) -> torch.LongTensor:
-        """One window of an encoder stream; past the recording's end stand the codes of silence."""
-        per_step = segment.frame_rate // GRID_RATE
-        cut = whole[..., start * per_step : (start + num_steps) * per_step]
-        codes = (self.config.silence_codes or {}).get(segment.name, [0] * segment.num_codebooks)
-        silence = torch.tensor(codes, device=whole.device)
-        silence = silence[:, None] if whole.ndim == 3 else silence
-        return torch.cat([cut, silence.expand(*cut.shape[:-1], num_steps * per_step - cut.shape[-1])], dim=-1)
 
     # ---- hooks of GenerationMixin --------------------------------------------------------------------------------
 
@@ -209,13 +184,6 @@ class SingSongGenerationMixin(GenerationMixin):
         greedy = copy.copy(generation_config)
         greedy.do_sample = False
         return super()._sample(input_ids, *args, generation_config=greedy, **kwargs)
-
-
-def _empty_codes(segment: Segment, batch_size: int, num_steps: int, device: torch.device) -> torch.LongTensor:
-    num_frames = num_steps * segment.frame_rate // GRID_RATE
-    is_semantic = segment.name.endswith("semantic_ids")
-    shape = (batch_size, num_frames) if is_semantic else (batch_size, segment.num_codebooks, num_frames)
-    return torch.zeros(shape, dtype=torch.long, device=device)
 
 
 __all__ = ["SingSongGenerationMixin"]
