@@ -28,6 +28,9 @@ from accompgen_hf.training.semantic_encoder.run import SemanticEncoderArguments,
 from accompgen_hf.training.semantic_encoder.targets import SemanticTargets
 from accompgen_hf.training.semantic_encoder.tuning import FAMILY_WEIGHTS, SemanticTuner
 
+# Fields of `SemanticEncoderArguments` that are options here.
+RUN_OPTIONS = ("max_steps", "batch_clips", "learning_rate", "warmup_steps", "evaluate_every", "save_every", "seed")
+
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -41,14 +44,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--num_centroid_clips", type=int, default=250, help="of them, to fit all centroids on (default: %(default)s)"
     )
-    parser.add_argument("--max_steps", type=int, default=2600)
     parser.add_argument("--tuning_steps", type=int, default=3400, help="with centroids (default: %(default)s)")
-    parser.add_argument("--batch_clips", type=int, default=3)
-    parser.add_argument("--learning_rate", type=float, default=1e-3)
-    parser.add_argument("--warmup_steps", type=int, default=100)
-    parser.add_argument("--evaluate_every", type=int, default=100)
-    parser.add_argument("--save_every", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=0)
+    for name in RUN_OPTIONS:
+        default = getattr(SemanticEncoderArguments, name)
+        parser.add_argument(f"--{name}", type=type(default), default=default, help="(default: %(default)s)")
     return parser.parse_args()
 
 
@@ -70,10 +69,8 @@ def main() -> None:
     note("targets")
 
     # 2. Masked prediction
-    names = ("max_steps", "batch_clips", "learning_rate", "warmup_steps", "evaluate_every", "save_every", "seed")
-    arguments = SemanticEncoderArguments(
-        output_dir=str(output_dir / "run"), **{name: getattr(options, name) for name in names}
-    )
+    given = {name: getattr(options, name) for name in RUN_OPTIONS}
+    arguments = SemanticEncoderArguments(output_dir=str(output_dir / "run"), **given)
     trainer = SemanticEncoderTrainer(arguments, pool, held_out_pool, targets)
     hubert = trainer.train()
     save_rounded_hubert(hubert, output_dir / "hubert")
@@ -88,15 +85,9 @@ def main() -> None:
         encoder, few, output_dir / "features", options.num_clusters, options.seed, arguments.noise_std
     )
     note("centroids")
-    tuning = replace(
-        arguments,
-        output_dir=str(output_dir / "tuning"),
-        max_steps=options.tuning_steps,
-        learning_rate=options.learning_rate / 2,
-        warmup_steps=20,
-        family_weights=dict(FAMILY_WEIGHTS),
-        seed=options.seed + 1,
-    )
+    changes = {"learning_rate": options.learning_rate / 2, "warmup_steps": 20, "seed": options.seed + 1}
+    changes |= {"output_dir": str(output_dir / "tuning"), "max_steps": options.tuning_steps}
+    tuning = replace(arguments, family_weights=dict(FAMILY_WEIGHTS), **changes)
     tuner = SemanticTuner(tuning, pool, held_out_pool, targets, trainer.model, centroids)
     save_rounded_hubert(tuner.train(), output_dir / "hubert_tuned")
     note("tuning")

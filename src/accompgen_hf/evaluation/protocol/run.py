@@ -73,24 +73,13 @@ def run_protocol(
     Raises:
         ValueError: If the reference holds songs of the test set, systems are wrong, or there are too few windows.
     """
-    common = sorted(set(test_set.song_ids) & set(reference.song_ids))
-    if common:
-        raise ValueError(
-            f"`reference` must not hold songs of the test set, but {len(common)} are in both, first {common[0]!r}."
-        )
+    _check_apart(test_set, reference)
     output_dir = Path(output_dir)
     systems = [*systems, TruthSystem()] if all(system.name != "truth" for system in systems) else list(systems)
     check_names(systems)
     conditions = ("isolated",) if separation is None else ("isolated", "separated")
     # 1. Systems play, one file per window.
-    outputs = {
-        system.name: {
-            condition: folder
-            for condition in conditions
-            if (folder := generate_outputs(system, test_set, output_dir / "systems", condition, seed)) is not None
-        }
-        for system in systems
-    }
+    outputs = {system.name: _play(system, test_set, output_dir / "systems", conditions, seed) for system in systems}
     # 2. Every output is measured, one file per window.
     scorer, scores_dir = Scorer(embedders, target), output_dir / "scores"
     collected = {
@@ -128,6 +117,22 @@ def run_protocol(
     }
     write_results(output_dir, results, metrics)
     return results
+
+
+def _check_apart(test_set: WindowFolder, reference: WindowFolder) -> None:
+    common = sorted(set(test_set.song_ids) & set(reference.song_ids))
+    if common:
+        raise ValueError(
+            f"`reference` must not hold songs of the test set, but {len(common)} are in both, first {common[0]!r}."
+        )
+
+
+def _play(
+    system: System, test_set: WindowFolder, folder: Path, conditions: Sequence[str], seed: int
+) -> dict[str, Path]:
+    """Folders of a system's outputs by the conditions that it has."""
+    outputs = {name: generate_outputs(system, test_set, folder, name, seed) for name in conditions}
+    return {name: output for name, output in outputs.items() if output is not None}
 
 
 def _describe_windows(test_set: WindowFolder, reference: WindowFolder) -> dict[str, Any]:
