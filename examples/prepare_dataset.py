@@ -29,7 +29,7 @@ from accompgen_hf.data.source_options import (
     list_recordings,
     open_separator,
 )
-from accompgen_hf.data.sources import Recording, Track, make_tracks
+from accompgen_hf.data.sources import SourceRecording, Track, make_tracks
 from accompgen_hf.data.tokenization import TokenExtractor, TokenRecipe
 
 
@@ -83,7 +83,7 @@ def parse_optional(text: str) -> float | None:
     return None if text.lower() == "none" else float(text)
 
 
-def open_tracks(arguments: argparse.Namespace) -> tuple[list[Track], list[Recording], dict | None]:
+def open_tracks(arguments: argparse.Namespace) -> tuple[list[Track], list[SourceRecording], dict | None]:
     """Tracks, the recordings that they come from, and the source's description for the manifest."""
     if arguments.source == "songs":
         songs = song_tracks(arguments.first_seed, arguments.num_songs, arguments.song_duration_s, arguments.songs_dir)
@@ -112,7 +112,7 @@ def is_separated(arguments: argparse.Namespace) -> bool:
     return arguments.separate is not None or is_made_before
 
 
-def estimate_hours(arguments: argparse.Namespace, recordings: list[Recording]) -> float:
+def estimate_hours(arguments: argparse.Namespace, recordings: list[SourceRecording]) -> float:
     """Hours of audio, from the headers of up to 50 files; FMA's clips last 30 s, other unread ones count 4 minutes."""
     if arguments.source == "songs":
         return arguments.num_songs * arguments.song_duration_s / 3600
@@ -125,7 +125,7 @@ def estimate_hours(arguments: argparse.Namespace, recordings: list[Recording]) -
     return len(recordings) * sum(durations_s) / len(durations_s) / 3600
 
 
-def describe_plan(arguments: argparse.Namespace, tracks: list[Track], recordings: list[Recording]) -> str:
+def describe_plan(arguments: argparse.Namespace, tracks: list[Track], recordings: list[SourceRecording]) -> str:
     hours = estimate_hours(arguments, recordings)
     megabytes = hours * 3600 * (2 * 50 + 8 * 75) * 2 / 1e6  # int16, before compression
     num_shards = -(-len(tracks) // arguments.tracks_per_shard)

@@ -124,6 +124,15 @@ def test_no_class_of_a_travelling_file_is_named_tokenizer(path: Path):
     assert not [name for name in classes if "Tokenizer" in name], "transformers would write a wrong auto_map"
 
 
+def test_no_class_name_stands_for_two_things():
+    places: dict[str, list[str]] = {}
+    for path in source_files():
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(dotted_name(path))
+    assert not {name: files for name, files in places.items() if len(files) > 1}
+
+
 @pytest.mark.parametrize("path", source_files(), ids=lambda path: path.relative_to(SOURCE).as_posix())
 def test_every_module_starts_by_saying_what_it_does(path: Path):
     assert re.match(r'"""\S', path.read_text("utf-8")), "no docstring on the first line"

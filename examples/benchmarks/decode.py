@@ -166,9 +166,11 @@ def make_steps(stage, peers: dict, context: int, options: argparse.Namespace) ->
         if name == "stock":
             steps[name] = stock_step(stage, context, num_positions)
         elif name in FORMATS:
-            steps[name] = fast_step(stage.quantize(FORMATS[name]), NUM_ROWS, context, num_positions)
+            steps[name] = fast_step(stage.set_weight_format(FORMATS[name]), NUM_ROWS, context, num_positions)
         elif name == "fast bf16":
-            steps[name] = fast_step(copy.deepcopy(stage.quantize(None)).bfloat16(), NUM_ROWS, context, num_positions)
+            steps[name] = fast_step(
+                copy.deepcopy(stage.set_weight_format(None)).bfloat16(), NUM_ROWS, context, num_positions
+            )
         else:
             steps[name] = peer_step(peers[name.split()[0]], name, context, num_positions)
     return steps
@@ -241,7 +243,7 @@ def compare_windows(options: argparse.Namespace) -> dict:
     num_positions = context + STEPS * (options.rounds + 2) + 1
     reports = {}
     for name, weight_format in FORMATS.items():
-        stage.quantize(weight_format)
+        stage.set_weight_format(weight_format)
         sizes = {"one": 1, "many": options.windows}
         steps = {key: fast_step(stage, 2 * size, context, num_positions) for key, size in sizes.items()}
         times = run_rounds(steps, options.rounds, options.device)

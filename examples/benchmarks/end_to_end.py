@@ -38,7 +38,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--model", help="a folder or Hub repository; without it the small default")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, help="of the CPU (small models: 1, others: one a core)")
-    parser.add_argument("--weight_format", help="what the model's quantize takes")
+    parser.add_argument("--weight_format", help="what the model's set_weight_format takes")
     return parser.parse_args()
 
 
@@ -73,7 +73,7 @@ def measure(duration_s: float, options: argparse.Namespace) -> dict[str, Any]:
     """Accompany one song; runs in a process of its own."""
     pipe = load_pipeline(options.model, options.device)
     set_threads(options.threads)
-    pipe.model.quantize(options.weight_format)
+    pipe.model.set_weight_format(options.weight_format)
     vocals, rate = load_audio(SHIPPED_VOCALS)
     num_samples = round(duration_s * rate)
     vocals = np.tile(vocals, (1, -(-num_samples // vocals.shape[-1])))[:, :num_samples]

@@ -3,6 +3,7 @@
 import copy
 import importlib
 import io
+import re
 import sys
 import types
 from pathlib import Path
@@ -23,6 +24,7 @@ from accompgen_hf import (
     AccompGenSemanticConfig,
     VocalAccompanimentPipeline,
 )
+from accompgen_hf.accompgen import pipeline_accompgen
 from accompgen_hf.accompgen.audio_accompgen import load_audio
 from tiny import tiny_model, tiny_stage_config
 
@@ -54,6 +56,31 @@ def assert_same_result(first: dict, second: dict) -> None:
     assert (first["seed"], first["sampling_rate"]) == (second["seed"], second["sampling_rate"])
     for name in ("audio", "mix"):
         np.testing.assert_array_equal(first[name], second[name])
+
+
+def files_reached_by(call) -> list[str]:
+    """Files of the package that run during a call, in the order in which they are reached; checks alone reach none."""
+    reached: dict[str, None] = {}
+
+    def note(frame, event, _argument):
+        path, name = Path(frame.f_code.co_filename), frame.f_code.co_name
+        if event == "call" and path.parent == PACKAGE / "accompgen" and not name.startswith("check_"):
+            reached[path.stem] = None
+
+    sys.setprofile(note)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    return list(reached)
+
+
+def test_the_walk_of_the_vocals_is_the_documented_one(pipe):
+    """At most twelve files from the call to the mix, each reached once, in the order of the module's docstring."""
+    walk = re.findall(r"\b(\w+_accompgen\w*):", pipeline_accompgen.__doc__)
+    assert len(walk) == len(set(walk)) <= 12
+    reached = files_reached_by(lambda: pipe(as_dict(), seed=1))
+    assert [name for name in reached if name in walk] == walk
 
 
 # ---- input ---------------------------------------------------------------------------------------------------------

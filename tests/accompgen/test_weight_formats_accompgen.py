@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from accompgen_hf import AccompGenCoarseConfig, AccompGenForConditionalGeneration
-from accompgen_hf.accompgen import weight_formats_accompgen as quantization
+from accompgen_hf.accompgen import weight_formats_accompgen as weight_formats
 from accompgen_hf.accompgen.fast_decoding_accompgen import fuse_weights
 from accompgen_hf.accompgen.weight_formats_accompgen import HalfProjection, Int8Projection, Projection, make_projection
 from tiny import random_clip, tiny_model, tiny_stage
 
-needs_fbgemm = pytest.mark.skipif(not quantization.has_packed_products(), reason="PyTorch without FBGEMM")
+needs_fbgemm = pytest.mark.skipif(not weight_formats.has_packed_products(), reason="PyTorch without FBGEMM")
 
 
 def random_matrix(*shape, seed=0):
@@ -47,24 +47,24 @@ def test_a_large_weight_from_half_precision_is_read_in_half_without_loss():
 
 
 @needs_fbgemm
-def test_a_quantized_stage_decodes_in_int8_and_keeps_its_parameters():
+def test_a_stage_in_int8_decodes_in_int8_and_keeps_its_parameters():
     stage = tiny_stage(AccompGenCoarseConfig)
     before = {name: tensor.clone() for name, tensor in stage.state_dict().items()}
     conditioning, _ = random_clip(stage.config, duration_s=0.4)
     plain = stage.generate_codes(**conditioning, seed=3)
-    assert stage.quantize("int8") is stage
+    assert stage.set_weight_format("int8") is stage
     assert type(fuse_weights(stage).layers[0].qkv) is Int8Projection
-    quantized = stage.generate_codes(**conditioning, seed=3)
-    assert not torch.equal(quantized, plain)  # rounding moves some choices of a random model
-    assert set(quantized.flatten().tolist()) <= set(range(stage.config.codebook_size))
-    assert torch.equal(quantized, stage.generate_codes(**conditioning, seed=3))
+    rounded = stage.generate_codes(**conditioning, seed=3)
+    assert not torch.equal(rounded, plain)  # rounding moves some choices of a random model
+    assert set(rounded.flatten().tolist()) <= set(range(stage.config.codebook_size))
+    assert torch.equal(rounded, stage.generate_codes(**conditioning, seed=3))
     assert all(torch.equal(tensor, before[name]) for name, tensor in stage.state_dict().items())
-    assert torch.equal(stage.quantize(None).generate_codes(**conditioning, seed=3), plain)
+    assert torch.equal(stage.set_weight_format(None).generate_codes(**conditioning, seed=3), plain)
 
 
 @needs_fbgemm
-def test_a_quantized_composite_saves_its_original_weights(tmp_path):
-    model = tiny_model().quantize("int8")
+def test_a_composite_in_int8_saves_its_original_weights(tmp_path):
+    model = tiny_model().set_weight_format("int8")
     assert {model.semantic.weight_format, model.coarse.weight_format, model.fine.weight_format} == {"int8"}
     model.save_pretrained(tmp_path)
     loaded = AccompGenForConditionalGeneration.from_pretrained(tmp_path)
@@ -74,27 +74,27 @@ def test_a_quantized_composite_saves_its_original_weights(tmp_path):
 
 def test_an_unknown_format_is_refused():
     with pytest.raises(ValueError, match=r"`weight_format` must be one of \('float16', 'int8'\) or None, got 'int4'"):
-        tiny_stage(AccompGenCoarseConfig).quantize("int4")
+        tiny_stage(AccompGenCoarseConfig).set_weight_format("int4")
 
 
 def test_another_dtype_or_device_than_float32_on_the_cpu_is_refused():
     stage = tiny_stage(AccompGenCoarseConfig)
     with pytest.raises(ValueError, match=r"needs a float32 model on the CPU, this one is torch.bfloat16 on cpu"):
-        stage.to(torch.bfloat16).quantize("int8")
+        stage.to(torch.bfloat16).set_weight_format("int8")
     with pytest.raises(ValueError, match=r"this one is torch.float32 on meta"):
-        tiny_stage(AccompGenCoarseConfig).to("meta").quantize("int8")
+        tiny_stage(AccompGenCoarseConfig).to("meta").set_weight_format("int8")
 
 
 @needs_fbgemm
-def test_a_quantized_stage_that_moves_away_is_refused_when_it_decodes():
-    stage = tiny_stage(AccompGenCoarseConfig).quantize("int8").to(torch.bfloat16)
+def test_a_stage_in_int8_that_moves_away_is_refused_when_it_decodes():
+    stage = tiny_stage(AccompGenCoarseConfig).set_weight_format("int8").to(torch.bfloat16)
     conditioning, _ = random_clip(stage.config)
-    with pytest.raises(ValueError, match=r"`quantize\(None\)` takes quantization back"):
+    with pytest.raises(ValueError, match=r"`set_weight_format\(None\)` takes it back"):
         stage.generate_codes(**conditioning, seed=3)
 
 
 def test_a_pytorch_without_fbgemm_is_refused(monkeypatch):
-    monkeypatch.setattr(quantization, "has_packed_products", lambda: False)
+    monkeypatch.setattr(weight_formats, "has_packed_products", lambda: False)
     with pytest.raises(ValueError, match=r"needs PyTorch's FBGEMM"):
-        tiny_stage(AccompGenCoarseConfig).quantize("int8")
+        tiny_stage(AccompGenCoarseConfig).set_weight_format("int8")
     assert type(make_projection(random_matrix(1024, 1024).half().float())) is Projection

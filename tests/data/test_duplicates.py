@@ -4,15 +4,15 @@ import numpy as np
 
 from accompgen_hf.data.duplicates import audio_hash, find_duplicates, join_duplicates
 from accompgen_hf.data.sources import (
-    Recording,
+    SourceRecording,
     make_tracks,
 )
 
 RATE = 16000
 
 
-def silent(track_id: str, **fields) -> Recording:
-    return Recording(track_id, lambda: (np.zeros((2, RATE), np.float32), RATE), **fields)
+def silent(track_id: str, **fields) -> SourceRecording:
+    return SourceRecording(track_id, lambda: (np.zeros((2, RATE), np.float32), RATE), **fields)
 
 
 def test_equal_recordings_are_found_through_their_tags_and_join_their_groups(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from accompgen_hf.data.sources import (
-    Recording,
+    SourceRecording,
     filter_licences,
     folder_recordings,
     make_tracks,
@@ -91,8 +91,8 @@ def test_a_wrong_table_is_refused(tmp_path):
         read_track_table(tmp_path)
 
 
-def silent(track_id: str, **fields) -> Recording:
-    return Recording(track_id, lambda: (np.zeros((2, RATE), np.float32), RATE), **fields)
+def silent(track_id: str, **fields) -> SourceRecording:
+    return SourceRecording(track_id, lambda: (np.zeros((2, RATE), np.float32), RATE), **fields)
 
 
 def test_a_written_table_is_read_back(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from accompgen_hf import VocalAccompanimentPipeline
-from accompgen_hf.web.studio import MAX_SEED, Progress, Refused, Settings, Stopped, Studio, Take, read_seed
+from accompgen_hf.web.studio import MAX_SEED, FinishedTake, Progress, Refused, Settings, Stopped, Studio, read_seed
 from tiny import tiny_model
 
 
@@ -44,7 +44,7 @@ def test_takes_are_result_folders_and_zip_files_with_seeds_in_a_row(studio, pipe
     steps = []
     for step in studio.accompany("anna", path, Settings(seed=7, num_variations=2, guidance_scale=2.0)):
         steps.append(step)
-        if isinstance(step, Take):
+        if isinstance(step, FinishedTake):
             settings = json.loads((step.folder / "settings.json").read_text("utf-8"))
             assert (settings["seed"], settings["vocals"], settings["guidance_scale"]) == (
                 step.seed,
@@ -57,7 +57,7 @@ def test_takes_are_result_folders_and_zip_files_with_seeds_in_a_row(studio, pipe
             assert np.abs(audio - expected["audio"]).max() < 2**-22
             with zipfile.ZipFile(step.archive) as archive:
                 assert set(archive.namelist()) == {path.name for path in step.folder.iterdir()}
-    takes = [step for step in steps if isinstance(step, Take)]
+    takes = [step for step in steps if isinstance(step, FinishedTake)]
     assert [(take.number, take.seed) for take in takes] == [(1, 7), (2, 8)]
     fractions = [step.fraction for step in steps if isinstance(step, Progress)]
     assert fractions == sorted(fractions)
@@ -70,15 +70,15 @@ def test_without_a_seed_every_job_draws_its_own(studio, tmp_path):
         step.seed
         for _ in range(2)
         for step in studio.accompany("anna", path, Settings(preview=True))
-        if isinstance(step, Take)
+        if isinstance(step, FinishedTake)
     ]
     assert len(set(seeds)) == 2
 
 
 def test_the_progress_counts_positions_of_all_takes_and_says_what_is_left():
-    from accompgen_hf.web.studio import _Job
+    from accompgen_hf.web.studio import _VisitorJob
 
-    job = _Job(folder=None, num_takes=2, duration_s=4.0)
+    job = _VisitorJob(folder=None, num_takes=2, duration_s=4.0)
     assert job.progress() == Progress(0.0, "listening", 1, 2, None)
     job.report("semantic", 4.0)
     job.report("coarse", 2.0)
@@ -86,7 +86,10 @@ def test_the_progress_counts_positions_of_all_takes_and_says_what_is_left():
     progress = job.progress()
     assert progress.fraction == pytest.approx((4 * 50 + 2 * 300) / (2 * 4 * 650))
     assert progress.seconds_left == pytest.approx(10 / progress.fraction - 10, rel=0.01)
-    assert _Job(folder=None, num_takes=1, duration_s=1.0, is_preview=True, positions=350).progress().fraction == 1.0
+    assert (
+        _VisitorJob(folder=None, num_takes=1, duration_s=1.0, is_preview=True, positions=350).progress().fraction
+        == 1.0
+    )
 
 
 @pytest.mark.parametrize(
@@ -242,7 +245,7 @@ def test_an_error_of_the_pipeline_comes_out_and_the_studio_goes_on(studio, pipe,
     with pytest.raises(RuntimeError, match="out of memory"):
         list(studio.accompany("anna", path, Settings()))
     studio.pipe = pipe
-    assert any(isinstance(step, Take) for step in studio.accompany("anna", path, Settings(preview=True)))
+    assert any(isinstance(step, FinishedTake) for step in studio.accompany("anna", path, Settings(preview=True)))
     assert wait_until_empty(studio.folder)
 
 

@@ -40,7 +40,7 @@ class AccompGenGenerationMixin(GenerationMixin):
 
     weight_format: str | None = None
 
-    def quantize(self, weight_format: str | None = "int8") -> Any:
+    def set_weight_format(self, weight_format: str | None) -> Any:
         """Let decoding on the CPU read the weights in fewer bits.
 
         The parameters stay as they are: `forward`, the prompt of a window, the stock loop and `save_pretrained` use

@@ -247,10 +247,10 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
         own = {"semantic": semantic_kwargs, "coarse": coarse_kwargs, "fine": fine_kwargs}
         return {stage: {**kwargs, **(own[stage] or {})} for stage in (STAGES[:2] if preview else STAGES)}
 
-    def quantize(self, weight_format: str | None = "int8") -> "AccompGenForConditionalGeneration":
-        """Let the stages decode with weights in fewer bits: see the stage's `quantize`; the other parts stay."""
+    def set_weight_format(self, weight_format: str | None) -> "AccompGenForConditionalGeneration":
+        """Let the stages decode with weights in fewer bits: see the stage's `set_weight_format`."""
         for name in STAGES:
-            getattr(self, name).quantize(weight_format)
+            getattr(self, name).set_weight_format(weight_format)
         return self
 
     # ---- putting parts together ----------------------------------------------------------------------------------

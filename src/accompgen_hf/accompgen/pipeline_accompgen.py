@@ -1,17 +1,23 @@
 """The task "vocal-accompaniment": any recording of a voice in, the band and the mix out.
 
-Data flow (B batch, T50 and T75 frames at 50 and 75 Hz):
+Data flow (B batch, T50 and T75 frames at 50 and 75 Hz), with the files in the order in which the vocals reach them:
 
 ```
-vocals                                          audio_accompgen.load_audio: file, bytes, array -> checked waveform
+vocals                                          pipeline_accompgen: `__call__`, one request per accompaniment
+ -> waveform (channels, num_samples)            audio_accompgen: file, bytes or array, checked
  -> input_values (B, num_samples)               processing_accompgen: mono, 16 kHz, level, noise
- -> HuBERT layer-9 features (B, T50, hidden)    modeling_accompgen_semantic_encoder
+ -> the five parts in a row                     modeling_accompgen: `generate`, Eq. 1
+                                                stage_chain_accompgen: recordings of any lengths together
+ -> HuBERT layer-9 features (B, T50, hidden)    modeling_accompgen_semantic_encoder: in blocks
  -> vocal_semantic_ids (B, T50)                 nearest centroid, float32
- -> instrumental_semantic_ids (B, T50)          stage 1, modeling_accompgen_stages + generation_accompgen
- -> coarse_codes (B, 4, T75)                    stage 2
- -> fine_codes (B, 4, T75)                      stage 3
- -> accompaniment (B, num_samples) 24 kHz       EnCodec by codec_accompgen, trimmed to the vocals
- -> mix                                         mixing_accompgen.mix: loudness-balanced, true peak <= -1 dBTP
+ -> instrumental_semantic_ids (B, T50)          windows_accompgen: windows of stage 1 in shared batches
+                                                generation_accompgen: one window, code after code
+                                                logits_accompgen: guidance, codebook mask, the choice
+                                                fast_decoding_accompgen: the stage's layers, one position at a time
+ -> coarse_codes (B, 4, T75)                    the same, stage 2
+ -> fine_codes (B, 4, T75)                      the same, stage 3
+ -> accompaniment (B, num_samples) 24 kHz       codec_accompgen: EnCodec in blocks; trimmed to the vocals
+ -> mix                                         mixing_accompgen: loudness-balanced, true peak <= -1 dBTP
 ```
 """
 

@@ -63,8 +63,8 @@ class Int8Projection(_PackedProjection):
             # PyTorch announces the end of quantized tensors, but has no other way yet into FBGEMM's int8 product.
             warnings.simplefilter("ignore", UserWarning)
             zeros = torch.zeros_like(scales, dtype=torch.long)
-            quantized = torch.quantize_per_channel(weight, scales, zeros, 0, torch.qint8)
-        self.packed = torch.ops.quantized.linear_prepack(quantized, None)
+            rounded = torch.quantize_per_channel(weight, scales, zeros, 0, torch.qint8)
+        self.packed = torch.ops.quantized.linear_prepack(rounded, None)
 
     def __call__(self, values: torch.Tensor) -> torch.Tensor:
         # Without VNNI, sums of two products of 8 bits each would overflow: `reduce_range` leaves activations 7 bits.
@@ -106,13 +106,13 @@ def check_weight_format(weight_format: str | None, weight: torch.Tensor) -> None
         raise ValueError(f"`weight_format` must be one of {WEIGHT_FORMATS} or None, got {weight_format!r}.")
     if weight.device.type != "cpu" or weight.dtype != torch.float32:
         raise ValueError(
-            f"`quantize({weight_format!r})` needs a float32 model on the CPU, this one is {weight.dtype} on "
-            f'{weight.device}. On a GPU load it with `dtype="bfloat16"`; `quantize(None)` takes quantization back.'
+            f"`set_weight_format({weight_format!r})` needs a float32 model on the CPU, this one is {weight.dtype} on "
+            f'{weight.device}. On a GPU load it with `dtype="bfloat16"`; `set_weight_format(None)` takes it back.'
         )
     if not has_packed_products():
         raise ValueError(
-            f"`quantize({weight_format!r})` needs PyTorch's FBGEMM, whose engines are 'x86' and 'fbgemm', got the "
-            f"engine {torch.backends.quantized.engine!r} (`torch.backends.quantized.engine`)."
+            f"`set_weight_format({weight_format!r})` needs PyTorch's FBGEMM, whose engines are 'x86' and 'fbgemm', "
+            f"got the engine {torch.backends.quantized.engine!r} (`torch.backends.quantized.engine`)."
         )
 
 

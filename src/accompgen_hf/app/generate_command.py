@@ -40,7 +40,7 @@ _PIPELINE_SETTINGS = [
 ]
 
 
-class Take(NamedTuple):
+class LoadedJob(NamedTuple):
     """A job with its settings and its vocals."""
 
     job: Job
@@ -82,7 +82,7 @@ class Work:
             for index, job in enumerate(pending[first : first + self.arguments.batch_size], first + 1):
                 count = f"[{index} of {len(pending)}] " if len(pending) > 1 else ""
                 try:
-                    takes.append(Take(job, self.item_of(job), self.load(job.source, count)))
+                    takes.append(LoadedJob(job, self.item_of(job), self.load(job.source, count)))
                 except Exception as error:
                     outcomes.append(self.fail(job, error))
             if takes:
@@ -113,7 +113,7 @@ class Work:
             self.newest = source, vocals
         return self.newest[1]
 
-    def announce(self, take: Take, left: Sequence[Job]) -> None:
+    def announce(self, take: LoadedJob, left: Sequence[Job]) -> None:
         if not self.is_announced:
             others_s = [stated_duration(job.source) for job in left if job != take.job]
             hints = [PREVIEW_HINT] if _is_preview_short(self.pipe.model) and not self.options.get("preview") else []
@@ -122,7 +122,7 @@ class Work:
             announce_work(self.pipe, take.vocals, others_s, self.options, hints)
             self.is_announced = True
 
-    def make(self, takes: list[Take]) -> list[Outcome]:
+    def make(self, takes: list[LoadedJob]) -> list[Outcome]:
         """Generate these together and write each."""
         start = time.monotonic()
         try:
@@ -146,7 +146,7 @@ class Work:
             outcomes.append(Outcome(take.job.source, take.job.seed, "made", elapsed_s, str(folder)))
         return outcomes
 
-    def write(self, take: Take, result: Any) -> Path:
+    def write(self, take: LoadedJob, result: Any) -> Path:
         parent, vocals = self.arguments.output, take.vocals
         if not self.arguments.stream:
             return write_result(parent, take.item, vocals, vocals.sampling_rate, result, self.made_with)
@@ -156,7 +156,7 @@ class Work:
         journal.remove()
         return folder
 
-    def generate(self, takes: list[Take]) -> list[dict[str, Any]]:
+    def generate(self, takes: list[LoadedJob]) -> list[dict[str, Any]]:
         """Results as the pipeline gives them."""
         sources = [{"array": take.vocals.read(), "sampling_rate": take.vocals.sampling_rate} for take in takes]
         seeds = [take.item["seed"] for take in takes]
@@ -178,13 +178,13 @@ class Work:
         results = self.pipe(sources, seed=seeds, **settings)
         return results if len(takes) > 1 else [results]
 
-    def write_preview(self, take: Take, preview: Mapping[str, Any]) -> None:
+    def write_preview(self, take: LoadedJob, preview: Mapping[str, Any]) -> None:
         os.makedirs(self.arguments.output, exist_ok=True)
         path = Path(self.arguments.output) / f"{result_name(take.item['vocals'], take.item['seed'])}.preview.wav"
         write_audio(path, preview["mix"], preview["sampling_rate"])
         say(f"{path}: the preview; the full render goes on from its codes")
 
-    def stream(self, take: Take) -> tuple[Path, CodeJournal]:
+    def stream(self, take: LoadedJob) -> tuple[Path, CodeJournal]:
         """Let a part file grow; a part that an earlier, killed run has left is gone on with."""
         name = result_name(take.item["vocals"], take.item["seed"])
         if take.job.is_of_folder:  # files of one name in several folders

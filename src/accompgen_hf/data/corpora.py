@@ -10,14 +10,14 @@ import numpy as np
 
 from accompgen_hf.accompgen.audio_accompgen import load_audio
 from accompgen_hf.accompgen.optional_accompgen import import_optional
-from accompgen_hf.data.sources import UNKNOWN_LICENCE, Recording, Stems, file_loader, mix_loader, stems_loader
+from accompgen_hf.data.sources import UNKNOWN_LICENCE, SourceRecording, Stems, file_loader, mix_loader, stems_loader
 
 STEM_STREAMS = ("mix", "drums", "bass", "other", "vocals")  # their order in a MUSDB18 file
 MUSDB18_LICENCE = "MUSDB18: academic use"
 _FMA_SPLITS = {"training": "train", "validation": "validation", "test": "test"}
 
 
-def fma_recordings(folder: str | os.PathLike, metadata: str | os.PathLike | None = None) -> list[Recording]:
+def fma_recordings(folder: str | os.PathLike, metadata: str | os.PathLike | None = None) -> list[SourceRecording]:
     """List FMA's clips, `000/000002.mp3` below `folder`.
 
     Args:
@@ -43,7 +43,7 @@ def fma_recordings(folder: str | os.PathLike, metadata: str | os.PathLike | None
     for path in paths:
         fields = table.get(int(path.stem), {})
         load_mix = file_loader(path)
-        recordings.append(Recording(f"fma-{int(path.stem):06d}", load_mix, files=(path,), **fields))
+        recordings.append(SourceRecording(f"fma-{int(path.stem):06d}", load_mix, files=(path,), **fields))
     return recordings
 
 
@@ -76,7 +76,7 @@ def _fma_fields(row: list[str], places: dict[str, int]) -> dict[str, str | None]
     }
 
 
-def musdb18_recordings(folder: str | os.PathLike) -> list[Recording]:
+def musdb18_recordings(folder: str | os.PathLike) -> list[SourceRecording]:
     """List MUSDB18's STEM files, `train/` and `test/` or anywhere below `folder`; read through PyAV.
 
     The instrumental is the sum of drums, bass and other. What lies in `test` gets the split `"test"`.
@@ -91,7 +91,7 @@ def musdb18_recordings(folder: str | os.PathLike) -> list[Recording]:
     return [_musdb_recording(folder, path, path.name.removesuffix(".stem.mp4"), (path,)) for path in paths]
 
 
-def musdb18hq_recordings(folder: str | os.PathLike) -> list[Recording]:
+def musdb18hq_recordings(folder: str | os.PathLike) -> list[SourceRecording]:
     """List MUSDB18-HQ's folders, each with mixture.wav, drums.wav, bass.wav, other.wav and vocals.wav.
 
     Raises:
@@ -111,7 +111,7 @@ def musdb18hq_recordings(folder: str | os.PathLike) -> list[Recording]:
     return recordings
 
 
-def _musdb_recording(folder: Path, path: Path, name: str, files: tuple[Path, ...]) -> Recording:
+def _musdb_recording(folder: Path, path: Path, name: str, files: tuple[Path, ...]) -> SourceRecording:
     def load_mix() -> tuple[np.ndarray, int]:
         if len(files) > 1:
             return load_audio(files[0])
@@ -128,7 +128,7 @@ def _musdb_recording(folder: Path, path: Path, name: str, files: tuple[Path, ...
 
     artist = name.split(" - ")[0] if " - " in name else None
     split = "test" if "test" in path.relative_to(folder.parent).parts[:-1] else None
-    return Recording(f"musdb18-{name}", load_mix, load_stems, MUSDB18_LICENCE, artist, None, split, files)
+    return SourceRecording(f"musdb18-{name}", load_mix, load_stems, MUSDB18_LICENCE, artist, None, split, files)
 
 
 def read_stem_file(path: str | os.PathLike, stems: Sequence[str] = STEM_STREAMS) -> tuple[tuple[np.ndarray, ...], int]:
@@ -184,7 +184,7 @@ def dataset_recordings(
     split: str = "train",
     licence: str = UNKNOWN_LICENCE,
     id_column: str | None = None,
-) -> list[Recording]:
+) -> list[SourceRecording]:
     """List the rows of a dataset with an audio column.
 
     Args:
@@ -246,8 +246,10 @@ def _row_loader(dataset: Any, index: int, column: str) -> Callable[[], tuple[np.
     return lambda: load_audio(dataset[index][column])
 
 
-def _dataset_recording(name: str, loaders: list[Callable[[], tuple[np.ndarray, int]]], **fields: Any) -> Recording:
+def _dataset_recording(
+    name: str, loaders: list[Callable[[], tuple[np.ndarray, int]]], **fields: Any
+) -> SourceRecording:
     if len(loaders) == 1:
-        return Recording(name, loaders[0], **fields)
+        return SourceRecording(name, loaders[0], **fields)
     load_stems = stems_loader(*loaders)
-    return Recording(name, mix_loader(load_stems), load_stems, **fields)
+    return SourceRecording(name, mix_loader(load_stems), load_stems, **fields)

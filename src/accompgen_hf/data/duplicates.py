@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from accompgen_hf.data.sources import Recording, Track
+from accompgen_hf.data.sources import SourceRecording, Track
 
 _SEVEREST_FIRST = ("test", "validation", "train", None)
 
@@ -42,7 +42,7 @@ def audio_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def find_duplicates(recordings: Sequence[Recording]) -> list[list[int]]:
+def find_duplicates(recordings: Sequence[SourceRecording]) -> list[list[int]]:
     """Indices of recordings that share a file of equal audio, as groups of two or more; only equal sizes are read."""
     by_size: dict[int, list[tuple[int, Path]]] = {}
     for index, recording in enumerate(recordings):

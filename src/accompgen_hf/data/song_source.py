@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from accompgen_hf.data.sources import Recording, Stems, Track, mix_loader
+from accompgen_hf.data.sources import SourceRecording, Stems, Track, mix_loader
 from accompgen_hf.files import write_array
 from accompgen_hf.songs.song import HELD_OUT_SEED, generate_song
 
@@ -35,12 +35,12 @@ def song_tracks(
 
 def song_recordings(
     first_seed: int, num_songs: int, duration_s: float = 10.0, songs_dir: str | os.PathLike | None = None
-) -> list[Recording]:
+) -> list[SourceRecording]:
     """List procedural songs as recordings with stems; arguments and errors as in [`song_tracks`]."""
     recordings = []
     for seed in _check_seeds(first_seed, num_songs):
         load_stems = _as_channels(_song_loader(seed, duration_s, songs_dir))
-        recordings.append(Recording(_name(seed), mix_loader(load_stems), load_stems, SONG_LICENCE))
+        recordings.append(SourceRecording(_name(seed), mix_loader(load_stems), load_stems, SONG_LICENCE))
     return recordings
 
 

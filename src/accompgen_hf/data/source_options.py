@@ -16,13 +16,13 @@ from accompgen_hf.data.separation import SEPARATOR_OPTIONS, Separator, load_sepa
 from accompgen_hf.data.song_source import song_recordings
 from accompgen_hf.data.sources import (
     UNKNOWN_LICENCE,
-    Recording,
+    SourceRecording,
     filter_licences,
     folder_recordings,
     pair_recordings,
 )
 
-SOURCES: dict[str, Callable[[argparse.Namespace], list[Recording]]] = {
+SOURCES: dict[str, Callable[[argparse.Namespace], list[SourceRecording]]] = {
     "folder": lambda options: folder_recordings(options.data, options.licence),
     "pairs": lambda options: pair_recordings(options.data, options.licence),
     "fma": lambda options: fma_recordings(options.data, options.fma_metadata),
@@ -86,7 +86,7 @@ def add_separator_options(parser: argparse.ArgumentParser) -> None:
     add("--separate_stem", choices=("vocals", "instrumental"), help="what the network predicts")
 
 
-def list_recordings(options: argparse.Namespace) -> list[Recording]:
+def list_recordings(options: argparse.Namespace) -> list[SourceRecording]:
     """Recordings of `--source`, with allowed licences.
 
     Raises:

@@ -1,8 +1,8 @@
 """Where songs come from, before and after separation: recordings, folders of songs, ready pairs.
 
-A source gives a list of [`Recording`]: nothing is decoded until it is asked for. `make_tracks` turns recordings into
-the [`Track`]s that preparation tokenizes, with a separator where the source has no stems. FMA, MUSDB18 and `datasets`
-are in corpora.py, procedural songs in song_source.py.
+A source gives a list of [`SourceRecording`]: nothing is decoded until it is asked for. `make_tracks` turns recordings
+into the [`Track`]s that preparation tokenizes, with a separator where the source has no stems. FMA, MUSDB18 and
+`datasets` are in corpora.py, procedural songs in song_source.py.
 """
 
 import csv
@@ -46,7 +46,7 @@ class Track:
 
 
 @dataclass(frozen=True)
-class Recording:
+class SourceRecording:
     """One song of a source; audio is `(channels, num_samples)` at its own rate.
 
     Attributes:
@@ -69,7 +69,7 @@ class Recording:
     files: tuple[Path, ...] = ()
 
 
-def folder_recordings(folder: str | os.PathLike, licence: str = UNKNOWN_LICENCE) -> list[Recording]:
+def folder_recordings(folder: str | os.PathLike, licence: str = UNKNOWN_LICENCE) -> list[SourceRecording]:
     """List a folder of whole songs, searched in depth.
 
     `artist/album/song` and `artist/song` give artist and album; a `tracks.csv` in the folder (`track_id` = path below
@@ -87,11 +87,11 @@ def folder_recordings(folder: str | os.PathLike, licence: str = UNKNOWN_LICENCE)
         fields = {"licence": licence, "artist": names[0] if names else None}
         fields["album"] = "/".join(names[:2]) if len(names) > 1 else None
         fields.update(table.get(relative.as_posix(), {}))
-        recordings.append(Recording(relative.as_posix(), file_loader(path), files=(path,), **fields))
+        recordings.append(SourceRecording(relative.as_posix(), file_loader(path), files=(path,), **fields))
     return recordings
 
 
-def pair_recordings(folder: str | os.PathLike, licence: str = UNKNOWN_LICENCE) -> list[Recording]:
+def pair_recordings(folder: str | os.PathLike, licence: str = UNKNOWN_LICENCE) -> list[SourceRecording]:
     """List ready pairs: `vocals/` and `instrumental/` with equal names, or one folder per track with both files.
 
     In a track's folder the files are called `vocals` and `instrumental` (or `accompaniment`, `no_vocals`), with any
@@ -120,7 +120,9 @@ def pair_recordings(folder: str | os.PathLike, licence: str = UNKNOWN_LICENCE) -
         vocals, instrumental = halves[name]["vocals"], halves[name]["instrumental"]
         fields = {"licence": licence, **table.get(name, {})}
         load_stems = stems_loader(file_loader(vocals), file_loader(instrumental))
-        recordings.append(Recording(name, mix_loader(load_stems), load_stems, files=(vocals, instrumental), **fields))
+        recordings.append(
+            SourceRecording(name, mix_loader(load_stems), load_stems, files=(vocals, instrumental), **fields)
+        )
     return recordings
 
 
@@ -184,7 +186,7 @@ def read_track_table(folder: str | os.PathLike) -> dict[str, dict[str, str]]:
     return table
 
 
-def write_track_table(folder: str | os.PathLike, recordings: Iterable[Recording]) -> None:
+def write_track_table(folder: str | os.PathLike, recordings: Iterable[SourceRecording]) -> None:
     """Write into `tracks.csv` what the source said about each recording; lines about others stay."""
     table = read_track_table(folder)
     for recording in recordings:
@@ -207,7 +209,9 @@ def pair_paths(folder: str | os.PathLike, track_id: str) -> tuple[Path, Path]:
     return vocals, instrumental
 
 
-def filter_licences(recordings: Sequence[Recording], allow_licenses: Sequence[str] | None) -> list[Recording]:
+def filter_licences(
+    recordings: Sequence[SourceRecording], allow_licenses: Sequence[str] | None
+) -> list[SourceRecording]:
     """Keep recordings whose licence matches one of the patterns (`*` and `?`, capitals do not matter).
 
     Raises:
@@ -228,12 +232,12 @@ def filter_licences(recordings: Sequence[Recording], allow_licenses: Sequence[st
 
 
 def make_tracks(
-    recordings: Sequence[Recording], separator: Separator | None = None, split_group: str = "track"
+    recordings: Sequence[SourceRecording], separator: Separator | None = None, split_group: str = "track"
 ) -> list[Track]:
     """Turn recordings into tracks to tokenize, mono, separated where asked.
 
     Args:
-        recordings (sequence of [`Recording`]): Recordings of one source.
+        recordings (sequence of [`SourceRecording`]): Recordings of one source.
         separator ([`Separator`], *optional*): Splits every whole song, also those of a source that has stems: the
             separated vocals are then the data. Without it the source's own stems are.
         split_group (`str`): `"track"`, `"artist"` or `"album"`: what stays on one side of the split.
@@ -258,14 +262,14 @@ def make_tracks(
     return tracks
 
 
-def separate_recording(recording: Recording, separator: Separator | None) -> Stems:
+def separate_recording(recording: SourceRecording, separator: Separator | None) -> Stems:
     """Vocals and instrumental `(channels, num_samples)` of one recording, through the separator if there is one."""
     if separator is None:
         return recording.load_stems()
     return separator.separate(*recording.load_mix())
 
 
-def _track_loader(recording: Recording, separator: Separator | None) -> Callable[[], Stems]:
+def _track_loader(recording: SourceRecording, separator: Separator | None) -> Callable[[], Stems]:
     def load() -> Stems:
         vocals, instrumental, sampling_rate = separate_recording(recording, separator)
         return fold_to_mono(vocals), fold_to_mono(instrumental), sampling_rate

@@ -12,11 +12,11 @@ from accompgen_hf.web import texts
 from accompgen_hf.web.studio import (
     MAX_GUIDANCE_SCALE,
     MAX_VARIATIONS,
+    FinishedTake,
     Refused,
     Settings,
     Stopped,
     Studio,
-    Take,
     read_seed,
 )
 
@@ -178,7 +178,7 @@ class Handlers:
             is_default = guidance == self.studio.default_guidance_scale
             settings = Settings(read_seed(seed), takes, None if is_default else guidance, is_quick)
             for step in self.studio.accompany(request.session_hash, path, settings):
-                if isinstance(step, Take):
+                if isinstance(step, FinishedTake):
                     yield self._show_take(step)
                     continue
                 described = texts.describe(step)
@@ -218,7 +218,7 @@ class Handlers:
             self.parts.bar: gr.update(value=""),
         }
 
-    def _show_take(self, made: Take) -> dict[Any, dict]:
+    def _show_take(self, made: FinishedTake) -> dict[Any, dict]:
         take = self.parts.takes[made.number - 1]
         return {
             self.parts.empty: gr.update(visible=False),

@@ -80,7 +80,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Take:
+class FinishedTake:
     """One finished accompaniment: a folder as `accompgen generate` writes it, and all of it as a zip file."""
 
     number: int
@@ -90,7 +90,7 @@ class Take:
 
 
 @dataclass
-class _Job:
+class _VisitorJob:
     folder: Path
     num_takes: int
     duration_s: float = 0.0
@@ -140,11 +140,11 @@ class Studio:
         self.is_placeholder = bool(getattr(pipe.model.config, "is_placeholder", False))
         generation_config = getattr(getattr(pipe.model, "semantic", None), "generation_config", None)
         self.default_guidance_scale = float(getattr(generation_config, "guidance_scale", None) or 1.0)
-        self._jobs: dict[str, _Job] = {}
+        self._jobs: dict[str, _VisitorJob] = {}
         self._jobs_lock = threading.Lock()
         self._pipe_lock = threading.Lock()  # a stopped job may need one more window before it lets go
 
-    def accompany(self, visitor: str, path: str | None, settings: Settings) -> Iterator[Progress | Take]:
+    def accompany(self, visitor: str, path: str | None, settings: Settings) -> Iterator[Progress | FinishedTake]:
         """Make the accompaniments of one recording.
 
         Closing the iterator stops the work. The files of a take are there until the next step of the iterator.
@@ -214,10 +214,10 @@ class Studio:
         except OSError as error:
             raise Refused("The recording is not there any more. Upload it again.") from error
 
-    def _open_job(self, visitor: str, settings: Settings, duration_s: float) -> _Job:
+    def _open_job(self, visitor: str, settings: Settings, duration_s: float) -> _VisitorJob:
         self.folder.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="job-", dir=self.folder))
-        job = _Job(folder, settings.num_variations, duration_s, is_preview=settings.preview)
+        job = _VisitorJob(folder, settings.num_variations, duration_s, is_preview=settings.preview)
         with self._jobs_lock:
             earlier = self._jobs.get(visitor)
             self._jobs[visitor] = job
@@ -225,7 +225,7 @@ class Studio:
             earlier.stopped.set()
         return job
 
-    def _work(self, job: _Job, name: str, vocals: Any, sampling_rate: int, settings: Settings) -> None:
+    def _work(self, job: _VisitorJob, name: str, vocals: Any, sampling_rate: int, settings: Settings) -> None:
         """Run the job in a thread of its own: takes and errors go into `job.takes`, and `None` at the end."""
         try:
             with self._pipe_lock:
@@ -240,7 +240,9 @@ class Studio:
             job.closed.wait()
             shutil.rmtree(job.folder, ignore_errors=True)
 
-    def _make_take(self, job: _Job, name: str, vocals: Any, sampling_rate: int, settings: Settings, seed: int) -> Take:
+    def _make_take(
+        self, job: _VisitorJob, name: str, vocals: Any, sampling_rate: int, settings: Settings, seed: int
+    ) -> FinishedTake:
         options = {} if settings.guidance_scale is None else {"guidance_scale": settings.guidance_scale}
         options |= {"preview": True} if settings.preview else {}
         if job.stopped.is_set():
@@ -260,7 +262,7 @@ class Studio:
         settings_file = {"vocals": name, "seed": seed, **options}
         folder = write_result(job.folder, settings_file, vocals, sampling_rate, result, describe_model(self.pipe))
         archive = shutil.make_archive(str(job.folder / result_name(name, seed)), "zip", folder)
-        return Take(job.take, seed, folder, Path(archive))
+        return FinishedTake(job.take, seed, folder, Path(archive))
 
 
 def read_seed(text: str) -> int | None:

@@ -5,7 +5,7 @@ import pytest
 
 from accompgen_hf.accompgen.audio_accompgen import write_audio
 from accompgen_hf.data.corpora import STEM_STREAMS, musdb18_recordings, musdb18hq_recordings
-from accompgen_hf.data.sources import Recording, Track
+from accompgen_hf.data.sources import SourceRecording, Track
 from accompgen_hf.evaluation.protocol.excerpts import (
     choose_recordings,
     held_out_song_tracks,
@@ -28,8 +28,8 @@ def sung_track(name: str, seconds: float = 3.0, silent_until_s: float = 0.0, sca
     return Track(name, "CC0-1.0", lambda: (vocals, instrumental, RATE))
 
 
-def recording(name: str, split: str | None = None, artist: str | None = None) -> Recording:
-    return Recording(name, load_mix=lambda: None, load_stems=lambda: None, split=split, artist=artist)
+def recording(name: str, split: str | None = None, artist: str | None = None) -> SourceRecording:
+    return SourceRecording(name, load_mix=lambda: None, load_stems=lambda: None, split=split, artist=artist)
 
 
 def test_windows_are_files_that_say_where_they_come_from(tmp_path):

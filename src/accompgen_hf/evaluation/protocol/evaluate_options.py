@@ -11,7 +11,7 @@ from typing import Any
 import accompgen_hf
 from accompgen_hf.data.corpora import musdb18_recordings, musdb18hq_recordings
 from accompgen_hf.data.source_options import add_separator_options
-from accompgen_hf.data.sources import Recording, Track, pair_recordings
+from accompgen_hf.data.sources import SourceRecording, Track, pair_recordings
 from accompgen_hf.evaluation.metrics.audio_embedders import EMBEDDERS, Embedder, load_embedder
 from accompgen_hf.evaluation.protocol.excerpts import (
     CORPUS_SEED,
@@ -106,7 +106,7 @@ def build_windows(options: argparse.Namespace) -> tuple[WindowFolder, WindowFold
     return test_set, reference_set, Corpus(corpus, corpus_s, output_dir / "corpus_index.json")
 
 
-def list_test_recordings(options: argparse.Namespace) -> list[Recording]:
+def list_test_recordings(options: argparse.Namespace) -> list[SourceRecording]:
     """Songs with stems of `--data`; MUSDB18 as STEM files or as HQ's folders, whichever is there.
 
     Raises:
@@ -120,7 +120,7 @@ def list_test_recordings(options: argparse.Namespace) -> list[Recording]:
     return musdb18_recordings(options.data) if is_stem else musdb18hq_recordings(options.data)
 
 
-def divide_others(others: Sequence[Recording], options: argparse.Namespace) -> tuple[list[Track], list[Track]]:
+def divide_others(others: Sequence[SourceRecording], options: argparse.Namespace) -> tuple[list[Track], list[Track]]:
     """Songs beside the test set: half for the reference, half for the corpus, unless one of them is given."""
     if options.reference is not None:
         return [], recording_tracks(others)
@@ -168,7 +168,7 @@ def parse_variant(text: str, model: str | os.PathLike, device: str = "cpu") -> O
     """Our model with settings of its own, from `NAME:OPTION=VALUE[,OPTION=VALUE]`.
 
     An option is one of the pipeline's call; with `semantic.`, `coarse.` or `fine.` before it, it is for that stage;
-    `model` is another folder, `weight_format` what its `quantize` takes. Values are JSON, or else text.
+    `model` is another folder, `weight_format` what its `set_weight_format` takes. Values are JSON, or else text.
 
     Raises:
         ValueError: If `text` is anything else.

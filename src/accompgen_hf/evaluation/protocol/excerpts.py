@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from accompgen_hf.accompgen.audio_accompgen import load_audio, resample, write_audio
 from accompgen_hf.accompgen.fingerprint_accompgen import hash_json
-from accompgen_hf.data.sources import Recording, Track, make_tracks
+from accompgen_hf.data.sources import SourceRecording, Track, make_tracks
 from accompgen_hf.data.tokenization import measure_activity
 from accompgen_hf.evaluation.systems.system import Window
 from accompgen_hf.files import write_json
@@ -107,8 +107,8 @@ def songs_under_test(num_songs: int, seed: int, duration_s: float) -> list[Track
 
 
 def choose_recordings(
-    recordings: Sequence[Recording], num_songs: int, seed: int
-) -> tuple[list[Recording], list[Recording]]:
+    recordings: Sequence[SourceRecording], num_songs: int, seed: int
+) -> tuple[list[SourceRecording], list[SourceRecording]]:
     """Divide a corpus into songs under test and songs of the reference.
 
     Songs of the split `"test"` are tested and the others are reference; where the source states no such split, chance
@@ -137,7 +137,7 @@ def choose_recordings(
     return tested, reference
 
 
-def recording_tracks(recordings: Sequence[Recording]) -> list[Track]:
+def recording_tracks(recordings: Sequence[SourceRecording]) -> list[Track]:
     """Recordings with stems as tracks.
 
     Raises:

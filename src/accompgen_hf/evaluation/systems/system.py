@@ -123,7 +123,7 @@ class OursSystem:
         folder (`str` or `os.PathLike`): Folder of the composite, as `AccompGenForConditionalGeneration` saves it.
         name (`str`): Name in the table.
         device (`str`): Device, as torch names it.
-        weight_format (`str`, *optional*): Argument of the model's `quantize`.
+        weight_format (`str`, *optional*): Argument of the model's `set_weight_format`.
         generate_kwargs: Further arguments of the pipeline: `guidance_scale`, `temperature`, ...
     """
 
@@ -143,8 +143,8 @@ class OursSystem:
         self._pipeline = None
 
     def describe(self) -> dict[str, Any]:
-        quantized = {} if self.weight_format is None else {"weight_format": self.weight_format}
-        options = {**self.generate_kwargs, **quantized}
+        own_format = {} if self.weight_format is None else {"weight_format": self.weight_format}
+        options = {**self.generate_kwargs, **own_format}
         return {"system": "accompgen", "files": hash_model_folder(self.folder), "options": options}
 
     @property
@@ -156,7 +156,7 @@ class OursSystem:
             import accompgen_hf  # registers the task
 
             self._pipeline = pipeline(accompgen_hf.TASK, model=str(self.folder), device=self.device)
-            self._pipeline.model.quantize(self.weight_format)
+            self._pipeline.model.set_weight_format(self.weight_format)
         return self._pipeline
 
     def generate(self, vocals: np.ndarray, sampling_rate: int, seed: int, window: Window) -> np.ndarray:

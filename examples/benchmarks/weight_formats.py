@@ -1,6 +1,6 @@
 """What decoding with weights in fewer bits costs the stages: perplexity and token agreement on held-out songs.
 
-    OMP_NUM_THREADS=1 python examples/benchmarks/quantization.py --num_songs 8 --output_dir runs/quantization
+    OMP_NUM_THREADS=1 python examples/benchmarks/weight_formats.py --num_songs 8 --output_dir runs/weight_formats
 
 Every stage is fed the true codes of one window per song, slot by slot, by the decoding loop itself: with its weights
 as they are, in float16 and in int8. Perplexity is that of the conditional rows. Two numbers tell agreement with the
@@ -78,10 +78,10 @@ def follow(stage: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> dict[str,
 
 
 def compare_formats(stage: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> dict[str, dict[str, float]]:
-    plain = follow(stage.quantize(None), inputs)
+    plain = follow(stage.set_weight_format(None), inputs)
     rows = {"as they are": {"perplexity": round(math.exp(plain["loss"].mean()), 3)}}
     for weight_format in WEIGHT_FORMATS:
-        found = follow(stage.quantize(weight_format), inputs)
+        found = follow(stage.set_weight_format(weight_format), inputs)
         rows[weight_format] = {
             "perplexity": round(math.exp(found["loss"].mean()), 3),
             "loss_difference_nats": round(float((found["loss"] - plain["loss"]).mean()), 5),
