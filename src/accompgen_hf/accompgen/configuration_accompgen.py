@@ -112,6 +112,8 @@ class StreamsMixin:
 
     @property
     def target_name(self) -> str:
+        if not self.target_names:
+            raise NotImplementedError(f"{type(self).__name__} is a base class and names no target.")
         return self.target_names[-1]
 
 
