@@ -1,8 +1,12 @@
-"""Train the small EnCodec on procedural songs and measure it on held-out ones.
+"""Train a codec on a folder of songs and measure it on held-out ones.
 
-    python examples/train_codec.py --output_dir runs/codec
+    python examples/train_codec.py --output_dir runs/codec --songs_dir songs --num_songs 300
+    python examples/train_codec.py --output_dir runs/decoder --songs_dir songs --init_from runs/codec/final \\
+        --freeze_encoder
 
-Started again with the same arguments, it continues from the newest checkpoint.
+`--num_songs` synthesizes procedural songs into the folder `numpy/` of `--songs_dir`; other folders of songs may stand
+beside it (see `accompgen_hf.training.codec.material`). `--model` and the other settings that are no plain numbers are
+given as JSON. Started again with the same arguments, it continues from the newest checkpoint.
 """
 
 import argparse
@@ -11,29 +15,42 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 
 from accompgen_hf.songs.song import HELD_OUT_SEED
+from accompgen_hf.training.codec.arguments import CodecTrainingArguments
 from accompgen_hf.training.codec.evaluation import evaluate_codec
-from accompgen_hf.training.codec.run import CodecTrainingArguments, synthesize_song, train_codec
+from accompgen_hf.training.codec.material import synthesize_tracks, write_songs
+from accompgen_hf.training.codec.run import train_codec
 
 
-def parse_arguments() -> tuple[CodecTrainingArguments, int]:
+def parse_arguments() -> tuple[CodecTrainingArguments, int, int]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", required=True, help="receives checkpoints, curves and the codec in final/")
-    parser.add_argument("--songs_dir", help="keeps the synthesized songs; default: songs/ in the output folder")
+    parser.add_argument("--songs_dir", help="folder of folders of songs; default: songs/ in the output folder")
+    parser.add_argument("--num_songs", type=int, default=0, help="procedural songs to synthesize into songs_dir/numpy")
     parser.add_argument("--num_test_songs", type=int, default=16, help="held-out songs to measure the codec on")
     for field in fields(CodecTrainingArguments):
-        if field.default is not MISSING and isinstance(field.default, (int, float)):
-            parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
+        if field.name in ("output_dir", "songs_dir"):
+            continue
+        default = field.default_factory() if field.default is MISSING else field.default
+        if isinstance(default, bool):
+            parser.add_argument(f"--{field.name}", action=argparse.BooleanOptionalAction, default=default)
+        elif isinstance(default, (dict, tuple)):
+            parser.add_argument(f"--{field.name}", type=json.loads, default=default, metavar="JSON")
+        else:
+            kind = type(default) if default is not None else (str if field.name == "init_from" else int)
+            parser.add_argument(f"--{field.name}", type=kind, default=default)
     values = vars(parser.parse_args())
-    num_test_songs = values.pop("num_test_songs")
+    num_songs, num_test_songs = values.pop("num_songs"), values.pop("num_test_songs")
     values["songs_dir"] = values["songs_dir"] or str(Path(values["output_dir"]) / "songs")
-    return CodecTrainingArguments(**values), num_test_songs
+    return CodecTrainingArguments(**values), num_songs, num_test_songs
 
 
 def main() -> None:
-    arguments, num_test_songs = parse_arguments()
+    arguments, num_songs, num_test_songs = parse_arguments()
+    if num_songs:
+        write_songs(Path(arguments.songs_dir) / "numpy", range(num_songs), synthesize_tracks)
     codec = train_codec(arguments)
     seeds = range(HELD_OUT_SEED, HELD_OUT_SEED + num_test_songs)
-    results = evaluate_codec(codec, (synthesize_song(seed)[1] for seed in seeds))
+    results = evaluate_codec(codec, (synthesize_tracks(seed)["instrumental"] for seed in seeds))
     text = json.dumps(results, indent=2)
     (Path(arguments.output_dir) / "evaluation.json").write_text(text + "\n", "utf-8")
     print(text)

@@ -5,10 +5,15 @@ b covers [b (D - C), b (D - C) + D) seconds, D = 10 s, and its first C = 2 s are
 delivered (block 0 has none). Audio of at most D seconds is one plain `encode` or `decode`; memory never exceeds that
 of one block. The numbers are ours: the paper is silent.
 
+A Fourier decoder looks a few frames back and two ahead (`decoder_context_frames`). A block then also decodes the frames
+that follow it and drops their samples, and a stream delivers a frame when those behind it have arrived: blocks and
+streams equal the whole decode up to rounding.
+
 Letters: B batch, K codebooks, T EnCodec frames (75 per second).
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 import torch
 from transformers import EncodecModel
@@ -107,8 +112,12 @@ def iter_decoded_blocks(
     """
     _check_codec(codec)
     _check_codes(codec, codes)
-    for start, kept, end in _plan_blocks(codec, codes.shape[-1], block_duration_s, context_duration_s):
-        yield _decode_range(codec, codes[..., start:end], kept - start)
+    num_frames = codes.shape[-1]
+    num_ahead = _frames_ahead(codec)
+    for start, kept, end in _plan_blocks(codec, num_frames, block_duration_s, context_duration_s):
+        start = _decoding_start(codec, start, kept)
+        block = codes[..., start : min(end + num_ahead, num_frames)]
+        yield _decode_range(codec, block, kept - start, end - start)
 
 
 def decode_stream(
@@ -117,10 +126,12 @@ def decode_stream(
     block_duration_s: float = CODEC_BLOCK_DURATION_S,
     context_duration_s: float = CODEC_CONTEXT_DURATION_S,
 ) -> Iterator[torch.FloatTensor]:
-    """Decode codes that arrive in chunks of any length, delivering audio for every chunk at once.
+    """Decode codes that arrive in chunks of any length, delivering what is final with every chunk.
 
-    The codec is causal, so a block decoded up to the newest frame already has its final samples: the pieces join to
-    what [`decode_in_blocks`] gives for the whole sequence (equal up to the rounding of differently shaped sums).
+    EnCodec is causal, so a block decoded up to the newest frame already has its final samples. A Fourier decoder's last
+    `decoder_context_frames[1]` frames wait for the next chunk and come in a piece of their own at the end. The pieces
+    join to what [`decode_in_blocks`] gives for the whole sequence (equal up to the rounding of differently shaped
+    sums).
 
     Args:
         codec (`EncodecModel`):
@@ -133,37 +144,63 @@ def decode_stream(
             As in [`decode_in_blocks`].
 
     Yields:
-        `torch.FloatTensor` of shape `(batch_size, num_new_frames * hop_length)` per chunk.
+        `torch.FloatTensor` of shape `(batch_size, num_final_frames * hop_length)` per chunk that makes a frame final.
 
     Raises:
         ValueError: As [`decode_in_blocks`], for each chunk.
     """
     _check_codec(codec)
     block_frames, context_frames = _block_sizes(codec, block_duration_s, context_duration_s)
-    held = None  # codes of the current block, from its start to the newest frame
-    for chunk in code_chunks:
-        _check_codes(codec, chunk)
+    num_ahead = _frames_ahead(codec)
+    start, kept = 0, 0  # of the current block: where the recipe starts it, and the first frame not yet delivered
+    held, first = None, 0  # codes from frame `first` on
+    for chunk in chain(code_chunks, [None]):
+        if chunk is not None:
+            _check_codes(codec, chunk)
+            held = chunk if held is None else torch.cat([held, chunk], dim=-1)
+        elif held is None:
+            return
+        num_known = first + held.shape[-1]
+        num_final = num_known if chunk is None else num_known - num_ahead
         pieces = []
-        while chunk.shape[-1] > 0:
-            if held is None:
-                held = chunk[..., :0]
-            elif held.shape[-1] == block_frames:
-                held = held[..., block_frames - context_frames :]
-            num_known = held.shape[-1]
-            num_taken = min(chunk.shape[-1], block_frames - num_known)
-            held = torch.cat([held, chunk[..., :num_taken]], dim=-1)
-            chunk = chunk[..., num_taken:]
-            pieces.append(_decode_range(codec, held, num_known))
-        yield torch.cat(pieces, dim=-1)
+        while kept < num_final:
+            if kept == start + block_frames:
+                start = kept - context_frames
+            end = min(num_final, start + block_frames)
+            begin = _decoding_start(codec, start, kept)
+            block = held[..., begin - first : min(end + num_ahead, num_known) - first]
+            pieces.append(_decode_range(codec, block, kept - begin, end - begin))
+            kept = end
+        if pieces:
+            yield torch.cat(pieces, dim=-1)
+        # What the next piece may need: the current block, or the start of the one that follows it.
+        needed = start if kept < start + block_frames else kept - context_frames
+        needed = max(first, _decoding_start(codec, needed, kept))
+        held, first = held[..., needed - first :], needed
 
 
-def _decode_range(codec: EncodecModel, codes: torch.LongTensor, num_discarded: int) -> torch.FloatTensor:
-    """Decode one block and drop the samples of its first `num_discarded` frames."""
+def _frames_ahead(codec: EncodecModel) -> int:
+    return _decoder_context(codec)[1]
+
+
+def _decoding_start(codec: EncodecModel, start: int, kept: int) -> int:
+    """First frame to decode for samples from frame `kept` on, in a block that the recipe starts at `start`."""
+    num_before = _decoder_context(codec)[0]
+    return start if num_before is None else max(0, kept - num_before)
+
+
+def _decoder_context(codec: EncodecModel) -> tuple[int | None, int]:
+    """Frames before (`None`: the whole block) and after a frame on which its samples depend."""
+    return getattr(codec.config, "decoder_context_frames", (None, 0))
+
+
+def _decode_range(codec: EncodecModel, codes: torch.LongTensor, start: int, end: int) -> torch.FloatTensor:
+    """Decode one block and keep the samples of its frames from `start` to `end`."""
     hop_length = codec.config.hop_length
     device = next(codec.parameters()).device
     with torch.no_grad():
         waveform = codec.decode(codes.to(device).unsqueeze(0), [None]).audio_values[:, 0]  # (B, num_samples)
-    return waveform[:, num_discarded * hop_length : codes.shape[-1] * hop_length]
+    return waveform[:, start * hop_length : end * hop_length]
 
 
 def _plan_blocks(

@@ -1,9 +1,9 @@
-"""Spectral loss of the codec, and what is measured on held-out songs: log-mel error and use of the codebooks.
+"""Mel spectra, and what is measured on held-out songs: log-mel error and use of the codebooks.
 
 Letters: B batch, M mel bands, F spectrogram frames, K codebooks, T EnCodec frames.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -45,25 +45,6 @@ class MelSpectrogram(nn.Module):
         # The small constant keeps the gradient of the magnitude finite in digital silence.
         magnitude = (spectrum.real.square() + spectrum.imag.square() + 1e-14).sqrt()
         return magnitude.transpose(1, 2) @ self.filters  # (B, bins, F) -> (B, F, M)
-
-
-class SpectralLoss(nn.Module):
-    """L1 distance of log10-mel spectrograms, plus their relative linear distance, averaged over window sizes."""
-
-    def __init__(self, sampling_rate: int, scales: Sequence[tuple[int, int]], linear_weight: float = 0.5):
-        super().__init__()
-        self.spectrograms = nn.ModuleList(MelSpectrogram(sampling_rate, *scale) for scale in scales)
-        self.linear_weight = linear_weight
-
-    def forward(self, decoded: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Return the scalar loss of two waveforms of shape `(batch_size, num_samples)`."""
-        loss = decoded.new_zeros(())
-        for spectrogram in self.spectrograms:
-            decoded_mel, target_mel = spectrogram(decoded), spectrogram(target)
-            loss = loss + (log_mel(decoded_mel) - log_mel(target_mel)).abs().mean()
-            linear = (decoded_mel - target_mel).abs().mean() / (target_mel.mean() + 1e-3)
-            loss = loss + self.linear_weight * linear
-        return loss / len(self.spectrograms)
 
 
 def log_mel(mel: torch.Tensor) -> torch.Tensor:

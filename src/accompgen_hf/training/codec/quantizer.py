@@ -68,10 +68,8 @@ def fit_codebooks(
             choice = torch.randint(residual.shape[0], (int(empty.sum()),), generator=generator)
             codebook.embed.copy_(sums / counts.clamp(min=1.0)[:, None])
             codebook.embed[empty] = residual[choice]
-        # The running counts start at the mean, as if every code had been used equally often.
-        codebook.cluster_size.fill_(1.0)
-        codebook.embed_avg.copy_(codebook.embed)
         residual = residual - embedding(codebook.quantize(residual), codebook.embed)
+    start_running_sums(quantizer)
 
 
 def quantize_and_update(
@@ -113,6 +111,27 @@ def quantize_and_update(
     quantized = vectors + (quantized - vectors).detach()
     embeddings = quantized.view(batch_size, num_frames, -1).transpose(1, 2)  # (N, D) -> (B, D, T)
     return QuantizerOutput(embeddings, torch.stack(codes, dim=1), commitment_loss, num_restarted)
+
+
+def sum_code_vectors(
+    quantizer: EncodecResidualVectorQuantizer, hidden_states: torch.Tensor, num_codebooks: torch.LongTensor
+) -> torch.Tensor:
+    """Quantize without training: sums `(B, D, T)` of the code vectors of each item's first `num_codebooks`, `(B,)`."""
+    with torch.no_grad():
+        codes = quantizer.encode(hidden_states)  # (B, D, T) -> (K, B, T)
+        total = torch.zeros_like(hidden_states)
+        for level, (layer, indices) in enumerate(zip(quantizer.layers, codes, strict=True)):
+            chosen = layer.decode(indices)  # (B, T) -> (B, D, T)
+            total = total + torch.where(num_codebooks[:, None, None] > level, chosen, 0.0)
+    return total
+
+
+def start_running_sums(quantizer: EncodecResidualVectorQuantizer) -> None:
+    """Set the running sums of codebooks that were saved without them, as if every code had been used equally often."""
+    with torch.no_grad():
+        for layer in quantizer.layers:
+            layer.codebook.cluster_size.fill_(1.0)
+            layer.codebook.embed_avg.copy_(layer.codebook.embed)
 
 
 def _update_codebook(

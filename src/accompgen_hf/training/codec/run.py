@@ -1,80 +1,39 @@
-"""Training of the small EnCodec that the shipped default carries: `transformers.EncodecModel`, 75 Hz, 8 x 1024 codes.
+"""Training of a codec from a folder of songs to a folder that `AccompGenCodec.from_pretrained` loads.
 
-The paper takes facebook/encodec_24khz as it is; this is for places where nothing can be downloaded, and it writes a
-folder of the same class, so that `EncodecModel.from_pretrained` loads either. How an update works: `codec_trainer`;
-how codebooks learn: `codec_quantizer`; what is measured: `codec_evaluation`.
+The paper takes facebook/encodec_24khz as it is; this is for places where nothing can be downloaded, and for a decoder
+that suits one's own music. How an update works: `trainer`; losses: `losses`; how codebooks learn: `quantizer`; where
+the clips come from: `material`; what is measured: `evaluation`.
 """
 
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
-from copy import deepcopy
 from pathlib import Path
 
-import numpy as np
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
-from transformers import EncodecFeatureExtractor, EncodecModel
+from transformers import EncodecFeatureExtractor
 
-from accompgen_hf.songs.song import HELD_OUT_SEED, generate_song
-from accompgen_hf.training.codec.trainer import (
-    CodecTrainer,
-    CodecTrainingArguments,
-    list_checkpoints,
-)
-
-WaveformSource = Callable[[int], tuple[np.ndarray, np.ndarray]]
+from accompgen_hf.accompgen.modeling_accompgen_codec import TRAINING_ONLY_SUFFIXES, AccompGenCodec
+from accompgen_hf.training.codec.arguments import CodecTrainingArguments
+from accompgen_hf.training.codec.material import read_songs
+from accompgen_hf.training.codec.samples import write_samples
+from accompgen_hf.training.codec.trainer import CodecTrainer, list_checkpoints
 
 
-def synthesize_song(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return vocals and instrumental of a procedural song, 24 kHz."""
-    song = generate_song(seed, sampling_rate=24_000)
-    return song.vocals, song.instrumental
-
-
-def prepare_songs(songs_dir: str, seeds: Sequence[int], waveforms: WaveformSource) -> list[np.ndarray]:
-    """Synthesize what `songs_dir` lacks and map all songs into memory.
-
-    Returns:
-        `list[np.ndarray]`: int16, `(2, num_samples)` each: vocals, instrumental.
-
-    Raises:
-        ValueError: If a seed is held out for evaluation.
-    """
-    if max(seeds) >= HELD_OUT_SEED:
-        raise ValueError(f"`seeds` must be below {HELD_OUT_SEED}: {max(seeds)} is held out for evaluation.")
-    folder = Path(songs_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    for seed in tqdm(seeds, desc="songs", disable=all((folder / f"{seed}.npy").exists() for seed in seeds)):
-        path = folder / f"{seed}.npy"
-        if path.exists():
-            continue
-        song = np.stack(waveforms(seed))
-        staged = folder / f"{seed}.{os.getpid()}.tmp.npy"
-        np.save(staged, np.round(song.clip(-1, 1) * 32767).astype(np.int16))
-        os.replace(staged, path)
-    return [np.load(folder / f"{seed}.npy", mmap_mode="r") for seed in seeds]
-
-
-def train_codec(arguments: CodecTrainingArguments, waveforms: WaveformSource = synthesize_song) -> EncodecModel:
+def train_codec(arguments: CodecTrainingArguments) -> AccompGenCodec:
     """Train a codec, resuming from the newest checkpoint in `arguments.output_dir`, and save it in `final/`.
 
-    Args:
-        waveforms (`Callable[[int], tuple[np.ndarray, np.ndarray]]`):
-            Gives vocals and instrumental, float32 of one length at the codec's sampling rate, for a song's seed.
-
     Returns:
-        `EncodecModel`: The codec as `final/` holds it: float32, every weight a float16 value.
+        `AccompGenCodec`: The codec as `final/` holds it: float32, every weight a float16 value.
 
     Raises:
-        ValueError: If a seed is held out, or if the checkpoint belongs to other arguments.
+        ValueError: If `songs_dir` has no songs, or if the checkpoint belongs to other arguments.
     """
     folder = Path(arguments.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    # 1. Waveforms: synthesized once, then mapped from disk.
-    seeds = range(arguments.first_song_seed, arguments.first_song_seed + arguments.num_songs)
-    songs = prepare_songs(arguments.songs_dir, seeds, waveforms)
+    # 1. Songs, mapped from disk.
+    songs = read_songs(arguments.songs_dir)
     # 2. A new trainer, or the state of the newest checkpoint.
     trainer = CodecTrainer(arguments, songs)
     checkpoints = list_checkpoints(folder)
@@ -87,28 +46,37 @@ def train_codec(arguments: CodecTrainingArguments, waveforms: WaveformSource = s
     while trainer.completed_steps < arguments.num_steps:
         recent.append(trainer.step())
         bar.update()
-        if trainer.completed_steps % arguments.log_steps == 0:
-            history.append({"step": trainer.completed_steps, **_mean_numbers(recent)})
-            bar.set_postfix(spectral_loss=f"{history[-1]['spectral_loss']:.3f}")
+        step, is_last = trainer.completed_steps, trainer.completed_steps == arguments.num_steps
+        if step % arguments.log_steps == 0:
+            history.append({"step": step, **_mean_numbers(recent)})
+            bar.set_postfix(mel=f"{history[-1]['mel_loss']:.3f}", spectrum=f"{history[-1]['spectrum_loss']:.3f}")
             recent = []
-        if trainer.completed_steps % arguments.checkpoint_steps == 0 or trainer.completed_steps == arguments.num_steps:
+        if step % arguments.sample_steps == 0 or is_last:
+            write_samples(trainer.model, songs, folder / "samples", step)
+        if step % arguments.checkpoint_steps == 0 or is_last:
             trainer.save()
             _write_metrics(folder, history)
     bar.close()
     # 4. The codec, on float16 values.
     save_codec(trainer.model, folder / "final")
-    return EncodecModel.from_pretrained(folder / "final")
+    return AccompGenCodec.from_pretrained(folder / "final")
 
 
-def save_codec(model: EncodecModel, folder: Path) -> None:
+def save_codec(model: AccompGenCodec, folder: Path) -> None:
     """Save a codec and its feature extractor: float16 tensors under a config that says float32.
 
-    `dtype="auto"` would otherwise run half precision on the CPU, which is slow and gives other codes.
+    `dtype="auto"` would otherwise run half precision on the CPU, which is slow and gives other codes. The running sums
+    of the codebooks' training stay out.
     """
     folder = Path(folder)
     staged = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(staged, ignore_errors=True)
-    deepcopy(model).half().save_pretrained(staged)
+    tensors = {
+        name: value.detach().cpu().half().contiguous()
+        for name, value in model.state_dict().items()
+        if not name.endswith(TRAINING_ONLY_SUFFIXES)
+    }
+    model.save_pretrained(staged, state_dict=tensors)
     config = model.config
     EncodecFeatureExtractor(feature_size=config.audio_channels, sampling_rate=config.sampling_rate).save_pretrained(
         staged
@@ -121,12 +89,14 @@ def save_codec(model: EncodecModel, folder: Path) -> None:
 
 
 def plot_learning_curve(history: list[dict], path: Path) -> None:
-    """Draw the spectral loss over steps."""
+    """Draw the spectral losses over steps."""
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
-    axes.plot([entry["step"] for entry in history], [entry["spectral_loss"] for entry in history])
-    axes.set(xlabel="step", ylabel="spectral loss", yscale="log", title="Codec: training loss")
+    for name in ("mel_loss", "spectrum_loss", "waveform_loss"):
+        axes.plot([entry["step"] for entry in history], [entry[name] for entry in history], label=name)
+    axes.set(xlabel="step", ylabel="loss", yscale="log", title="Codec: training losses")
     axes.grid(which="both", alpha=0.3)
+    axes.legend()
     staged = path.with_name("tmp." + path.name)
     figure.savefig(staged, dpi=100)
     os.replace(staged, path)

@@ -1,0 +1,124 @@
+"""Recipe of a codec: what the trainer takes from its user."""
+
+from dataclasses import dataclass, field
+
+# May differ when a run goes on: no update depends on them.
+FREE_NAMES = ("output_dir", "songs_dir", "checkpoint_steps", "log_steps", "sample_steps", "init_from")
+# May differ as long as the step from which they count is still ahead.
+SCHEDULE_NAMES = ("num_steps", "num_decay_steps", "freeze_step", "discriminator_step")
+
+
+@dataclass
+class CodecTrainingArguments:
+    """Recipe of a codec.
+
+    Args:
+        output_dir (`str`): Receives checkpoints, `metrics.jsonl`, `learning_curve.png`, samples and the codec in
+            `final/`.
+        songs_dir (`str`): Folder of songs as `material` writes them.
+        init_from (`str`, *optional*): Folder of a codec whose weights start the run.
+        freeze_encoder (`bool`): Train the decoder alone; with `init_from`.
+        num_steps (`int`): Updates in all; `num_continuous_steps` of them come before the quantizer.
+        freeze_step (`int`, *optional*): Encoder and quantizer stay as they are from this update on.
+        clip_num_frames (`int`): Length of a training clip in codec frames.
+        clip_shares (`dict` of `str` to `float`): Relative shares of what is cut from a song: `"instrumental"` (all
+            tracks but the vocals), `"mix"` (all tracks), or a track by its name. What a song lacks is left out.
+        gain_range_db (`tuple[float, float]`): Random gain of a clip, uniform.
+        latent_noise_share (`float`): Noise on the encoder's outputs before there is a quantizer, relative to each
+            channel's deviation.
+        num_decay_steps (`int`): Last updates, over which the learning rate falls to zero.
+        depth_shares (`tuple[float, ...]`): Share of clips decoded from the codebooks of each bandwidth.
+        mel_scales (`tuple[tuple[int, int], ...]`): Window sizes (samples) and mel bands of the mel loss.
+        linear_weight (`float`): Of the linear distance inside the mel loss.
+        spectrum_scales (`tuple[tuple[int, float], ...]`): Window sizes of the linear-frequency loss and their weights.
+        treble_weight (`float`): Of bins above 4 kHz in it, relative to those below.
+        convergence_weight (`float`): Of the linear distance inside the linear-frequency loss.
+        discriminator_step (`int`, *optional*): First update with discriminators. `None` is never.
+        use_bf16 (`bool`): Encoder and decoder blocks compute in bfloat16.
+        model (`dict`): Fields of the codec's config that differ from `build_codec_config`'s.
+    """
+
+    output_dir: str
+    songs_dir: str
+    init_from: str | None = None
+    freeze_encoder: bool = False
+    seed: int = 0
+    num_steps: int = 30_000
+    num_continuous_steps: int = 1_200
+    freeze_step: int | None = None
+    batch_size: int = 4
+    clip_num_frames: int = 40
+    clip_shares: dict = field(
+        default_factory=lambda: {
+            "instrumental": 0.5,
+            "other": 0.25,
+            "drums": 0.06,
+            "bass": 0.04,
+            "vocals": 0.08,
+            "mix": 0.07,
+        }
+    )
+    gain_range_db: tuple[float, float] = (-6.0, 3.0)
+    learning_rate: float = 8e-4
+    warmup_steps: int = 200
+    num_decay_steps: int = 12_000
+    max_grad_norm: float = 1.0
+    mel_weight: float = 1.0
+    spectrum_weight: float = 1.0
+    waveform_weight: float = 1.0
+    scale_weight: float = 0.1
+    commitment_weight: float = 0.25
+    linear_weight: float = 0.5
+    convergence_weight: float = 0.5
+    latent_noise_share: float = 0.3
+    ema_decay: float = 0.98
+    dead_share: float = 0.2
+    num_codebook_fit_batches: int = 160
+    depth_shares: tuple[float, ...] = (0.0, 0.2, 0.8)
+    mel_scales: tuple[tuple[int, int], ...] = ((2048, 128), (1024, 80), (256, 32))
+    spectrum_scales: tuple[tuple[int, float], ...] = ((4096, 2), (2048, 1), (1024, 1), (512, 1), (256, 1))
+    treble_weight: float = 0.4
+    discriminator_step: int | None = None
+    discriminator_windows: tuple[int, ...] = (2048, 1024, 512)
+    discriminator_channels: int = 12
+    discriminator_learning_rate: float = 3e-4
+    adversarial_weight: float = 0.1
+    feature_weight: float = 0.5
+    use_bf16: bool = True
+    device: str = "cpu"
+    checkpoint_steps: int = 1_000
+    log_steps: int = 100
+    sample_steps: int = 5_000
+    model: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        if self.freeze_encoder and self.init_from is None:
+            raise ValueError("`freeze_encoder` needs `init_from`, a codec whose encoder has learned; got None.")
+        if not 0 < self.num_decay_steps <= self.num_steps:
+            raise ValueError(
+                f"`num_decay_steps` must be in [1, num_steps], got {self.num_decay_steps} of {self.num_steps}."
+            )
+        if self.freeze_step is not None and self.freeze_step <= self.num_continuous_steps:
+            raise ValueError(
+                f"`freeze_step` must come after `num_continuous_steps` ({self.num_continuous_steps}), when there is a "
+                f"quantizer, got {self.freeze_step}."
+            )
+
+
+def find_conflicts(found: dict, asked: dict, completed_steps: int) -> list[str]:
+    """Names of the arguments that may not differ when a run of `found` goes on with `asked`.
+
+    The schedule may still change where its old and new steps are ahead.
+    """
+    differing = [name for name in asked if name not in FREE_NAMES and asked[name] != found.get(name)]
+
+    def starts(arguments: dict, name: str) -> float:
+        if name in ("num_steps", "num_decay_steps"):
+            return arguments["num_steps"] - arguments["num_decay_steps"]
+        return float("inf") if arguments.get(name) is None else arguments[name]
+
+    return sorted(
+        name
+        for name in differing
+        if name not in SCHEDULE_NAMES or min(starts(found, name), starts(asked, name)) < completed_steps
+    )

@@ -1,0 +1,129 @@
+"""What a codec learns from: a folder of songs in tracks, and clips drawn from it.
+
+`songs_dir` holds folders, each with `tracks.json` (names of the tracks and the rate) and one 16-bit `<seed>.npy` of shape
+`(num_tracks, num_samples)` per song. Folders may have different tracks; songs can be added between runs.
+"""
+
+import io
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from accompgen_hf.files import write_bytes
+from accompgen_hf.songs.song import HELD_OUT_SEED, generate_song
+from accompgen_hf.training.codec.arguments import CodecTrainingArguments
+
+SAMPLING_RATE = 24_000
+TRACKS_NAME = "tracks.json"
+SILENT_PEAK = 33  # of 32767: -60 dB
+NUM_TRIES = 3  # to find a clip that is not silent
+
+TrackSource = Callable[[int], Mapping[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class SongTracks:
+    """A song, mapped from disk.
+
+    Attributes:
+        names (`tuple[str, ...]`): Of the tracks, in their order; `"vocals"` is no part of the instrumental.
+        samples (`np.ndarray` of shape `(num_tracks, num_samples)`): int16.
+    """
+
+    names: tuple[str, ...]
+    samples: np.ndarray
+
+    def rows(self, kind: str) -> list[int]:
+        """Tracks that a kind of clip sums; none if the song lacks it."""
+        if kind == "mix":
+            return list(range(len(self.names))) if "vocals" in self.names else []
+        if kind == "instrumental":
+            return [row for row, name in enumerate(self.names) if name != "vocals"]
+        return [self.names.index(kind)] if kind in self.names else []
+
+
+def synthesize_tracks(seed: int) -> dict[str, np.ndarray]:
+    """Vocals and instrumental of a procedural song, 24 kHz, 10 s."""
+    song = generate_song(seed, sampling_rate=SAMPLING_RATE)
+    return {"vocals": song.vocals, "instrumental": song.instrumental}
+
+
+def write_songs(folder: str | os.PathLike, seeds: Sequence[int], source: TrackSource) -> None:
+    """Synthesize the songs that a folder lacks.
+
+    Args:
+        folder (`str`): One folder inside `songs_dir`.
+        seeds (`Sequence[int]`): Of the songs.
+        source (`Callable`): Gives the tracks of a seed by name, float32 of one length at 24 kHz.
+
+    Raises:
+        ValueError: If a seed is held out for evaluation, or if the folder has other tracks than the source.
+    """
+    if seeds and max(seeds) >= HELD_OUT_SEED:
+        raise ValueError(f"`seeds` must be below {HELD_OUT_SEED}: {max(seeds)} is held out for evaluation.")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [seed for seed in seeds if not (folder / f"{seed}.npy").exists()]
+    for seed in tqdm(missing, desc=folder.name, disable=not missing):
+        tracks = source(seed)
+        described = {"track_names": list(tracks), "sampling_rate": SAMPLING_RATE}
+        if not (folder / TRACKS_NAME).exists():
+            write_bytes(folder / TRACKS_NAME, (json.dumps(described) + "\n").encode())
+        found = json.loads((folder / TRACKS_NAME).read_text("utf-8"))
+        if found != described:
+            raise ValueError(f"`folder` {folder} must have the tracks {described}, found {found}. Use another folder.")
+        samples = np.stack(list(tracks.values())).clip(-1, 1)
+        content = io.BytesIO()
+        np.save(content, np.round(samples * 32767).astype(np.int16))
+        write_bytes(folder / f"{seed}.npy", content.getvalue())
+
+
+def read_songs(songs_dir: str | os.PathLike) -> list[SongTracks]:
+    """Map all songs of a folder of folders, in order of the folders' names and the seeds.
+
+    Raises:
+        ValueError: If there is no song.
+    """
+    songs = []
+    for described in sorted(Path(songs_dir).glob(f"*/{TRACKS_NAME}")):
+        names = tuple(json.loads(described.read_text("utf-8"))["track_names"])
+        for path in sorted(described.parent.glob("*.npy"), key=lambda path: int(path.stem)):
+            songs.append(SongTracks(names, np.load(path, mmap_mode="r")))
+    if not songs:
+        raise ValueError(
+            f"`songs_dir` {songs_dir} must hold folders with {TRACKS_NAME} and songs, found none. Write some with "
+            "examples/train_codec.py --num_songs N."
+        )
+    return songs
+
+
+def draw_clips(
+    songs: Sequence[SongTracks], arguments: CodecTrainingArguments, step: int, hop_length: int
+) -> torch.FloatTensor:
+    """Return the clips of a step, float32 `(batch_size, 1, num_samples)`: a function of (seed, step) and the songs."""
+    generator = np.random.default_rng((arguments.seed, step))
+    num_samples = arguments.clip_num_frames * hop_length
+    clips = np.empty((arguments.batch_size, 1, num_samples), dtype=np.float32)
+    for clip in clips:
+        song = songs[generator.integers(len(songs))]
+        kinds = [kind for kind, share in arguments.clip_shares.items() if share > 0 and song.rows(kind)]
+        if not kinds:
+            raise ValueError(
+                f"`clip_shares` must name something that every song has, got {arguments.clip_shares} for a song of "
+                f"{song.names}."
+            )
+        shares = np.array([arguments.clip_shares[kind] for kind in kinds])
+        rows = song.rows(kinds[generator.choice(len(kinds), p=shares / shares.sum())])
+        for _ in range(NUM_TRIES):
+            start = generator.integers(song.samples.shape[1] - num_samples + 1)
+            samples = song.samples[rows, start : start + num_samples].astype(np.float32).sum(axis=0)
+            if np.abs(samples).max() > SILENT_PEAK:
+                break
+        clip[0] = samples / 32767 * 10 ** (generator.uniform(*arguments.gain_range_db) / 20)
+    return torch.from_numpy(clips)
