@@ -5,9 +5,9 @@ b covers [b (D - C), b (D - C) + D) seconds, D = 10 s, and its first C = 2 s are
 delivered (block 0 has none). Audio of at most D seconds is one plain `encode` or `decode`; memory never exceeds that
 of one block. The numbers are ours: the paper is silent.
 
-A Fourier decoder looks a few frames back and two ahead (`decoder_context_frames`). A block then also decodes the frames
-that follow it and drops their samples, and a stream delivers a frame when those behind it have arrived: blocks and
-streams equal the whole decode up to rounding.
+A Fourier decoder looks a few frames back and two ahead (`decoder_context_frames`). A block then also decodes the
+frames that follow it and drops their samples, and a stream delivers a frame when those behind it have arrived: blocks
+and streams equal the whole decode up to rounding.
 
 Letters: B batch, K codebooks, T EnCodec frames (75 per second).
 """
@@ -128,10 +128,10 @@ def decode_stream(
 ) -> Iterator[torch.FloatTensor]:
     """Decode codes that arrive in chunks of any length, delivering what is final with every chunk.
 
-    EnCodec is causal, so a block decoded up to the newest frame already has its final samples. A Fourier decoder's last
-    `decoder_context_frames[1]` frames wait for the next chunk and come in a piece of their own at the end. The pieces
-    join to what [`decode_in_blocks`] gives for the whole sequence (equal up to the rounding of differently shaped
-    sums).
+    EnCodec is causal, so a block decoded up to the newest frame already has its final samples. A Fourier decoder's
+    last `decoder_context_frames[1]` frames wait for the next chunk and come in a piece of their own at the end. The
+    pieces join to what [`decode_in_blocks`] gives for the whole sequence (equal up to the rounding of differently
+    shaped sums).
 
     Args:
         codec (`EncodecModel`):

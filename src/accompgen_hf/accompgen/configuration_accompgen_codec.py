@@ -1,6 +1,5 @@
 """Settings of the codec: those of EnCodec, and those of the Fourier decoder that may stand in its decoder's place."""
 
-import math
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
@@ -69,8 +68,8 @@ class AccompGenCodecConfig(CheckedConfigMixin, EncodecConfig):
             raise ValueError(f"`decoder_kernel_size` must be odd and positive, got {self.decoder_kernel_size}.")
         if self.n_fft % 2 or self.n_fft <= self.hop_length or (self.n_fft - self.hop_length) % 2:
             raise ValueError(
-                f"`n_fft` must be even, longer than the hop of {self.hop_length} samples and differ from it by an even "
-                f"number, got {self.n_fft}."
+                f"`n_fft` must be even, longer than the hop of {self.hop_length} samples, and differ from it by an "
+                f"even number, got {self.n_fft}."
             )
         if self.norm_bandwidths is not None and not self.norm_bandwidths:
             raise ValueError("`norm_bandwidths` must be None or name at least one bandwidth in kbps, got none.")
@@ -100,12 +99,12 @@ class AccompGenCodecConfig(CheckedConfigMixin, EncodecConfig):
         """
         if self.norm_bandwidths is None:
             return 0
-        bits_per_second = self.frame_rate * math.log2(self.codebook_size)
+        bits_per_second = self.frame_rate * self.codebook_nbits
         sizes = [int(1000 * bandwidth // bits_per_second) for bandwidth in self.norm_bandwidths]
         if num_codebooks not in sizes:
             raise ValueError(
-                f"`codes` must have one of {sizes} codebooks, those of the decoder's {list(self.norm_bandwidths)} kbps, "
-                f"got {num_codebooks}."
+                f"`codes` must have one of {sizes} codebooks, those of the decoder's "
+                f"{list(self.norm_bandwidths)} kbps, got {num_codebooks}."
             )
         return sizes.index(num_codebooks)
 

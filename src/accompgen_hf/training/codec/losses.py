@@ -25,8 +25,8 @@ class SpectralLoss(nn.Module):
 
     `mel` is the L1 distance of log10-mel magnitudes plus `linear_weight` times their relative distance, averaged over
     `mel_scales`. `spectrum` is the L1 distance of log10 magnitudes, in which bins above `TREBLE_HZ` count
-    `treble_weight` times as much as those below, plus `convergence_weight` times the relative Euclidean distance; it is
-    the mean over `spectrum_scales`, pairs of window size and weight.
+    `treble_weight` times as much as those below, plus `convergence_weight` times the relative Euclidean distance. It
+    is the mean over `spectrum_scales`, pairs of window size and weight.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class SpectralLoss(nn.Module):
     ):
         super().__init__()
         self.linear_weight, self.convergence_weight = linear_weight, convergence_weight
-        self.spectrum_weights = {size: weight for size, weight in spectrum_scales}
+        self.spectrum_weights = dict(spectrum_scales)
         self.mels = nn.ModuleDict(
             {str(size): MelSpectrogram(sampling_rate, size, bands) for size, bands in mel_scales}
         )

@@ -1,7 +1,7 @@
 """What a codec learns from: a folder of songs in tracks, and clips drawn from it.
 
-`songs_dir` holds folders, each with `tracks.json` (names of the tracks and the rate) and one 16-bit `<seed>.npy` of shape
-`(num_tracks, num_samples)` per song. Folders may have different tracks; songs can be added between runs.
+`songs_dir` holds folders, each with `tracks.json` (names of the tracks and the rate) and one 16-bit `<seed>.npy` of
+shape `(num_tracks, num_samples)` per song. Folders may have different tracks; songs can be added between runs.
 """
 
 import io

@@ -129,7 +129,7 @@ class CodecTrainer:
     def _build_optimizer(self, module: torch.nn.Module, learning_rate: float) -> torch.optim.Optimizer:
         return torch.optim.Adam(module.parameters(), lr=learning_rate, betas=(0.8, 0.99), fused=True)
 
-    # ---- the schedule ------------------------------------------------------------------------------------------------
+    # ---- the schedule -----------------------------------------------------------------------------------------------
 
     def rate_share(self) -> float:
         """Share of the learning rates in the coming step: linear warm-up, a plateau, a cosine down to zero.
@@ -157,7 +157,7 @@ class CodecTrainer:
         start = self.arguments.discriminator_step
         return start is not None and self.completed_steps >= start
 
-    # ---- an update ---------------------------------------------------------------------------------------------------
+    # ---- an update --------------------------------------------------------------------------------------------------
 
     def step(self) -> dict[str, float]:
         """Make one update and return its numbers."""
@@ -263,7 +263,7 @@ class CodecTrainer:
             outputs.append(hidden_states.transpose(1, 2).flatten(0, 1))  # (B, D, T) -> (B * T, D)
         fit_codebooks(self.model.quantizer, torch.cat(outputs), self._generator(3))
 
-    # ---- checkpoints -------------------------------------------------------------------------------------------------
+    # ---- checkpoints ------------------------------------------------------------------------------------------------
 
     def save(self) -> Path:
         """Write `checkpoint-<step>` in one move and remove older ones."""
