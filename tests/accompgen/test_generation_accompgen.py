@@ -1,4 +1,4 @@
-"""Generation: every way to run it gives the tokens of one uncached forward per slot; windows follow SPEC's rules.
+"""Generation: every way to run it gives the tokens of one uncached forward per slot; windows follow their rules.
 
 Two runs are equal when their tokens agree up to the first decision that float rounding could turn (reference.py).
 """

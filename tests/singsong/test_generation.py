@@ -96,7 +96,7 @@ def test_a_seed_decides_and_a_batch_changes_nothing():
     codes = model.generate(vocal_semantic_ids=vocals, seed=11, guidance_scale=2.0)
     assert torch.equal(torch.random.get_rng_state(), state)
     assert_equal_codes(codes, model.generate(vocal_semantic_ids=vocals, seed=[11, 12], guidance_scale=2.0))
-    # None of these choices is near a tie, so the other batch shape moves none (SPEC 5).
+    # None of these choices is near a tie, so the other batch shape moves none.
     alone = model.generate(vocal_semantic_ids=vocals[1:], seed=12, guidance_scale=2.0)
     assert_equal_codes({name: stream[1:] for name, stream in codes.items()}, alone)
     other = model.generate(vocal_semantic_ids=vocals, seed=13, guidance_scale=2.0)

@@ -29,7 +29,7 @@ class FastStageDecoder:
 
     Args:
         model (`AccompGenStageForCausalLM`): Its weights are copied into fused ones; nothing of it is changed.
-        segment_positions (`torch.LongTensor` of shape `(1, num_prompt_positions)`): Of the prompt.
+        segment_positions (`torch.LongTensor` of shape `(1, num_prompt_positions)`): Positions of the prompt.
         num_positions (`int`): Prompt and new positions together.
     """
 

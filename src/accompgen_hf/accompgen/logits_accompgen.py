@@ -87,7 +87,7 @@ def order_processors(
 
     Args:
         stock (`LogitsProcessorList`): Made from [`without_guidance`]'s settings.
-        generation_config (`GenerationConfig`): Of the call.
+        generation_config (`GenerationConfig`): Settings of the call.
         segment, first_slot, prompt_length: See [`AccompGenCodebookLogitsProcessor`].
         uniforms (`torch.FloatTensor` of shape `(batch_size, num_new_tokens)`, *optional*): For the choice.
         is_guided (`bool`): Whether the rows hold both branches.

@@ -206,15 +206,11 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
         self,
         pieces: Iterable[torch.FloatTensor],
         seed: int | None = None,
-        preview: bool = False,
-        semantic_kwargs: dict[str, Any] | None = None,
-        coarse_kwargs: dict[str, Any] | None = None,
-        fine_kwargs: dict[str, Any] | None = None,
         known_codes: dict[str, torch.LongTensor] | None = None,
         window_batch_size: int = 1,
         callback: Callable[[str, float], Any] | None = None,
         on_codes: Callable[[str, torch.LongTensor], Any] | None = None,
-        **kwargs: Any,
+        **settings: Any,
     ) -> Iterator[torch.FloatTensor]:
         """Accompany vocals that arrive in pieces; each piece of audio comes as soon as it is final.
 
@@ -225,15 +221,14 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
                 windows are waited for and run together.
             on_codes (`Callable`, *optional*): Called as `on_codes(name, codes)` with `(1, ...)` codes that have become
                 final; all of them joined are `known_codes` of a later run.
-            seed, preview, semantic_kwargs, coarse_kwargs, fine_kwargs, known_codes, callback, kwargs: As in
-                `generate`, for one item.
+            seed, known_codes, callback, settings: As in `generate`, for one item.
 
         Returns:
             Iterator over `torch.FloatTensor` of shape `(num_samples,)` at 24 kHz, gapless.
         """
         [own_seed] = resolve_seeds(seed, 1)
-        settings = self.stage_settings(preview, semantic_kwargs, coarse_kwargs, fine_kwargs, **kwargs)
-        return stream_recording(self, pieces, own_seed, settings, known_codes, window_batch_size, callback, on_codes)
+        of_stages = self.stage_settings(**settings)
+        return stream_recording(self, pieces, own_seed, of_stages, known_codes, window_batch_size, callback, on_codes)
 
     def stage_settings(
         self,

@@ -142,8 +142,8 @@ class AccompGenRelativeBias(nn.Module):
         """Compute the bias of the last `num_queries` positions against all.
 
         Args:
-            segment_ids, segment_positions (`torch.LongTensor` of shape `(num_rows, num_positions)`): Of every position
-                so far, cached ones included; -1 is padding.
+            segment_ids, segment_positions (`torch.LongTensor` of shape `(num_rows, num_positions)`): Segment and
+                place of every position so far, cached ones included; -1 is padding.
             num_queries (`int`): Positions that ask.
             num_keys (`int`): Keys that the cache holds; those past `num_positions` are not written yet.
 

@@ -53,24 +53,20 @@ def is_of_kind(value: Any, kind: type) -> bool:
     return isinstance(value, (int, float) if kind is float else kind)
 
 
-def _of_one_stage(stage: str) -> GenerationOption:
-    return GenerationOption(f"{stage}_kwargs", dict)
-
-
 GENERATION_OPTIONS: dict[str, GenerationOption] = {
     option.name: option
     for option in (
         GenerationOption(
             "seed", int, CALL, low=0, help="same seed, same audio; recording and variation i use seed + i"
         ),
-        GenerationOption(
+        GenerationOption(  # no setting: each variation has a settings file of its own
             "num_variations",
             int,
             CALL,
             low=1,
             help="how many accompaniments per recording",
             metavar="N",
-            is_setting=False,  # each variation has a settings file of its own
+            is_setting=False,
             label="variations",
         ),
         GenerationOption("preview", bool, help="coarse codes alone: a little sooner, duller sound"),
@@ -99,7 +95,7 @@ GENERATION_OPTIONS: dict[str, GenerationOption] = {
             help="loudness of the band in the mix, minus that of the voice (-3)",
             metavar="LU",
         ),
-        *map(_of_one_stage, ("semantic", "coarse", "fine")),
+        *(GenerationOption(f"{stage}_kwargs", dict) for stage in ("semantic", "coarse", "fine")),
         # Arguments of the pipeline alone.
         GenerationOption("sampling_rate", int, PREPROCESS, is_setting=False),
         GenerationOption("max_duration_s", float, PREPROCESS, low=0, is_setting=False),

@@ -80,7 +80,7 @@ class VocalAccompanimentPipeline(Pipeline):
         Args:
             vocals: A path, the bytes of a file, an array or tensor (with `sampling_rate`), `{"array" or "raw",
                 "sampling_rate"}`, or a row of a `datasets` audio column. A list or tuple of these is a batch; a
-                generator or dataset is worked off one by one.
+                generator or dataset is worked off item by item.
             seed (`int` or `list` of `int`, *optional*): Recording i uses `seed + i` (with variations
                 `seed + i * num_variations` and on), or its own; `None` draws a new one.
             sampling_rate (`int`): Hz, of bare arrays.
@@ -133,9 +133,6 @@ class VocalAccompanimentPipeline(Pipeline):
         known_codes: dict[str, Any] | None = None,
         allow_truncated: bool = False,
         max_duration_s: float | None = None,
-        window_batch_size: int = 1,
-        callback: Callable[[str, float], Any] | None = None,
-        on_codes: Callable[[str, torch.Tensor], Any] | None = None,
         **settings: Any,
     ) -> AccompanimentStream:
         """Accompany one recording and give the audio away piece by piece, as soon as it is final.
@@ -151,14 +148,11 @@ class VocalAccompanimentPipeline(Pipeline):
         Args:
             vocals: One recording, as for a call; or an iterator over its consecutive chunks, arrays or tensors of
                 shape `(num_samples,)` or `(channels, num_samples)` with `sampling_rate`.
-            vocals_lufs (`float`, *optional*): Loudness of the whole recording. `None` measures a recording as a whole,
-                and chunks by their first 10 s, before which nothing comes out.
+            vocals_lufs (`float`, *optional*): Loudness of the whole recording in LUFS. If `None`, it is measured: over
+                the recording, or over the first 10 s of chunks, before which nothing comes out.
             known_codes (`dict`, *optional*): As for a call. Audio of them comes out again, much sooner.
-            window_batch_size (`int`): 1 gives the first audio after one window of each stage; with more, so many fine
-                windows are waited for and run together.
-            on_codes (`Callable`, *optional*): `on_codes(name, codes)` with `(1, ...)` codes as they become final; all
-                of them joined are `known_codes` of a later run.
-            settings: `preview` and the settings of the stages, as for a call.
+            settings: `preview`, `callback` and the settings of the stages, as for a call; `window_batch_size` and
+                `on_codes` of the model's `stream`.
 
         Returns:
             `AccompanimentStream`: Iterator over `(start_s, audio)` with the attributes `seed` and `sampling_rate`.
@@ -191,9 +185,6 @@ class VocalAccompanimentPipeline(Pipeline):
             vocals_lufs,
             output_sampling_rate,
             known_codes=_codes_of(known_codes),
-            window_batch_size=window_batch_size,
-            callback=callback,
-            on_codes=on_codes,
             **settings,
         )
 
@@ -358,7 +349,7 @@ class VocalAccompanimentPipeline(Pipeline):
             save_directory (`str` or `os.PathLike`): May exist; other files in it stay.
             include_code (`bool`): Add the code, so that `pipeline(model=folder, trust_remote_code=True)` runs where
                 this package is not installed. Such a folder asks for `trust_remote_code` everywhere.
-            kwargs: To the model's `save_pretrained`.
+            kwargs: Arguments of the model's `save_pretrained`.
 
         Raises:
             ValueError: If `push_to_hub` is asked for: it would upload the model without its processor.

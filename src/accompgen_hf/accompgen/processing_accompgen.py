@@ -183,8 +183,8 @@ class AccompGenProcessor(ProcessorMixin):
         Args:
             vocals: Anything `load_audio` takes, or a list of such.
             sampling_rate (`int`): Hz, for bare arrays.
-            seed (`int` or sequence of `int`): Of the noise. With one seed, item i of a list uses `seed + i`: the same
-                as that item alone with `seed + i`.
+            seed (`int` or sequence of `int`): Seed of the noise. With one seed, item i of a list uses `seed + i`, as
+                it would alone.
             instrumental: For training pairs: likewise as many instrumentals. They get neither level nor noise.
             return_tensors (`str`): "pt" or "np".
             allow_truncated (`bool`): See `load_audio`.

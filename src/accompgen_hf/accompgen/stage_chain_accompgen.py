@@ -119,15 +119,10 @@ def stream_recording(
 
     Args:
         model (`AccompGenForConditionalGeneration`): The composite, whose five parts run.
-        pieces (iterable of `torch.FloatTensor` of shape `(num_samples,)`): As `stream_semantic_ids` takes them.
-        seed (`int`): Seed of the recording.
         stage_settings (`dict`): Settings of `generate` for each stage that runs, in order: without `"fine"` the
             coarse codes alone are decoded.
-        known_codes (`dict` of `str` to `torch.LongTensor`, *optional*): The first codes of any name in `CODE_NAMES`,
-            from an earlier run with the same settings: they are not computed again.
-        window_batch_size (`int`): See `stream_stage`.
-        callback (`Callable`, *optional*): `callback(stage, seconds_just_finished)`.
-        on_codes (`Callable`, *optional*): `on_codes(name, codes)` with consecutive codes that have become final.
+        known_codes (`dict` of `str` to `torch.LongTensor`, *optional*): The first codes of any name in `CODE_NAMES`.
+        pieces, seed, window_batch_size, callback, on_codes: As in the model's `stream`.
 
     Yields:
         `torch.FloatTensor` of shape `(num_samples,)` at the codec's rate, gapless.
@@ -166,11 +161,9 @@ def generate_recordings(
     """Accompany recordings of any lengths together: stage after stage, windows of all of them in shared batches.
 
     Args:
-        input_values (`list` of `torch.FloatTensor` of shape `(num_samples,)`): One per recording.
-        seeds (`list` of `int`): One per recording.
-        window_batch_size (`int`, *optional*): Windows that run together at most; `None` is 16, or the number of
-            recordings.
-        model, stage_settings, known_codes, callback: As in `stream_recording`; codes are known per recording.
+        input_values, seeds, known_codes (`list`): One per recording, as the model's `generate` takes them.
+        model, stage_settings, window_batch_size, callback: As in `stream_recording`; `None` is 16 windows, or the
+            number of recordings.
 
     Returns:
         `list` of `dict`: Codes of each recording and its `audio` `(1, num_samples)`.

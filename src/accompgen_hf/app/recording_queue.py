@@ -20,7 +20,7 @@ class Job(NamedTuple):
 
     Attributes:
         source (`str`): Path of the vocals.
-        seed (`int`): Of this accompaniment.
+        seed (`int`): Seed of this accompaniment.
         is_of_folder (`bool`): Found in a folder: left out if its result is there already.
     """
 
