@@ -14,8 +14,8 @@ import logging
 from pathlib import Path
 
 import soundfile
-from transformers import EncodecModel
 
+from accompgen_hf.accompgen.modeling_accompgen_codec import AccompGenCodec
 from accompgen_hf.accompgen.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
 from accompgen_hf.data.duplicates import find_duplicates, join_duplicates
 from accompgen_hf.data.filtering import ClipFilter
@@ -151,7 +151,7 @@ def main() -> None:
     recipe = TokenRecipe(arguments.vocal_target_lufs, arguments.noise_std, arguments.noise_seed, arguments.bandwidth)
     extractor = TokenExtractor(
         AccompGenSemanticEncoder.from_pretrained(arguments.semantic_encoder).to(arguments.device),
-        EncodecModel.from_pretrained(arguments.codec).to(arguments.device),
+        AccompGenCodec.from_pretrained(arguments.codec).to(arguments.device),
         recipe,
     )
     manifest = prepare_shards(

@@ -13,11 +13,11 @@ import argparse
 import numpy as np
 import torch
 from tqdm import tqdm
-from transformers import EncodecModel
 
 import accompgen_hf
 from accompgen_hf.accompgen.codec_accompgen import decode_in_blocks
 from accompgen_hf.accompgen.modeling_accompgen import AccompGenForConditionalGeneration
+from accompgen_hf.accompgen.modeling_accompgen_codec import AccompGenCodec
 from accompgen_hf.accompgen.modeling_accompgen_stages import AccompGenCoarseForCausalLM
 from accompgen_hf.data.collator import StageCollator
 from accompgen_hf.data.dataset import StageClipDataset
@@ -83,7 +83,7 @@ def draw_freely(stage: AccompGenCoarseForCausalLM, clips: list[dict]) -> torch.L
     return stage.generate_codes(**conditioning, seed=0)
 
 
-def measure_onsets(codec: EncodecModel, codes: torch.LongTensor) -> dict[str, np.ndarray]:
+def measure_onsets(codec: AccompGenCodec, codes: torch.LongTensor) -> dict[str, np.ndarray]:
     """Onset curves of every band, (clips, frames), of coarse codes (clips, K, T)."""
     audio = decode_in_blocks(codec, codes).reshape(len(codes), -1).numpy()
     curves = [onset_bands(clip, codec.config.sampling_rate) for clip in audio]

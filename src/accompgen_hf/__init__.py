@@ -12,7 +12,9 @@ from .accompgen.configuration_accompgen import (
     AccompGenSemanticConfig,
     AccompGenSemanticEncoderConfig,
 )
+from .accompgen.configuration_accompgen_codec import AccompGenCodecConfig
 from .accompgen.modeling_accompgen import AccompGenForConditionalGeneration
+from .accompgen.modeling_accompgen_codec import AccompGenCodec
 from .accompgen.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
 from .accompgen.modeling_accompgen_stages import (
     AccompGenCoarseForCausalLM,
@@ -30,6 +32,7 @@ DEFAULT_MODEL = str(Path(__file__).parent / "assets" / "accompgen-tiny")
 _MODELS = (
     (AccompGenConfig, AccompGenForConditionalGeneration, AutoModel),
     (AccompGenSemanticEncoderConfig, AccompGenSemanticEncoder, AutoModel),
+    (AccompGenCodecConfig, AccompGenCodec, AutoModel),
     (AccompGenSemanticConfig, AccompGenSemanticForCausalLM, AutoModelForCausalLM),
     (AccompGenCoarseConfig, AccompGenCoarseForCausalLM, AutoModelForCausalLM),
     (AccompGenFineConfig, AccompGenFineForCausalLM, AutoModelForCausalLM),
@@ -50,6 +53,8 @@ PIPELINE_REGISTRY.register_pipeline(
 __all__ = [
     "AccompGenCoarseConfig",
     "AccompGenCoarseForCausalLM",
+    "AccompGenCodec",
+    "AccompGenCodecConfig",
     "AccompGenConfig",
     "AccompGenFineConfig",
     "AccompGenFineForCausalLM",

@@ -137,7 +137,10 @@ def test_sub_configs_may_be_dicts_objects_or_missing():
     assert from_dict.semantic_config.to_dict() == given.to_dict()
     assert from_dict.codec_config.num_filters == 7
     assert from_dict.fine_config.to_dict() == AccompGenFineConfig().to_dict()
-    assert AccompGenConfig().codec_config.to_dict() == EncodecConfig().to_dict()
+    codec = AccompGenConfig().codec_config
+    of_encodec = {**EncodecConfig().to_dict(), "model_type": "accompgen_codec"}
+    assert {name: value for name, value in codec.to_dict().items() if name in of_encodec} == of_encodec
+    assert codec.decoder_type == "encodec"
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
-from transformers.models.encodec.configuration_encodec import EncodecConfig
 from transformers.models.hubert.configuration_hubert import HubertConfig
 
+from .configuration_accompgen_codec import AccompGenCodecConfig
 from .model_checks_accompgen import CheckedConfigMixin
 
 NUM_SPECIAL_TOKENS = 3  # padding, beginning of sequence, null (dropped) conditioning
@@ -319,7 +319,7 @@ class AccompGenConfig(CompositeConfig):
         "semantic_config": AccompGenSemanticConfig,
         "coarse_config": AccompGenCoarseConfig,
         "fine_config": AccompGenFineConfig,
-        "codec_config": EncodecConfig,
+        "codec_config": AccompGenCodecConfig,
     }
 
     semantic_config: dict | PreTrainedConfig | None = None
@@ -354,9 +354,11 @@ class AccompGenConfig(CompositeConfig):
 
 
 def as_config(value: dict | PreTrainedConfig | None, config_class: type) -> PreTrainedConfig:
-    """A part's config from what a file holds of it; `None` is the class's default."""
+    """A part's config from what a file holds of it, or from a config of a base class; `None` is the class's default."""
     if value is None:
         return config_class()
+    if isinstance(value, PreTrainedConfig) and type(value) in config_class.__mro__[1:]:
+        value = value.to_dict()  # an `EncodecConfig`
     if isinstance(value, dict):
         return config_class(**{name: field for name, field in value.items() if name != "model_type"})
     return value

@@ -7,6 +7,7 @@ joins them compares it.
 
 import hashlib
 import json
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -25,8 +26,9 @@ def compute_token_fingerprint(
     vocal_target_lufs: float | None = -20.0,
     codec_block_duration_s: float = 10.0,
     codec_context_duration_s: float = 2.0,
+    covers_decoder: bool = False,
 ) -> str:
-    """Hash everything that decides what a token means.
+    """Hash everything that decides what a token means: of the codec, encoder and quantizer.
 
     Weights are compared as float32 values: a model stored in half precision and loaded in float32 keeps its
     fingerprint, one that was rounded after tokenising does not.
@@ -46,6 +48,8 @@ def compute_token_fingerprint(
             Block of the codec, in seconds.
         codec_context_duration_s (`float`):
             Its discarded left context.
+        covers_decoder (`bool`):
+            Hash the codec's decoder as well, as was done while there was one kind.
 
     Returns:
         `str`: 64 hexadecimal digits.
@@ -64,17 +68,24 @@ def compute_token_fingerprint(
     }
     parts = {
         "semantic_encoder": hash_module_state(semantic_encoder),
-        "codec": hash_module_state(codec),
+        "codec": hash_module_state(codec, () if covers_decoder else ("decoder.",)),
         "settings": settings,
     }
     return hash_json(parts)
 
 
-def hash_module_state(module: nn.Module) -> str:
-    """sha256 over names, shapes and float32 (or int64) values of a module's state, in order of the names."""
+def hash_module_state(module: nn.Module, without: tuple[str, ...] = ()) -> str:
+    """sha256 over names, shapes and float32 (or int64) values of a module's state, in order of the names.
+
+    Args:
+        module (`nn.Module`):
+            Its training statistics are left out.
+        without (`tuple` of `str`):
+            Beginnings of names that are left out as well.
+    """
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
-        if name.endswith(_TRAINING_ONLY_SUFFIXES):
+        if name.endswith(_TRAINING_ONLY_SUFFIXES) or name.startswith(without):
             continue
         dtype = torch.float32 if tensor.is_floating_point() else torch.int64
         values = tensor.detach().to("cpu", dtype).contiguous()
@@ -88,7 +99,13 @@ def hash_json(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def check_token_fingerprints(first: str | None, second: str | None, first_name: str, second_name: str) -> None:
+def check_token_fingerprints(
+    first: str | None,
+    second: str | None,
+    first_name: str,
+    second_name: str,
+    equivalent: Collection[str] = (),
+) -> None:
     """Refuse to join two parts that speak different tokens.
 
     Args:
@@ -100,11 +117,15 @@ def check_token_fingerprints(first: str | None, second: str | None, first_name: 
             What to call the first part in the message, with its path.
         second_name (`str`):
             What to call the second part.
+        equivalent (`Collection` of `str`):
+            Fingerprints of one token space, see `equivalent_fingerprints`.
 
     Raises:
-        ValueError: If both are given and differ.
+        ValueError: If both are given, differ and are not both in `equivalent`.
     """
-    if first is not None and second is not None and first != second:
+    if first is None or second is None or {first, second} <= set(equivalent):
+        return
+    if first != second:
         raise ValueError(
             f"`token_fingerprint` of {first_name} is {first}, that of {second_name} is {second}: they were made with "
             "different encoders, centroids, codecs or settings and would give noise together. Use parts of one run."

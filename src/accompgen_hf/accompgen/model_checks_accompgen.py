@@ -27,6 +27,10 @@ CODE_MAPS = {
         "AutoConfig": "configuration_accompgen.AccompGenSemanticEncoderConfig",
         "AutoModel": "modeling_accompgen_semantic_encoder.AccompGenSemanticEncoder",
     },
+    "accompgen_codec": {
+        "AutoConfig": "configuration_accompgen_codec.AccompGenCodecConfig",
+        "AutoModel": "modeling_accompgen_codec.AccompGenCodec",
+    },
     "accompgen_semantic": {
         "AutoConfig": "configuration_accompgen.AccompGenSemanticConfig",
         "AutoModelForCausalLM": "modeling_accompgen_stages.AccompGenSemanticForCausalLM",

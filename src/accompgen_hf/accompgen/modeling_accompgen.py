@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from transformers import EncodecModel
 from transformers.generation.configuration_utils import GenerationConfig
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import ModelOutput
@@ -18,7 +17,8 @@ from .codec_accompgen import decode_in_blocks, encode_in_blocks
 from .configuration_accompgen import AccompGenConfig
 from .fingerprint_accompgen import check_token_fingerprints, compute_token_fingerprint
 from .manifest_accompgen import ManifestSavingMixin
-from .model_checks_accompgen import CheckedLoadingMixin, check_codebooks, check_finite
+from .model_checks_accompgen import CheckedLoadingMixin, check_codebooks
+from .modeling_accompgen_codec import AccompGenCodec
 from .modeling_accompgen_semantic_encoder import (
     SAMPLES_PER_GRID_STEP,
     AccompGenSemanticEncoder,
@@ -84,7 +84,7 @@ class CompositeModel(PreTrainedModel):
         cls,
         stages: dict[str, PreTrainedModel],
         semantic_encoder: PreTrainedModel | str | os.PathLike,
-        codec: EncodecModel | str | os.PathLike,
+        codec: PreTrainedModel | str | os.PathLike,
         **config_kwargs: Any,
     ) -> Any:
         """Join trained parts; `stages` holds models by the names of `stage_configs`.
@@ -93,7 +93,7 @@ class CompositeModel(PreTrainedModel):
             ValueError: If the stages were trained on tokens of other parts or settings (both are named), or sizes
                 differ.
         """
-        codec = _load_codec(codec)
+        codec = load_part(codec, AccompGenCodec)
         semantic_encoder = load_part(semantic_encoder, AccompGenSemanticEncoder)
         config = cls.config_class(
             semantic_encoder_config=semantic_encoder.config.to_dict(),
@@ -102,10 +102,14 @@ class CompositeModel(PreTrainedModel):
             **config_kwargs,
         )
         config.token_fingerprint = fingerprint_of_parts(config, semantic_encoder, codec)
+        equivalent = equivalent_fingerprints(config, semantic_encoder, codec)
         for name, stage in stages.items():
+            found = stage.config.token_fingerprint
             check_token_fingerprints(
-                stage.config.token_fingerprint, config.token_fingerprint, f"stage `{name}`", "the parts given here"
+                found, config.token_fingerprint, f"stage `{name}`", "the parts given here", equivalent
             )
+            if found is not None:
+                getattr(config, cls.stage_configs[name]).token_fingerprint = config.token_fingerprint
         silence = encode_silence(config, semantic_encoder, codec)
         for name in stages:
             stage_config = getattr(config, cls.stage_configs[name])
@@ -143,7 +147,7 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
         self.semantic = AccompGenSemanticForCausalLM(config.semantic_config)
         self.coarse = AccompGenCoarseForCausalLM(config.coarse_config)
         self.fine = AccompGenFineForCausalLM(config.fine_config)
-        self.codec = EncodecModel(config.codec_config)
+        self.codec = AccompGenCodec(config.codec_config)
         self.post_init()
 
     @torch.no_grad()
@@ -266,7 +270,7 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
         Args:
             semantic, coarse, fine: Stage models, folders or Hub ids.
             semantic_encoder: An `AccompGenSemanticEncoder`, its folder or Hub id, or (with `centroids`) a HuBERT's.
-            codec: An `EncodecModel`, its folder or Hub id.
+            codec: An `AccompGenCodec` or `EncodecModel`, its folder or Hub id.
             centroids: With a HuBERT: what `AccompGenSemanticEncoder.from_hubert` takes.
             config_kwargs: Fields of `AccompGenConfig`, such as `noise_std`.
 
@@ -294,7 +298,9 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
         return loaded
 
 
-def fingerprint_of_parts(config: AccompGenConfig, semantic_encoder: PreTrainedModel, codec: EncodecModel) -> str:
+def fingerprint_of_parts(
+    config: AccompGenConfig, semantic_encoder: PreTrainedModel, codec: PreTrainedModel, covers_decoder: bool = False
+) -> str:
     """Identity of the tokens that these parts make with the settings of `config`."""
     return compute_token_fingerprint(
         semantic_encoder,
@@ -304,11 +310,22 @@ def fingerprint_of_parts(config: AccompGenConfig, semantic_encoder: PreTrainedMo
         vocal_target_lufs=config.vocal_target_lufs,
         codec_block_duration_s=config.codec_block_duration_s,
         codec_context_duration_s=config.codec_context_duration_s,
+        covers_decoder=covers_decoder,
+    )
+
+
+def equivalent_fingerprints(
+    config: AccompGenConfig, semantic_encoder: PreTrainedModel, codec: PreTrainedModel
+) -> tuple[str, str]:
+    """Fingerprints of the tokens that these parts make: today's, and the former one that covered the decoder."""
+    return (
+        fingerprint_of_parts(config, semantic_encoder, codec),
+        fingerprint_of_parts(config, semantic_encoder, codec, covers_decoder=True),
     )
 
 
 def encode_silence(
-    config: AccompGenConfig, semantic_encoder: PreTrainedModel, codec: EncodecModel
+    config: AccompGenConfig, semantic_encoder: PreTrainedModel, codec: PreTrainedModel
 ) -> dict[str, list[int]]:
     """The commonest code of silence (vocals: of their noise alone) per conditioning name and codebook."""
     num_samples = SILENCE_DURATION_S * 16_000 // SAMPLES_PER_GRID_STEP * SAMPLES_PER_GRID_STEP
@@ -327,18 +344,6 @@ def load_part(part: PreTrainedModel | str | os.PathLike, model_class: type) -> P
     if isinstance(part, (str, os.PathLike)):
         return model_class.from_pretrained(part)
     return part
-
-
-def _load_codec(codec: EncodecModel | str | os.PathLike) -> EncodecModel:
-    """A class of Transformers, which would fill what is missing with random numbers."""
-    if not isinstance(codec, (str, os.PathLike)):
-        return codec
-    model, loading_info = EncodecModel.from_pretrained(codec, output_loading_info=True)
-    missing = sorted(loading_info["missing_keys"])
-    if missing:
-        raise ValueError(f"`codec` must hold all weights of an EnCodec, {codec} lacks {', '.join(missing[:3])}.")
-    check_finite(model, codec)
-    return model
 
 
 def _generation_config_name(stage: str) -> str:

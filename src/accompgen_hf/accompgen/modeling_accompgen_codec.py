@@ -57,10 +57,10 @@ class AccompGenCodec(EncodecModel):
         model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
         missing = sorted(name for name in info["missing_keys"] if not name.endswith(TRAINING_ONLY_SUFFIXES))
         if missing:
+            kind = "" if model.config.decoder_type == "encodec" else " with a Fourier decoder"
             raise ValueError(
-                f"`codec` must hold all weights of its `{model.config.decoder_type}` decoder, encoder and quantizer; "
-                f"{pretrained_model_name_or_path} lacks {len(missing)}: {', '.join(missing[:3])}. Does config.json "
-                "belong to these weights?"
+                f"`codec` must hold all weights of an EnCodec{kind}, {pretrained_model_name_or_path} lacks "
+                f"{', '.join(missing[:3])}. Does config.json belong to these weights?"
             )
         check_finite(model, pretrained_model_name_or_path)
         return (model, info) if with_info else model

@@ -8,14 +8,13 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
-from transformers import EncodecModel
 from transformers.modeling_utils import PreTrainedModel
 
 from accompgen_hf.accompgen.fingerprint_accompgen import check_token_fingerprints
 from accompgen_hf.accompgen.modeling_accompgen import (
     AccompGenOutput,
     CompositeModel,
-    fingerprint_of_parts,
+    equivalent_fingerprints,
     load_part,
 )
 from accompgen_hf.accompgen.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
@@ -39,7 +38,7 @@ class SingSongForAccompaniment(CompositeModel):
         self.semantic_encoder = AccompGenSemanticEncoder(config.semantic_encoder_config)
         self.singsong = SingSongForConditionalGeneration(config.coarse_config)
         self.singsong_fine = SingSongFineForConditionalGeneration(config.fine_config)
-        self.codec = EncodecModel(config.codec_config)
+        self.codec = AccompGenCodec(config.codec_config)
         self.post_init()
 
     @torch.no_grad()
@@ -113,10 +112,14 @@ class SingSongForAccompaniment(CompositeModel):
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, *args: Any, **kwargs: Any) -> Any:
         loaded = load_complete(super().from_pretrained, pretrained_model_name_or_path, *args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
-        fingerprint = fingerprint_of_parts(model.config, model.semantic_encoder, model.codec)
+        fingerprints = equivalent_fingerprints(model.config, model.semantic_encoder, model.codec)
         for part in (model.config, model.config.coarse_config, model.config.fine_config):
             check_token_fingerprints(
-                part.token_fingerprint, fingerprint, f"the {part.model_type} config", "the weights beside it"
+                part.token_fingerprint,
+                fingerprints[0],
+                f"the {part.model_type} config",
+                "the weights beside it",
+                fingerprints,
             )
         model.load_generation_configs(pretrained_model_name_or_path)
         return loaded

@@ -7,7 +7,6 @@ of the decoder's. No id means two things, and `segments` says where each stream 
 from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
-from transformers.models.encodec.configuration_encodec import EncodecConfig
 from transformers.models.t5.configuration_t5 import T5Config
 
 from accompgen_hf.accompgen.configuration_accompgen import (
@@ -15,6 +14,7 @@ from accompgen_hf.accompgen.configuration_accompgen import (
     CompositeConfig,
     StreamsMixin,
 )
+from accompgen_hf.accompgen.configuration_accompgen_codec import AccompGenCodecConfig
 from accompgen_hf.accompgen.model_checks_accompgen import CheckedConfigMixin
 
 
@@ -112,5 +112,5 @@ class SingSongAccompanimentConfig(CompositeConfig):
         "semantic_encoder_config": AccompGenSemanticEncoderConfig,
         "coarse_config": SingSongConfig,
         "fine_config": SingSongFineConfig,
-        "codec_config": EncodecConfig,
+        "codec_config": AccompGenCodecConfig,
     }

@@ -4,12 +4,13 @@ import os
 from pathlib import Path
 
 import torch
-from transformers import EncodecModel, PreTrainedConfig
+from transformers import PreTrainedConfig
 
 from accompgen_hf.accompgen.audio_accompgen import write_audio
 from accompgen_hf.accompgen.codec_accompgen import decode_in_blocks
 from accompgen_hf.accompgen.fingerprint_accompgen import check_token_fingerprints
-from accompgen_hf.accompgen.modeling_accompgen import AccompGenForConditionalGeneration
+from accompgen_hf.accompgen.modeling_accompgen import AccompGenForConditionalGeneration, equivalent_fingerprints
+from accompgen_hf.accompgen.modeling_accompgen_codec import AccompGenCodec
 from accompgen_hf.accompgen.modeling_accompgen_stages import AccompGenStageForCausalLM
 from accompgen_hf.data.collator import StageCollator
 from accompgen_hf.data.dataset import StageClipDataset
@@ -40,12 +41,14 @@ class AudioSampler:
         model_type = PreTrainedConfig.get_config_dict(codec)[0].get("model_type")
         if model_type == "accompgen":
             self.whole_model = AccompGenForConditionalGeneration.from_pretrained(codec, dtype=torch.float32)
+            model = self.whole_model
+            equivalent = equivalent_fingerprints(model.config, model.semantic_encoder, model.codec)
             check_token_fingerprints(
-                self.whole_model.config.token_fingerprint, dataset.token_fingerprint, f"`codec` {codec}", "the data"
+                model.config.token_fingerprint, dataset.token_fingerprint, f"`codec` {codec}", "the data", equivalent
             )
             self.codec = self.whole_model.codec
-        elif model_type == "encodec":
-            self.codec = EncodecModel.from_pretrained(codec, dtype=torch.float32).eval()
+        elif model_type in ("encodec", "accompgen_codec"):
+            self.codec = AccompGenCodec.from_pretrained(codec, dtype=torch.float32).eval()
         else:
             raise ValueError(f"`codec` must be an EnCodec or a whole AccompGen model, got {model_type} in {codec}.")
         if self.codec.config.codebook_size != self.config.codebook_size:

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import torch
-from transformers import EncodecModel
 
 from accompgen_hf.accompgen.configuration_accompgen import AccompGenStageConfig
+from accompgen_hf.accompgen.modeling_accompgen_codec import AccompGenCodec
 from accompgen_hf.accompgen.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
 from accompgen_hf.accompgen.modeling_accompgen_stages import (
     AccompGenStageForCausalLM,
@@ -48,7 +48,7 @@ def load_stage(arguments: StageTrainingArguments) -> AccompGenStageForCausalLM:
     if arguments.init_ids_from is not None:
         start_tables_from_centroids(stage, _load_centroids(arguments.init_ids_from), arguments.seed)
     if arguments.init_codes_from is not None:
-        start_tables_from_codec(stage, EncodecModel.from_pretrained(arguments.init_codes_from), arguments.seed)
+        start_tables_from_codec(stage, AccompGenCodec.from_pretrained(arguments.init_codes_from), arguments.seed)
     return stage
 
 

@@ -1,0 +1,160 @@
+"""Updates: learning in every phase, a schedule that holds, nothing random but by (seed, step)."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from accompgen_hf.training.codec.material import draw_clips
+from accompgen_hf.training.codec.run import save_codec
+from accompgen_hf.training.codec.trainer import build_codec_config, initialize_from_data
+from tiny_codec_training import TINY_DECODER, TINY_MODEL, make_trainer, tiny_arguments
+
+LONG = {"num_steps": 400, "num_decay_steps": 1, "learning_rate": 3e-3, "warmup_steps": 5}
+
+
+@pytest.mark.parametrize("decoder_type", ["fourier", "encodec"])
+def test_updates_reduce_the_loss(tmp_path, decoder_type):
+    model = {**TINY_MODEL, "decoder_type": decoder_type}
+    trainer = make_trainer(tmp_path, **LONG, num_continuous_steps=1000, model=model)
+    losses = [trainer.step()["mel_loss"] for _ in range(60)]
+    assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:5])
+
+
+def test_quantized_updates_reduce_the_loss(tmp_path):
+    trainer = make_trainer(tmp_path, **LONG, num_continuous_steps=30)
+    losses = [trainer.step()["mel_loss"] for _ in range(90)]
+    assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:5])
+
+
+def test_bf16_updates_reduce_the_loss(tmp_path):
+    trainer = make_trainer(tmp_path, **LONG, num_continuous_steps=30, use_bf16=True)
+    losses = [trainer.step()["mel_loss"] for _ in range(90)]
+    assert np.mean(losses[-10:]) < 0.75 * np.mean(losses[:5])
+
+
+def test_discriminators_join_at_their_step(tmp_path):
+    trainer = make_trainer(tmp_path, discriminator_step=4, num_steps=20)
+    before = {name: value.clone() for name, value in trainer.discriminators.state_dict().items()}
+    numbers = [trainer.step() for _ in range(6)]
+    assert ["adversarial_loss" in entry for entry in numbers] == [False] * 4 + [True] * 2
+    assert ["discriminator_loss" in entry for entry in numbers] == [False] * 4 + [True, False]
+    assert any(not torch.equal(before[name], value) for name, value in trainer.discriminators.state_dict().items())
+
+
+def test_from_the_freeze_step_on_the_decoder_trains_alone(tmp_path):
+    trainer = make_trainer(tmp_path, freeze_step=5, num_steps=20)
+    for _ in range(5):
+        numbers = trainer.step()
+    assert "commitment_loss" in numbers
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    for _ in range(3):
+        numbers = trainer.step()
+    assert "commitment_loss" not in numbers
+    changed = {
+        name.split(".")[0]
+        for name, value in trainer.model.state_dict().items()
+        if not torch.equal(before[name], value)
+    }
+    assert changed == {"decoder"}
+
+
+def test_a_saved_codec_starts_a_run_whose_decoder_trains_on_alone(tmp_path):
+    first = make_trainer(tmp_path / "a")
+    for _ in range(4):
+        first.step()
+    save_codec(first.model, tmp_path / "codec")
+    trainer = make_trainer(tmp_path / "b", init_from=str(tmp_path / "codec"), freeze_encoder=True)
+    saved = {name: value.half().float() for name, value in first.model.named_parameters()}
+    assert all(torch.equal(saved[name], value) for name, value in trainer.model.named_parameters())
+    numbers = trainer.step()
+    assert numbers["mel_loss"] < 2
+    for name, value in trainer.model.named_parameters():
+        assert torch.equal(saved[name], value) != name.startswith("decoder."), name
+
+
+def test_a_frozen_start_without_a_codec_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="`freeze_encoder` needs `init_from`"):
+        tiny_arguments(tmp_path, freeze_encoder=True)
+
+
+def test_learning_rate_rises_stays_and_falls_to_zero(tmp_path):
+    trainer = make_trainer(tmp_path, num_steps=100, warmup_steps=10, num_decay_steps=50)
+    rates = []
+    for step in (0, 9, 40, 49, 75, 99):
+        trainer.completed_steps = step
+        rates.append(trainer.rate_share())
+    assert rates == pytest.approx([0.1, 1.0, 1.0, 1.0, 0.5, 0.001], abs=1e-3)
+
+
+def test_noise_before_the_quantizer_is_relative_to_each_channel(tmp_path):
+    trainer = make_trainer(tmp_path, latent_noise_share=0.3)
+    scales = torch.tensor([0.1, 1.0, 7.0, 1.0, 1.0, 1.0, 1.0, 50.0])
+    outputs = scales[:, None] * torch.randn(2, 8, 2000, generator=torch.Generator().manual_seed(0))
+    noise = trainer._add_noise(outputs) - outputs
+    torch.testing.assert_close(noise.std(dim=(0, 2)), 0.3 * scales, rtol=0.1, atol=0.0)
+
+
+def test_training_leaves_the_global_generator_alone(tmp_path):
+    before = torch.get_rng_state()
+    make_trainer(tmp_path, discriminator_step=0).step()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_data_start_gives_every_convolution_unit_variance(tmp_path):
+    trainer = make_trainer(tmp_path, model={**TINY_MODEL, "decoder_type": "encodec"})
+    model = trainer.model
+    clips = draw_clips(trainer.songs, trainer.arguments, 0, 320)
+    initialize_from_data(model, clips)
+    outputs = []
+    model.encoder.layers[3].register_forward_hook(lambda module, inputs, output: outputs.append(output))
+    decoded = model.decoder(model.encoder(clips))
+    assert outputs[0].std().item() == pytest.approx(1.0, abs=0.05)
+    assert decoded.std().item() == pytest.approx(clips.std().item(), rel=0.02)
+
+
+def test_the_default_codec_is_small_enough_to_travel():
+    config = build_codec_config(**TINY_DECODER)
+    assert (config.decoder_type, config.hop_length, config.num_quantizers) == ("fourier", 320, 8)
+
+
+# ---- going on ------------------------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(tmp_path):
+    trainer = make_trainer(tmp_path)
+    trainer.step()
+    checkpoint = trainer.save()
+    with pytest.raises(ValueError, match=r"`arguments` must equal .* but batch_size differ"):
+        make_trainer(tmp_path, batch_size=3).load(checkpoint)
+
+
+def test_the_schedule_may_change_as_long_as_it_is_ahead(tmp_path):
+    trainer = make_trainer(tmp_path, num_steps=12, num_decay_steps=4, freeze_step=10)
+    for _ in range(6):
+        trainer.step()
+    checkpoint = trainer.save()
+    later = {"num_steps": 20, "num_decay_steps": 6, "freeze_step": 7, "discriminator_step": 8}
+    resumed = make_trainer(tmp_path, **later)
+    resumed.load(checkpoint)
+    assert resumed.completed_steps == 6
+    with pytest.raises(ValueError, match="but discriminator_step differ"):
+        make_trainer(tmp_path, **{**later, "discriminator_step": 5}).load(checkpoint)
+    with pytest.raises(ValueError, match="but num_decay_steps, num_steps differ"):
+        make_trainer(tmp_path, **{**later, "num_steps": 7, "num_decay_steps": 5}).load(checkpoint)
+
+
+def test_descent_and_freeze_must_fit_the_run(tmp_path):
+    with pytest.raises(ValueError, match=r"`num_decay_steps` must be in \[1, num_steps\], got 9 of 6"):
+        tiny_arguments(tmp_path, num_decay_steps=9)
+    with pytest.raises(ValueError, match=r"`freeze_step` must come after `num_continuous_steps` \(3\).* got 3"):
+        tiny_arguments(tmp_path, freeze_step=3)
+
+
+def test_a_checkpoint_says_its_step_and_recipe(tmp_path):
+    trainer = make_trainer(tmp_path)
+    trainer.step()
+    state = json.loads((trainer.save() / "state.json").read_text())
+    assert state["completed_steps"] == 1
+    assert state["arguments"]["batch_size"] == 2
