@@ -1,4 +1,4 @@
-"""Settings of the codec: a plain EnCodec config loads, contexts equal those worked out by hand, nonsense is refused."""
+"""Settings of the codec: a plain EnCodec config loads, contexts are those worked out by hand, nonsense is refused."""
 
 import pytest
 from huggingface_hub.errors import StrictDataclassError

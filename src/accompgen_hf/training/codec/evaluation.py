@@ -1,4 +1,4 @@
-"""Mel spectra, and what is measured on held-out songs: log-mel error and use of the codebooks.
+"""Mel spectra, and what is measured on held-out songs: log-mel error, use of the codebooks, how tonal audio is.
 
 Letters: B batch, M mel bands, F spectrogram frames, K codebooks, T EnCodec frames.
 """
@@ -102,3 +102,43 @@ def perplexity(counts: torch.Tensor) -> float:
     """Return exp of the entropy of a distribution given by counts: the number of codes in effective use."""
     probabilities = counts / counts.sum()
     return torch.special.entr(probabilities).sum().exp().item()
+
+
+def spectral_flatness_db(waveform: np.ndarray, low_hz: float, high_hz: float, sampling_rate: int) -> float:
+    """Return the mean spectral flatness of a band in dB: 0 is noise, and the lower, the more tonal.
+
+    Geometric over arithmetic mean of the powers in a band of 4096-sample frames; the quietest fifth is left out.
+    """
+    power = _frame_powers(waveform, 4096)
+    hertz = np.fft.rfftfreq(4096, 1 / sampling_rate)
+    power = power[:, (hertz >= low_hz) & (hertz < high_hz)] + 1e-12
+    level = power.sum(axis=1)
+    power = power[level > np.percentile(level, 20)]
+    if not len(power):
+        return 0.0
+    return float(np.mean(10 * (np.log10(power).mean(axis=1) - np.log10(power.mean(axis=1)))))
+
+
+def comb_excess_db(waveform: np.ndarray, comb_hz: float, sampling_rate: int) -> float:
+    """Return how far multiples of `comb_hz` between 1 and 6 kHz stand above the gaps between them, in dB.
+
+    A codec that hums at its frame rate is far above 0; music is near 0, since its pitches are elsewhere.
+    """
+    bins_per_tooth = 20
+    window_size = round(bins_per_tooth * sampling_rate / comb_hz)
+    level = 10 * np.log10(_frame_powers(waveform, window_size) + 1e-12).mean(axis=0)
+    teeth = np.arange(np.ceil(1000 / comb_hz), np.floor(6000 / comb_hz)).astype(int) * bins_per_tooth
+    gaps = teeth[:, None] + np.array([-8, -7, -6, -5, 5, 6, 7, 8])
+    return float((level[teeth] - level[gaps].mean(axis=1)).mean())
+
+
+def log_mel_distance(decoded: torch.Tensor, target: torch.Tensor, sampling_rate: int) -> float:
+    """Return the mean absolute difference of log10-mel magnitudes of waveforms `(batch_size, num_samples)`."""
+    spectrogram = MelSpectrogram(sampling_rate, 1024, 80, hop_size=256)
+    return (log_mel(spectrogram(decoded)) - log_mel(spectrogram(target))).abs().mean().item()
+
+
+def _frame_powers(waveform: np.ndarray, window_size: int) -> np.ndarray:
+    """Powers `(num_frames, window_size / 2 + 1)` of Hann windows that overlap by half."""
+    frames = np.lib.stride_tricks.sliding_window_view(waveform, window_size)[:: window_size // 2]
+    return np.abs(np.fft.rfft(frames * np.hanning(window_size), axis=1)) ** 2
