@@ -2,7 +2,7 @@
 
     python examples/measure_codec.py --codec runs/codec/final --output_dir report
 
-Writes `codec.json` and `codec-<renderer>.png` (truth, reference, codec; the first four seeds). `sum` is the band as one
+Writes `codec.json` and `codec-<renderer>.png` (truth, reference, codec; first four seeds). `sum` is the band as one
 track, `other` one part alone, `parts` the sum of drums, bass and other that were coded one by one.
 """
 

@@ -8,7 +8,7 @@ the layer norms (one per bandwidth, or one).
 
 import torch
 from torch import nn
-from torch.nn.functional import fold, gelu, layer_norm, pad
+from torch.nn.functional import gelu, layer_norm, pad
 
 NORM_EPS = 1e-6
 
@@ -126,14 +126,22 @@ def inverse_stft(spectrum: torch.Tensor, n_fft: int, hop_length: int, padding: s
     else:
         trimmed = (n_fft - hop_length) // 2
     window = torch.hann_window(n_fft, device=spectrum.device)
-    frames = torch.fft.irfft(spectrum, n_fft, dim=1) * window[:, None]  # (B, n_fft, T)
-    squares = window.square()[None, :, None].expand(1, -1, frames.shape[-1])
-    num_samples = (frames.shape[-1] - 1) * hop_length + n_fft
-    waveform, envelope = (
-        fold(part, (1, num_samples), (1, n_fft), stride=(1, hop_length))[:, 0, 0] for part in (frames, squares)
-    )
+    frames = torch.fft.irfft(spectrum.transpose(1, 2), n_fft) * window  # (B, T, n_fft)
+    squares = window.square().expand(1, frames.shape[1], -1)
+    waveform, envelope = (_overlap_add(part, hop_length) for part in (frames, squares))
     kept = slice(trimmed, trimmed + num_frames * hop_length)
     return waveform[:, kept] / envelope[:, kept]
+
+
+def _overlap_add(frames: torch.Tensor, hop_length: int) -> torch.Tensor:
+    """Add `(B, T, n_fft)` at distances of one hop: first hops in a row, second hops one later, and so on."""
+    batch_size, num_frames, n_fft = frames.shape
+    num_hops = -(-n_fft // hop_length)
+    frames = pad(frames, (0, num_hops * hop_length - n_fft)).unflatten(-1, (num_hops, hop_length))
+    total = frames.new_zeros(batch_size, num_frames + num_hops - 1, hop_length)
+    for place in range(num_hops):
+        total[:, place : place + num_frames] += frames[:, :, place]
+    return total.flatten(1)[:, : (num_frames - 1) * hop_length + n_fft]
 
 
 __all__ = ["FourierDecoder", "inverse_stft"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 # May differ when a run goes on: no update depends on them.
 FREE_NAMES = ("output_dir", "songs_dir", "checkpoint_steps", "log_steps", "sample_steps", "init_from")
 # May differ as long as the step from which they count is still ahead.
-SCHEDULE_NAMES = ("num_steps", "num_decay_steps", "freeze_step", "discriminator_step")
+SCHEDULE_NAMES = ("num_steps", "num_decay_steps", "freeze_step", "discriminator_step", "discriminator_stop_step")
 
 
 @dataclass
@@ -33,7 +33,10 @@ class CodecTrainingArguments:
         spectrum_scales (`tuple[tuple[int, float], ...]`): Window sizes of the linear-frequency loss and their weights.
         treble_weight (`float`): Of bins above 4 kHz in it, relative to those below.
         convergence_weight (`float`): Of the linear distance inside the linear-frequency loss.
+        keep_decoder_layers (`tuple[int, ...]`, *optional*): With `init_from`: the blocks of its Fourier decoder that
+            are kept, by their numbers. `None` keeps all.
         discriminator_step (`int`, *optional*): First update with discriminators. `None` is never.
+        discriminator_stop_step (`int`, *optional*): First update without them again. `None` is never.
         use_bf16 (`bool`): Encoder and decoder blocks compute in bfloat16.
         model (`dict`): Fields of the codec's config that differ from `build_codec_config`'s.
     """
@@ -42,6 +45,7 @@ class CodecTrainingArguments:
     songs_dir: str
     init_from: str | None = None
     freeze_encoder: bool = False
+    keep_decoder_layers: tuple[int, ...] | None = None
     seed: int = 0
     num_steps: int = 30_000
     num_continuous_steps: int = 1_200
@@ -79,8 +83,9 @@ class CodecTrainingArguments:
     spectrum_scales: tuple[tuple[int, float], ...] = ((4096, 2), (2048, 1), (1024, 1), (512, 1), (256, 1))
     treble_weight: float = 0.4
     discriminator_step: int | None = None
+    discriminator_stop_step: int | None = None
     discriminator_windows: tuple[int, ...] = (2048, 1024, 512)
-    discriminator_channels: int = 12
+    discriminator_channels: int = 16
     discriminator_learning_rate: float = 3e-4
     adversarial_weight: float = 0.1
     feature_weight: float = 0.5
@@ -94,6 +99,8 @@ class CodecTrainingArguments:
     def __post_init__(self):
         if self.freeze_encoder and self.init_from is None:
             raise ValueError("`freeze_encoder` needs `init_from`, a codec whose encoder has learned; got None.")
+        if self.keep_decoder_layers is not None and self.init_from is None:
+            raise ValueError("`keep_decoder_layers` needs `init_from`, a codec that has them; got None.")
         if not 0 < self.num_decay_steps <= self.num_steps:
             raise ValueError(
                 f"`num_decay_steps` must be in [1, num_steps], got {self.num_decay_steps} of {self.num_steps}."

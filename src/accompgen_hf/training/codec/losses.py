@@ -125,28 +125,26 @@ class SpectrumDiscriminator(nn.Module):
 
 
 class Discriminators(nn.ModuleList):
-    """One `SpectrumDiscriminator` per window size, with the losses of both sides (hinge, feature matching)."""
+    """One `SpectrumDiscriminator` per window size, with the losses of both sides (hinge, feature matching).
+
+    The methods' `turn` names the one that judges: all of them in every update would take most of its time.
+    """
 
     def __init__(self, window_sizes: Sequence[int], num_channels: int):
         super().__init__(SpectrumDiscriminator(size, num_channels) for size in window_sizes)
 
-    def own_loss(self, decoded: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Hinge loss that teaches them to tell `decoded` from `target`."""
-        total = decoded.new_zeros(())
-        for discriminator in self:
-            real, fake = discriminator(target)[0], discriminator(decoded.detach())[0]
-            total = total + (relu(1 - real).mean() + relu(1 + fake).mean()) / len(self)
-        return total
+    def own_loss(self, decoded: torch.Tensor, target: torch.Tensor, turn: int) -> torch.Tensor:
+        """Hinge loss that teaches one of them to tell `decoded` from `target`."""
+        real, fake = self[turn](target)[0].float(), self[turn](decoded.detach())[0].float()
+        return relu(1 - real).mean() + relu(1 + fake).mean()
 
-    def codec_losses(self, decoded: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
+    def codec_losses(self, decoded: torch.Tensor, target: torch.Tensor, turn: int) -> dict[str, torch.Tensor]:
         """`adversarial` (hinge) and `feature` (relative L1 distance of the layers' outputs) for the codec."""
-        adversarial, feature = decoded.new_zeros(()), decoded.new_zeros(())
-        for discriminator in self:
-            score, ours = discriminator(decoded)
-            with torch.no_grad():
-                theirs = discriminator(target)[1]
-            adversarial = adversarial + relu(1 - score).mean() / len(self)
-            for own, real in zip(ours, theirs, strict=True):
-                relative = (own - real).abs().mean() / real.abs().mean().clamp(min=1e-4)
-                feature = feature + relative / len(ours) / len(self)
-        return {"adversarial": adversarial, "feature": feature}
+        score, ours = self[turn](decoded)
+        with torch.no_grad():
+            theirs = self[turn](target)[1]
+        feature = decoded.new_zeros(())
+        for own, real in zip(ours, theirs, strict=True):
+            own, real = own.float(), real.float()
+            feature = feature + (own - real).abs().mean() / real.abs().mean().clamp(min=1e-4) / len(ours)
+        return {"adversarial": relu(1 - score.float()).mean(), "feature": feature}

@@ -32,7 +32,7 @@ from accompgen_hf.training.codec.quantizer import (
     sum_code_vectors,
 )
 
-DISCRIMINATOR_INTERVAL = 2  # updates of the codec per update of the discriminators
+DISCRIMINATOR_INTERVAL = 2  # turns of a discriminator per update of its own
 
 
 def build_codec_config(**overrides) -> AccompGenCodecConfig:
@@ -86,6 +86,23 @@ def initialize_from_data(model: AccompGenCodec, clips: torch.Tensor) -> None:
     last.bias.mul_(gain)
 
 
+def keep_decoder_layers(model: AccompGenCodec, kept: Sequence[int]) -> AccompGenCodec:
+    """Return a codec with some blocks of another's Fourier decoder: smaller and faster, to be trained on.
+
+    Raises:
+        ValueError: If a block does not exist.
+    """
+    num_layers = model.config.num_decoder_layers
+    if not kept or not set(kept) <= set(range(num_layers)):
+        raise ValueError(f"`keep_decoder_layers` must name blocks from 0 to {num_layers - 1}, got {list(kept)}.")
+    smaller = AccompGenCodec(AccompGenCodecConfig(**{**model.config.to_dict(), "num_decoder_layers": len(kept)}))
+    blocks = model.decoder.blocks
+    model.decoder.blocks = torch.nn.ModuleList(blocks[number] for number in kept)
+    smaller.load_state_dict(model.state_dict())
+    model.decoder.blocks = blocks
+    return smaller
+
+
 class CodecTrainer:
     """A codec, its optimizers and the place in the run; one `step()` is one update."""
 
@@ -120,7 +137,8 @@ class CodecTrainer:
         if self.arguments.init_from is not None:
             model = AccompGenCodec.from_pretrained(self.arguments.init_from, dtype=torch.float32)
             start_running_sums(model.quantizer)
-            return model
+            kept = self.arguments.keep_decoder_layers
+            return model if kept is None else keep_decoder_layers(model, kept)
         model = AccompGenCodec(build_codec_config(**self.arguments.model))
         clips = draw_clips(self.songs, self.arguments, 0, model.config.hop_length)
         initialize_from_data(model, clips)
@@ -154,8 +172,8 @@ class CodecTrainer:
 
     @property
     def has_discriminators(self) -> bool:
-        start = self.arguments.discriminator_step
-        return start is not None and self.completed_steps >= start
+        start, stop = self.arguments.discriminator_step, self.arguments.discriminator_stop_step
+        return start is not None and start <= self.completed_steps < (math.inf if stop is None else stop)
 
     # ---- an update --------------------------------------------------------------------------------------------------
 
@@ -181,11 +199,7 @@ class CodecTrainer:
         # Relative to the clips, so that 1 is what silence would get.
         losses["waveform"] = (decoded - target).abs().mean() / target.abs().mean().clamp(min=1e-3)
         if self.has_discriminators:
-            if step % DISCRIMINATOR_INTERVAL == 0:
-                losses["discriminator"] = self._update_discriminators(decoded, target)
-            self.discriminators.requires_grad_(False)
-            losses |= self.discriminators.codec_losses(decoded, target)
-            self.discriminators.requires_grad_(True)
+            losses |= self._judge(decoded, target)
         numbers = {f"{name}_loss": loss.item() for name, loss in losses.items()}
         self.optimizer.zero_grad()
         self._weigh(losses).backward()
@@ -223,12 +237,22 @@ class CodecTrainer:
         )
         return quantized.embeddings, losses | {"commitment": quantized.commitment_loss}
 
-    def _update_discriminators(self, decoded: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        loss = self.discriminators.own_loss(decoded, target)
-        self.discriminator_optimizer.zero_grad()
-        loss.backward()
-        self.discriminator_optimizer.step()
-        return loss.detach()
+    def _judge(self, decoded: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Losses by the discriminator whose turn it is, which learns itself in every second of its turns."""
+        num_rounds, turn = divmod(self.completed_steps, len(self.discriminators))
+        losses = {}
+        if num_rounds % DISCRIMINATOR_INTERVAL == 0:
+            with self._autocast():
+                loss = self.discriminators.own_loss(decoded, target, turn)
+            self.discriminator_optimizer.zero_grad()
+            loss.backward()
+            self.discriminator_optimizer.step()
+            losses["discriminator"] = loss.detach()
+        self.discriminators.requires_grad_(False)
+        with self._autocast():
+            losses |= self.discriminators.codec_losses(decoded, target, turn)
+        self.discriminators.requires_grad_(True)
+        return losses
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.arguments.use_bf16)
