@@ -33,7 +33,7 @@ def parse_arguments() -> tuple[CodecTrainingArguments, int, int]:
         default = field.default_factory() if field.default is MISSING else field.default
         if isinstance(default, bool):
             parser.add_argument(f"--{field.name}", action=argparse.BooleanOptionalAction, default=default)
-        elif isinstance(default, (dict, tuple)):
+        elif isinstance(default, (dict, tuple)) or field.name == "keep_decoder_layers":
             parser.add_argument(f"--{field.name}", type=json.loads, default=default, metavar="JSON")
         else:
             kind = type(default) if default is not None else (str if field.name == "init_from" else int)
