@@ -35,6 +35,8 @@ EXTRAS["all"] = sorted({requirement for requirements in EXTRAS.values() for requ
 EXTRAS["docs"] = ["sphinx>=8.1", "myst-parser>=4.0", "furo>=2025.7"]
 # Outside `all`: the original codec package is CC BY-NC and drags torchaudio in; it serves a parity test alone.
 EXTRAS["encodec"] = ["encodec>=0.1.1"]
+# Singers of words; the program flite comes from the system. pyworld asks setuptools for its own version.
+EXTRAS["words"] = ["pyworld>=0.3.5", "setuptools<81"]
 # Outside `all`: it names pyaudio, which often does not build and which we do not need. Better is
 # `pip install --no-deps tinysoundfont`.
 EXTRAS["soundfont"] = ["tinysoundfont>=0.3.6"]

@@ -54,7 +54,7 @@ def test_every_note_says_who_plays_it_and_how_hard():
 @needs_soundfont
 def test_a_key_sounds_at_its_time_and_pitch():
     player = SoundFontPlayer.open(None, SAMPLING_RATE)
-    wave = player.play(19, [KeyStroke(0.5, 1.4, 69, 100)], False, 36000)
+    wave = player.play(19, [KeyStroke(0.5, 1.4, 69, 100)], 36000)
     assert wave.shape == (36000,)
     assert np.abs(wave[:11000]).max() < 1e-4
     sounding = wave[15600:31200]
@@ -67,7 +67,7 @@ def test_a_key_sounds_at_its_time_and_pitch():
 @needs_soundfont
 def test_a_key_from_before_the_start_rings_into_the_sound():
     player = SoundFontPlayer.open(None, SAMPLING_RATE)
-    wave = player.play(48, [KeyStroke(-1.0, 0.5, 60, 100)], False, 24000)
+    wave = player.play(48, [KeyStroke(-1.0, 0.5, 60, 100)], 24000)
     assert np.abs(wave[:2400]).max() > 0.01
 
 

@@ -68,6 +68,7 @@ class SongAnnotation:
         song_duration_s (`float`): Length of the whole song with its last chord ringing out.
         song_chords, song_melody, song_sections (`tuple`): The whole song, in seconds from its first downbeat.
         start_s, duration_s (`float`): The window of the song that is heard.
+        tuning_cents (`float`): How far the whole song is tuned above A = 440 Hz.
     """
 
     seed: int
@@ -84,6 +85,7 @@ class SongAnnotation:
     song_sections: tuple[Section, ...]
     start_s: float
     duration_s: float
+    tuning_cents: float = 0.0
 
     @property
     def beat_s(self) -> float:
@@ -211,6 +213,7 @@ class SongAnnotation:
             "style": self.style,
             "start_s": self.start_s,
             "duration_s": self.duration_s,
+            "tuning_cents": self.tuning_cents,
             "singer": asdict(self.singer),
             "beat_times": self.beat_times.tolist(),
             "downbeat_times": self.downbeat_times.tolist(),

@@ -259,7 +259,8 @@ def _sounding_notes(annotation: SongAnnotation, sampling_rate: int) -> Iterator[
         if note.layer == DRUMMER:
             yield note, drum_of(note.pitch), note.level
         else:
-            yield note, tone_of(note.instrument, note.pitch, note.duration_s), 0.3 * note.level
+            pitch = note.pitch + annotation.tuning_cents / 100.0
+            yield note, tone_of(note.instrument, pitch, note.duration_s), 0.3 * note.level
 
 
 class _Mastering:
@@ -286,13 +287,13 @@ class _Mastering:
         return to_loudness(self.place(clean, drums, driven), self.target_lufs, self.sampling_rate)
 
 
-def _tone_cache(annotation: SongAnnotation, sampling_rate: int) -> Callable[[str, int, float], np.ndarray]:
+def _tone_cache(annotation: SongAnnotation, sampling_rate: int) -> Callable[[str, float, float], np.ndarray]:
     """Notes rendered once per song and pitch at the longest duration asked for so far, cut and released per note."""
     brightness = float(random_stream(annotation.seed, _KIT).uniform(0.75, 1.5))
-    cache: dict[tuple[str, int], np.ndarray] = {}
+    cache: dict[tuple[str, float], np.ndarray] = {}
     fades: dict[str, np.ndarray] = {}
 
-    def tone_of(instrument: str, pitch: int, duration_s: float) -> np.ndarray:
+    def tone_of(instrument: str, pitch: float, duration_s: float) -> np.ndarray:
         tone = TONES[instrument]
         if instrument not in fades:
             num_release = max(2, int(tone.release_s * sampling_rate))

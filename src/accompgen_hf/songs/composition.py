@@ -13,14 +13,16 @@ from accompgen_hf.songs.annotation import Chord, MelodyNote, Section, SongAnnota
 from accompgen_hf.songs.harmony import draw_form, draw_progressions, parse_bar
 from accompgen_hf.songs.lead_sheet_harmony import place_bar, write_section_bars
 from accompgen_hf.songs.lead_sheet_melody import write_lead_sheet_tune
-from accompgen_hf.songs.melody import MelodyContext, human_melody, write_tune
+from accompgen_hf.songs.melody import MelodyContext, human_melody, loosen_melody, write_tune
 from accompgen_hf.songs.styles import STYLES
 from accompgen_hf.songs.theory import random_stream
-from accompgen_hf.songs.voices import Singer, draw_singer
+from accompgen_hf.songs.voices import Singer, draw_singer, give_words, loosen_singer
 
 COMPOSITIONS = ("plain", "lead_sheets")
+SINGERS = ("vowels", "words", "mixed")
 MAX_CLIP_DURATION_S = 120.0
-_COMPOSITION, _SINGER, _WINDOW, _HUMAN, _LEAD_SHEET = 1, 2, 3, 4, 5
+_WORDS_SHARE = 1 / 3
+_COMPOSITION, _SINGER, _WINDOW, _HUMAN, _LEAD_SHEET, _LOOSE, _WORDS = 1, 2, 3, 4, 5, 6, 7
 _SUNG = ("verse", "chorus", "bridge")
 _RING_S = 2.5  # the last chord rings on behind the last bar
 _SLOW_BAR_S = 2.6  # longer bars change chords twice
@@ -35,6 +37,7 @@ class Score(NamedTuple):
     tempo_bpm: float
     meter: int
     swing: float
+    tuning_cents: float
     singer: Singer
     chords: list[Chord]
     notes: list[MelodyNote]
@@ -42,7 +45,12 @@ class Score(NamedTuple):
 
 
 def compose_song(
-    seed: int, *, whole_song: bool = False, duration_s: float = 10.0, composition: str = "plain"
+    seed: int,
+    *,
+    whole_song: bool = False,
+    duration_s: float = 10.0,
+    composition: str = "plain",
+    singers: str = "vowels",
 ) -> SongAnnotation:
     """Compose a song of three to four minutes and choose what is heard of it.
 
@@ -51,32 +59,38 @@ def compose_song(
         whole_song (`bool`): Hear all of it; `duration_s` is then not used.
         duration_s (`float`): Length of the excerpt, taken from the middle where the voice sings most of the time.
         composition (`str`): `"plain"`, in which the voice gives bar and chord away, or `"lead_sheets"`, which is as
-            loose as real songs. Style, key, tempo and singer of a seed are the same in both.
+            loose as real songs: also in tuning, rubato and dynamics. Style, key, tempo and voice of a seed are the
+            same in both.
+        singers (`str`): Who sings: `"vowels"`, a synthetic voice on vowels and consonants at random, `"words"`, a
+            speech synthesizer that sings English words (flite and pyworld), or `"mixed"`, words in a third of the
+            songs.
 
     Returns:
         `SongAnnotation`.
 
     Raises:
-        ValueError: If `seed` is negative or not a whole number, `duration_s` is not in (0, 120], or `composition` is
-            unknown.
+        ValueError: If `seed` is negative or not a whole number, `duration_s` is not in (0, 120], or `composition` or
+            `singers` is unknown.
     """
     if not whole_song and not 0 < duration_s <= MAX_CLIP_DURATION_S:
         raise ValueError(
             f"`duration_s` must be in (0, {MAX_CLIP_DURATION_S:.0f}] seconds, got {duration_s}. "
             "For a whole song pass `whole_song=True`."
         )
-    annotation = _compose_whole_song(seed, composition)
+    annotation = _compose_whole_song(seed, composition, singers)
     if whole_song:
         return annotation
     return annotation.window(_choose_start(annotation, float(duration_s)), float(duration_s))
 
 
-def compose_score(seed: int, composition: str = "plain") -> Score:
+def compose_score(seed: int, composition: str = "plain", singers: str = "vowels") -> Score:
     """Write a song; arguments and errors as in [`compose_song`]."""
     if int(seed) != seed or seed < 0:
         raise ValueError(f"`seed` must be a whole number of at least 0, got {seed}.")
     if composition not in COMPOSITIONS:
         raise ValueError(f"`composition` must be one of {', '.join(COMPOSITIONS)}, got {composition!r}.")
+    if singers not in SINGERS:
+        raise ValueError(f"`singers` must be one of {', '.join(SINGERS)}, got {singers!r}.")
     rng = random_stream(int(seed), _COMPOSITION)
     style_name = str(rng.choice(list(STYLES)))
     style = STYLES[style_name]
@@ -84,7 +98,15 @@ def compose_score(seed: int, composition: str = "plain") -> Score:
     tempo_bpm = round(float(rng.uniform(*style.tempo_bpm)), 1)
     tonic, mode = int(rng.integers(12)), "major" if rng.random() < 0.6 else "minor"
     swing = style.swing if rng.random() < style.swing_probability else 0.5
-    context = MelodyContext(tonic, mode, meter, draw_singer(random_stream(int(seed), _SINGER)))
+    singer, tuning_cents = draw_singer(random_stream(int(seed), _SINGER)), 0.0
+    if composition == "lead_sheets":
+        loose = random_stream(int(seed), _LOOSE)
+        singer = loosen_singer(loose, singer)
+        tuning_cents = round(12.0 * float(np.clip(loose.standard_normal(), -3.0, 3.0)), 1)
+    words = random_stream(int(seed), _WORDS)
+    if singers == "words" or (words.random() < _WORDS_SHARE and singers == "mixed"):
+        singer = give_words(words, singer)
+    context = MelodyContext(tonic, mode, meter, singer)
 
     bar_s = meter * 60.0 / tempo_bpm
     form = draw_form(rng, bar_s)
@@ -95,14 +117,17 @@ def compose_score(seed: int, composition: str = "plain") -> Score:
     else:
         rng = random_stream(int(seed), _LEAD_SHEET)
         written = _write_lead_sheet(rng, form, context, divided=0.6 if is_slow else 0.32 if bar_s < 1.5 else 0.46)
-    return Score(style_name, tonic, mode, tempo_bpm, meter, swing, context.singer, *written)
+    return Score(style_name, tonic, mode, tempo_bpm, meter, swing, tuning_cents, singer, *written)
 
 
-def _compose_whole_song(seed: int, composition: str) -> SongAnnotation:
-    score = compose_score(seed, composition)
+def _compose_whole_song(seed: int, composition: str, singers: str) -> SongAnnotation:
+    score = compose_score(seed, composition, singers)
     seed, beat_s = int(seed), 60.0 / score.tempo_bpm
     sections = tuple(Section(start * beat_s, end * beat_s, name) for start, end, name in score.sections)
     song_duration_s = sections[-1].end_s + _RING_S
+    melody = human_melody(random_stream(seed, _HUMAN), score.notes, beat_s, score.swing, score.singer)
+    if composition == "lead_sheets":
+        melody = loosen_melody(random_stream(seed, _LOOSE, 1), melody, score.singer)
     return SongAnnotation(
         seed=seed,
         tonic=score.tonic,
@@ -114,10 +139,11 @@ def _compose_whole_song(seed: int, composition: str) -> SongAnnotation:
         singer=score.singer,
         song_duration_s=song_duration_s,
         song_chords=_merge_chords(score.chords, beat_s),
-        song_melody=human_melody(random_stream(seed, _HUMAN), score.notes, beat_s, score.swing, score.singer),
+        song_melody=melody,
         song_sections=sections,
         start_s=0.0,
         duration_s=song_duration_s,
+        tuning_cents=score.tuning_cents,
     )
 
 

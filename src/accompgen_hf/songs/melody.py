@@ -13,6 +13,7 @@ from accompgen_hf.songs.annotation import Chord, MelodyNote
 from accompgen_hf.songs.theory import chord_scale, swing_beat
 from accompgen_hf.songs.voices import Singer
 
+_RUBATO_S = 1.6  # over which a singer's pace stays
 _VOWELS = ("a", "e", "i", "o", "u", "ae", "uh")
 _CONSONANTS = ("", "m", "n", "l", "r", "w", "y", "s", "sh", "f", "h", "t", "k", "p", "d", "g", "b", "v")
 # Rhythms of two bars: onsets in beats from the first downbeat, and the end. A negative first onset is a pick-up.
@@ -142,3 +143,18 @@ def human_melody(
             end_s = starts[i + 1] - gap * (starts[i + 1] - starts[i])
         melody.append(note._replace(start_s=starts[i], end_s=max(end_s, starts[i] + 0.08)))
     return tuple(melody)
+
+
+def loosen_melody(rng: np.random.Generator, melody: tuple[MelodyNote, ...], singer: Singer) -> tuple[MelodyNote, ...]:
+    """Let the singer run ahead of the band and stay behind it, and sing one phrase louder than another."""
+    knots = np.arange(0.0, melody[-1].end_s + 2 * _RUBATO_S, _RUBATO_S)
+    # The pace between two knots differs from the band's by the difference of their offsets over their distance.
+    offsets = np.clip(rng.standard_normal(len(knots)), -2.0, 2.0) * singer.rubato * _RUBATO_S / np.sqrt(2.0)
+    loosened, gain = [], 1.0
+    for i, note in enumerate(melody):
+        if i == 0 or note.start_s - melody[i - 1].end_s > 0.1:
+            gain = 10.0 ** (float(np.clip(rng.standard_normal(), -2.0, 2.0)) * singer.dynamics_db / 20.0)
+        start_s, end_s = (time_s + float(np.interp(time_s, knots, offsets)) for time_s in (note.start_s, note.end_s))
+        loudness = float(np.clip(note.loudness * gain, 0.2, 1.0))
+        loosened.append(note._replace(start_s=max(start_s, 0.0), end_s=end_s, loudness=loudness))
+    return tuple(loosened)

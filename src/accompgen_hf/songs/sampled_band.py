@@ -79,7 +79,9 @@ def render_sampled_band(
     for layer in sorted(layers):
         player = _draw_player(annotation, layer, layers[layer][0].instrument, device)
         strokes = _strokes(annotation, layer, player, layers[layer])
-        wave = device.play(player.program, strokes, layer == DRUMMER, num_samples)
+        is_drums = layer == DRUMMER
+        tuning_cents = 0.0 if is_drums else annotation.tuning_cents
+        wave = device.play(player.program, strokes, num_samples, is_drums, tuning_cents)
         parts[part_of(layers[layer][0], annotation)] += _place(wave, player, impulse, sampling_rate)
     mix = sum(parts.values())
     gain = limiter_gain(mix, target_lufs, sampling_rate)

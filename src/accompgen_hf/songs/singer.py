@@ -6,11 +6,15 @@ singer does to it is a set of slow curves, and `songs_vocal_tract` shapes it.
 
 import numpy as np
 
+from accompgen_hf.accompgen.audio_accompgen import resample
 from accompgen_hf.songs.annotation import MelodyNote, SongAnnotation
+from accompgen_hf.songs.instruments import shaped_noise
 from accompgen_hf.songs.mastering import filter_wave, room_impulse, to_loudness
+from accompgen_hf.songs.speech import FRAME_S
 from accompgen_hf.songs.theory import random_stream
 from accompgen_hf.songs.vocal_tract import Gestures, apply_vocal_tract
 from accompgen_hf.songs.voices import Singer
+from accompgen_hf.songs.word_singer import sing_words
 
 _PHRASE, _VOCAL_ROOM, _FLOOR, _ACCENT = 21, 22, 23, 24
 _FORMANTS_HZ = {  # the first four, adult male
@@ -68,7 +72,12 @@ def render_vocals(annotation: SongAnnotation, sampling_rate: int) -> np.ndarray:
         end_s = phrase[-1].end_s + _TAIL_S - annotation.start_s
         if end_s <= 0.0 or start_s >= annotation.duration_s:
             continue
-        wave = _render_phrase(phrase, singer, vowels, random_stream(annotation.seed, _PHRASE, index), sampling_rate)
+        rng = random_stream(annotation.seed, _PHRASE, index)
+        tuned = [note._replace(midi_pitch=note.midi_pitch + annotation.tuning_cents / 100.0) for note in phrase]
+        if singer.words_voice is None:
+            wave = _render_phrase(tuned, singer, vowels, rng, sampling_rate)
+        else:
+            wave = _render_words(tuned, singer, rng, sampling_rate)
         first = round(start_s * sampling_rate)
         skip, count = max(0, -first), min(len(wave), num_samples - first)
         if count > skip:
@@ -133,6 +142,25 @@ def _render_phrase(
     source = np.interp(sample_time, gestures.time, gestures.voiced) * (pulses + aspiration)
     friction = np.interp(sample_time, gestures.time, gestures.noise) * hiss
     return apply_vocal_tract(source.astype(np.float32), friction.astype(np.float32), gestures, singer, sampling_rate)
+
+
+def _render_words(
+    phrase: list[MelodyNote], singer: Singer, rng: np.random.Generator, sampling_rate: int
+) -> np.ndarray:
+    """As `_render_phrase`, sung on words."""
+    origin_s = phrase[0].start_s - _LEAD_S
+    notes = [note._replace(start_s=note.start_s - origin_s, end_s=note.end_s - origin_s) for note in phrase]
+    duration_s = notes[-1].end_s + _TAIL_S
+    time = np.arange(0.0, duration_s + _CONTROL_S, _CONTROL_S)
+    pitch = np.interp(np.arange(0.0, duration_s, FRAME_S), time, _pitch_curve(notes, singer, rng, time))
+    wave, rate = sing_words(notes, pitch, singer, rng)
+    wave = resample(wave[None], rate, sampling_rate)[0]
+    if rng.random() < 0.7:
+        breath = shaped_noise(rng, 0.34, 900.0 * singer.formant_scale, 4500.0, 10.0, sampling_rate)
+        first = int((_LEAD_S - 0.48) * sampling_rate)
+        breath *= (_BREATH_LEVEL * singer.consonant_level * np.hanning(len(breath))).astype(np.float32)
+        wave[first : first + len(breath)] += breath
+    return wave
 
 
 def _pulse_train(phase: np.ndarray, num_harmonics: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 
 from accompgen_hf.songs.annotation import Chord, MelodyNote, Section, SongAnnotation
 from accompgen_hf.songs.band import PARTS, render_band, render_band_parts
-from accompgen_hf.songs.composition import COMPOSITIONS, compose_song
+from accompgen_hf.songs.composition import COMPOSITIONS, SINGERS, compose_song
 from accompgen_hf.songs.sampled_band import render_sampled_band
 from accompgen_hf.songs.singer import render_vocals
 from accompgen_hf.songs.styles import STYLES
@@ -22,6 +22,7 @@ __all__ = [
     "HELD_OUT_SEED",
     "PARTS",
     "RENDERERS",
+    "SINGERS",
     "STYLES",
     "Chord",
     "MelodyNote",
@@ -125,6 +126,7 @@ def generate_song(
     duration_s: float = 10.0,
     sampling_rate: int = 24000,
     composition: str = "plain",
+    singers: str = "vowels",
     renderer: str = "numpy",
     soundfont: str | os.PathLike | None = None,
     with_parts: bool = False,
@@ -136,6 +138,7 @@ def generate_song(
         whole_song (`bool`): Three to four minutes with intro, a break without voice and outro, whatever `duration_s`.
         duration_s (`float`): Length of an excerpt in which the voice sings most of the time.
         composition (`str`): `"plain"` or `"lead_sheets"`, as in `compose_song`.
+        singers (`str`): `"vowels"`, `"words"` or `"mixed"`, as in `compose_song`.
         sampling_rate, renderer, soundfont, with_parts: As in [`synthesize_song`].
 
     Returns:
@@ -144,5 +147,7 @@ def generate_song(
     Raises:
         ValueError, ImportError: As `compose_song` and `synthesize_song` do.
     """
-    annotation = compose_song(seed, whole_song=whole_song, duration_s=duration_s, composition=composition)
+    annotation = compose_song(
+        seed, whole_song=whole_song, duration_s=duration_s, composition=composition, singers=singers
+    )
     return synthesize_song(annotation, sampling_rate, renderer=renderer, soundfont=soundfont, with_parts=with_parts)

@@ -118,14 +118,22 @@ class SoundFontPlayer:
             )
         return int(found[int(rng.integers(len(found)))])
 
-    def play(self, program: int, strokes: Sequence[KeyStroke], is_drums: bool, num_samples: int):
+    def play(
+        self,
+        program: int,
+        strokes: Sequence[KeyStroke],
+        num_samples: int,
+        is_drums: bool = False,
+        tuning_cents: float = 0.0,
+    ) -> np.ndarray:
         """Play keys on one program.
 
         Args:
             program (`int`): General MIDI program, or with `is_drums` the kit.
             strokes (sequence of `KeyStroke`): In any order; those before 0 are played, too, and ring into the sound.
-            is_drums (`bool`): The program is a drum kit.
             num_samples (`int`): How many samples are heard from 0 on, at `sampling_rate`.
+            is_drums (`bool`): The program is a drum kit.
+            tuning_cents (`float`): How far above A = 440 Hz.
 
         Returns:
             Mono, float32 `(num_samples,)`.
@@ -133,6 +141,7 @@ class SoundFontPlayer:
         channel = _DRUM_CHANNEL if is_drums else 0
         self._silence()
         self._synth.program_select(channel, self._bank, _DRUM_BANK if is_drums else 0, program, is_drums)
+        self._synth.set_tuning(channel, tuning_cents / 100.0)
         first_s = min([0.0, *(stroke.start_s for stroke in strokes)])
         events = [
             (round((time_s - first_s) * self.render_rate), is_on, stroke.key, stroke.velocity)

@@ -1,6 +1,6 @@
 """Singers of procedural songs: what makes one voice, its room and its microphone differ from another's."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -33,6 +33,9 @@ class Singer:
         room_rt60_s, room_level (`float`): Decay time and level of the room.
         microphone_low_hz, microphone_high_hz, microphone_presence_db (`float`): Its band and its peak near 4 kHz.
         noise_dbfs (`float`): Level of the recording's noise floor.
+        rubato (`float`): Standard deviation of the singer's pace against the band's, a share of it.
+        dynamics_db (`float`): Standard deviation of the loudness of phrases.
+        words_voice (`str`, *optional*): Voice of the speech synthesizer that sings words; by default vowels are sung.
     """
 
     voice: str
@@ -57,6 +60,9 @@ class Singer:
     microphone_high_hz: float
     microphone_presence_db: float
     noise_dbfs: float
+    rubato: float = 0.0
+    dynamics_db: float = 0.0
+    words_voice: str | None = None
 
 
 def draw_singer(rng: np.random.Generator) -> Singer:
@@ -88,4 +94,25 @@ def draw_singer(rng: np.random.Generator) -> Singer:
         microphone_high_hz=float(rng.uniform(7000.0, 16000.0)),
         microphone_presence_db=float(rng.uniform(-2.0, 6.0)),
         noise_dbfs=float(rng.uniform(-82.0, -54.0)),
+    )
+
+
+def loosen_singer(rng: np.random.Generator, singer: Singer) -> Singer:
+    """The same singer, free of the band's clock and with phrases of different loudness."""
+    return replace(singer, rubato=float(rng.uniform(0.0, 0.06)), dynamics_db=float(rng.uniform(0.5, 3.5)))
+
+
+def give_words(rng: np.random.Generator, singer: Singer) -> Singer:
+    """The same singer with a voice that speaks: men's voices serve women, too, with formants moved up.
+
+    Vibrato, scoops and errors are those of a singer whose words one is to understand: within half a semitone.
+    """
+    is_low = singer.voice in ("bass", "baritone", "tenor")
+    shares = {"awb": 0.4, "rms": 0.4, "kal16": 0.2} if is_low else {"slt": 0.6, "awb": 0.15, "rms": 0.15, "kal16": 0.1}
+    return replace(
+        singer,
+        words_voice=str(rng.choice(list(shares), p=list(shares.values()))),
+        vibrato_semitones=min(singer.vibrato_semitones, float(rng.uniform(0.02, 0.3))),
+        scoop_semitones=0.5 * singer.scoop_semitones,
+        intonation_cents=min(singer.intonation_cents, 12.0),
     )
