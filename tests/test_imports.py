@@ -124,6 +124,19 @@ def test_no_class_of_a_travelling_file_is_named_tokenizer(path: Path):
     assert not [name for name in classes if "Tokenizer" in name], "transformers would write a wrong auto_map"
 
 
+def test_generation_imports_nothing_that_calls_generate():
+    """One direction: pipeline -> model -> chain -> windows -> generate, and nobody looks back."""
+    seen, waiting = set(), ["accompgen.generation_accompgen"]
+    while waiting:
+        name = waiting.pop()
+        seen.add(name)
+        waiting += {*own_imports(SOURCE.joinpath(*name.split(".")).with_suffix(".py"))} - seen
+    callers = ("windows", "stage_chain", "modeling", "streaming", "pipeline")
+    assert "accompgen.seeds_accompgen" in seen
+    assert not seen & {f"accompgen.{caller}_accompgen" for caller in callers}
+    assert "accompgen.modeling_accompgen_stages" not in seen
+
+
 def test_no_class_name_stands_for_two_things():
     places: dict[str, list[str]] = {}
     for path in source_files():
