@@ -63,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="the same for the shipped nine seconds of singing, or for VOCALS")
     demo.add_argument("vocals", nargs="*", metavar="VOCALS", help="a recording of your own")
     demo.set_defaults(stream=False, preview_first=False, batch_size=1)
-    _add_song_options(generate)
+    _add_ways_to_run(generate)
     for command in (generate, demo):
         _add_options(command)
         command.set_defaults(run=run, variations=1)
@@ -100,7 +100,7 @@ def _add_generation_option(add: Callable[..., Any], option: GenerationOption) ->
     add(f"--{option.key.replace('_', '-')}", help=option.help, **how)
 
 
-def _add_song_options(parser: argparse.ArgumentParser) -> None:
+def _add_ways_to_run(parser: argparse.ArgumentParser) -> None:
     ways = parser.add_mutually_exclusive_group()
     add = ways.add_argument
     add(
