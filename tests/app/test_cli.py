@@ -12,9 +12,9 @@ import torch
 from accompgen_hf.accompgen.audio_accompgen import load_audio, write_audio
 from accompgen_hf.accompgen.mixing_accompgen import mix
 from accompgen_hf.accompgen.pipeline_accompgen import VocalAccompanimentPipeline
-from accompgen_hf.app import cli, generate_command, open_pipeline
+from accompgen_hf.app import cli, generate_command
 from accompgen_hf.app.picture import draw_picture
-from accompgen_hf.app.result_folders import make_new_folder, read_settings, result_name
+from accompgen_hf.app.result_folders import read_settings
 from onnx_networks import write_mixing_network
 from tiny import tiny_model
 
@@ -359,59 +359,6 @@ def test_a_separator_that_cannot_be_opened_stops_before_the_work(stub, here, cap
     assert stub.calls == []
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("[]", "must hold one JSON object, got list"),
-        ("{", "cannot be read as JSON"),
-        ('{"tempo": 90}', "unknown key 'tempo', allowed are vocals, model"),
-        ('{"seed": 1.5}', "'seed' must be int, got 1.5"),
-        ('{"seed": true}', "'seed' must be int, got True"),
-        ('{"preview": 1}', "'preview' must be bool, got 1"),
-        ('{"temperature": NaN}', "'temperature' must be int or float, got nan"),
-    ],
-)
-def test_a_wrong_settings_file_names_key_and_cure(tmp_path, text, message):
-    path = tmp_path / "settings.json"
-    path.write_text(text)
-    with pytest.raises(ValueError, match=message.replace("[", r"\[")):
-        read_settings(path)
-
-
-@pytest.mark.parametrize(
-    ("vocals", "name"),
-    [
-        ("My Song (take 2).wav", "My Song (take 2)-seed3"),
-        ("/somewhere/Über den Wolken.flac", "Über den Wolken-seed3"),
-        ('a:b*c?"<>|\n.wav', "a_b_c______-seed3"),
-        ("...wav", "vocals-seed3"),
-        ("é" * 200 + ".wav", "é" * 60 + "-seed3"),
-    ],
-)
-def test_a_folder_name_is_one_that_every_file_system_takes(vocals, name):
-    assert result_name(vocals, 3) == name
-
-
-def test_two_processes_never_share_a_folder(tmp_path):
-    (tmp_path / "a").mkdir()
-    assert make_new_folder(tmp_path, "a").name == "a-2"
-    assert make_new_folder(tmp_path, "a").name == "a-3"
-
-
-def test_the_devices_are_tried_in_order(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    assert cli.choose_device("auto") == "mps"
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    assert cli.choose_device("auto") == "cpu"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    assert cli.choose_device("auto") == "cuda"
-    assert cli.choose_device("cuda:0") == "cuda:0"
-    with pytest.raises(cli.UsageError, match="must be auto or one of cpu, cuda, cuda:0 on this machine, got 'cuda:1'"):
-        cli.choose_device("cuda:1")
-
-
 def test_a_saved_model_goes_all_the_way_and_repeats_itself(here, capsys):
     write_vocals(here / "take.wav", sampling_rate=44_100, duration_s=0.3, channels=2)
     VocalAccompanimentPipeline(tiny_model()).save_pretrained(here / "model")
@@ -422,29 +369,6 @@ def test_a_saved_model_goes_all_the_way_and_repeats_itself(here, capsys):
     assert soundfile.info(folder / "accompaniment.wav").frames == soundfile.info("take.wav").frames
     assert cli.main(["generate", "--settings", str(folder / "settings.json")]) == 0
     assert "bit for bit" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("hidden_size", "environment", "device", "expected"),
-    [(96, {}, "cpu", 1), (1024, {}, "cpu", 3), (96, {"OMP_NUM_THREADS": "3"}, "cpu", 3), (96, {}, "cuda", 3)],
-)
-def test_a_small_model_gets_one_thread_unless_told_otherwise(monkeypatch, hidden_size, environment, device, expected):
-    stage = SimpleNamespace(config=SimpleNamespace(hidden_size=hidden_size))
-    model = SimpleNamespace(semantic=stage, coarse=stage, fine=stage)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(3)
-    try:
-        open_pipeline.choose_threads(SimpleNamespace(model=model, device=torch.device(device)))
-        assert torch.get_num_threads() == expected
-        open_pipeline.set_threads(None)
-        assert torch.get_num_threads() == expected
-        open_pipeline.set_threads(2)
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(num_threads)
 
 
 # ---- folders, batches, streams -------------------------------------------------------------------------------------

@@ -1,0 +1,45 @@
+"""How the command opens the pipeline: on which device, with how many threads."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from accompgen_hf.app.open_pipeline import UsageError, choose_device, choose_threads, set_threads
+
+
+def test_the_devices_are_tried_in_order(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert choose_device("auto") == "mps"
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert choose_device("auto") == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert choose_device("auto") == "cuda"
+    assert choose_device("cuda:0") == "cuda:0"
+    with pytest.raises(UsageError, match="must be auto or one of cpu, cuda, cuda:0 on this machine, got 'cuda:1'"):
+        choose_device("cuda:1")
+
+
+@pytest.mark.parametrize(
+    ("hidden_size", "environment", "device", "expected"),
+    [(96, {}, "cpu", 1), (1024, {}, "cpu", 3), (96, {"OMP_NUM_THREADS": "3"}, "cpu", 3), (96, {}, "cuda", 3)],
+)
+def test_a_small_model_gets_one_thread_unless_told_otherwise(monkeypatch, hidden_size, environment, device, expected):
+    stage = SimpleNamespace(config=SimpleNamespace(hidden_size=hidden_size))
+    model = SimpleNamespace(semantic=stage, coarse=stage, fine=stage)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        choose_threads(SimpleNamespace(model=model, device=torch.device(device)))
+        assert torch.get_num_threads() == expected
+        set_threads(None)
+        assert torch.get_num_threads() == expected
+        set_threads(2)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(num_threads)
