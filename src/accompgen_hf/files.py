@@ -49,6 +49,7 @@ def write_json(path: Path, value: Any, indent: int = 1, sort_keys: bool = True) 
 
 
 def read_json(path: Path) -> Any:
+    """Read a JSON file."""
     return json.loads(Path(path).read_text("utf-8"))
 
 

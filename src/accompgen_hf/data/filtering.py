@@ -7,7 +7,7 @@ clips without singing, and pairs that do not fit together. A threshold of `None`
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -69,6 +69,7 @@ class ClipFilter:
 
     @property
     def clip_frames(self) -> int:
+        """Length of a clip in 40-ms frames."""
         return round(self.clip_duration_s * GRID_RATE)
 
 
@@ -224,6 +225,7 @@ def count_clips(clips: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def empty_counts() -> dict[str, Any]:
+    """Counts of no clips."""
     histograms = {name: {"kept": [0] * NUM_BINS, "dropped": [0] * NUM_BINS} for name in HISTOGRAMS}
     return {
         "clips": {"kept": 0, "dropped": 0},
@@ -254,7 +256,3 @@ def describe_counts(counts: dict[str, Any]) -> str:
         f"{counts['clips']['kept']} clips kept ({hours['kept']:.2f} h), {counts['clips']['dropped']} dropped "
         f"({hours['dropped']:.2f} h){': ' + reasons if reasons else ''}"
     )
-
-
-def describe_filter(clip_filter: ClipFilter) -> dict[str, Any]:
-    return asdict(clip_filter)

@@ -123,6 +123,7 @@ class MDXNetSeparator:
             )
 
     def describe(self) -> dict[str, Any]:
+        """The file and its settings, for the manifest."""
         return {
             "separator": "mdx-net",
             "file": self.path.name,

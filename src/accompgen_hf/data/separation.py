@@ -79,6 +79,7 @@ class DemucsSeparator:
             raise ValueError(f"`separate` {name!r} gives {', '.join(self.model.sources)}, but vocals are needed.")
 
     def describe(self) -> dict[str, Any]:
+        """The model's name, for the manifest."""
         return {"separator": "demucs", "model": self.name}
 
     @torch.no_grad()

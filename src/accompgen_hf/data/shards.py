@@ -73,6 +73,7 @@ class TokenRow:
 
 
 def shard_name(index: int) -> str:
+    """File name of a shard."""
     return f"shard-{index:05d}.parquet"
 
 
@@ -176,6 +177,7 @@ class Manifest:
     format_version: int = FORMAT_VERSION
 
     def save(self, folder: Path) -> None:
+        """Write `manifest.json` into a folder of shards."""
         write_json(Path(folder) / MANIFEST_NAME, asdict(self))
 
     @classmethod

@@ -110,6 +110,7 @@ class SingSongForAccompaniment(CompositeModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, *args: Any, **kwargs: Any) -> Any:
+        """Load, and refuse weights that are missing, not finite, or made for other tokens."""
         loaded = load_complete(super().from_pretrained, pretrained_model_name_or_path, *args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         fingerprints = equivalent_fingerprints(model.config, model.semantic_encoder, model.codec)

@@ -149,6 +149,7 @@ class SingSongGenerationMixin(GenerationMixin):
         first_slot: int = 0,
         **kwargs,
     ) -> dict[str, Any]:
+        """Give the decoder both halves of guided rows, and drop the mask: a window has no padding."""
         if guided_states is not None:
             encoder_outputs = BaseModelOutput(guided_states)
         inputs = super().prepare_inputs_for_generation(input_ids, encoder_outputs=encoder_outputs, **kwargs)

@@ -107,6 +107,7 @@ class SingSongStageForConditionalGeneration(SingSongGenerationMixin, T5ForCondit
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, *args: Any, **kwargs: Any) -> Any:
+        """Load, and refuse weights that are missing, unknown or not finite."""
         return load_complete(super().from_pretrained, pretrained_model_name_or_path, *args, **kwargs)
 
 

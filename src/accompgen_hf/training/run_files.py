@@ -129,9 +129,11 @@ def check_same_run(
 class HasState(Protocol):
     """A model, an optimizer, or anything else that gives its state as a dictionary and takes it back."""
 
-    def state_dict(self) -> dict[str, Any]: ...
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values by name."""
 
-    def load_state_dict(self, state: dict[str, Any]) -> Any: ...
+    def load_state_dict(self, state: dict[str, Any]) -> Any:
+        """Take back what `state_dict` gave."""
 
 
 class RunFolder:

@@ -5,6 +5,7 @@ It is no accompanist, but the one peer that Transformers itself can run. Its wei
 
 import math
 import os
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,9 @@ class MusicGenMelodySystem:
     ):
         self.model_id, self.name, self.prompt = str(model_id), name, prompt
         self.guidance_scale, self.device = guidance_scale, device
-        self._model = None
 
     def describe(self) -> dict[str, Any]:
+        """Hashes of the model's files or its Hub id, and the options."""
         is_folder = Path(self.model_id).is_dir()
         return {
             "system": "musicgen-melody",
@@ -52,23 +53,22 @@ class MusicGenMelodySystem:
             "options": {"prompt": self.prompt, "guidance_scale": self.guidance_scale},
         }
 
-    @property
+    @cached_property
     def model(self) -> MusicgenMelodyForConditionalGeneration:
         """The model, loaded or downloaded when it is first needed."""
-        if self._model is None:
-            try:
-                with torch.random.fork_rng():  # modules draw weights while they are built
-                    model = MusicgenMelodyForConditionalGeneration.from_pretrained(self.model_id)
-                self._tokenizer = AutoTokenizer.from_pretrained(self.model_id)
-            except OSError as error:
-                raise ValueError(
-                    f"`musicgen` {self.model_id!r} cannot be loaded: give a folder or a Hub id such as "
-                    f"facebook/musicgen-melody, with a network or the files in the cache. ({error})"
-                ) from error
-            self._model = model.eval().to(self.device)
-        return self._model
+        try:
+            with torch.random.fork_rng():  # modules draw weights while they are built
+                model = MusicgenMelodyForConditionalGeneration.from_pretrained(self.model_id)
+            self._tokenizer = AutoTokenizer.from_pretrained(self.model_id)
+        except OSError as error:
+            raise ValueError(
+                f"`musicgen` {self.model_id!r} cannot be loaded: give a folder or a Hub id such as "
+                f"facebook/musicgen-melody, with a network or the files in the cache. ({error})"
+            ) from error
+        return model.eval().to(self.device)
 
     def generate(self, vocals: np.ndarray, sampling_rate: int, seed: int, window: Window) -> np.ndarray:
+        """Accompany one window, in its own way."""
         duration_s = len(vocals) / sampling_rate
         if duration_s > MAX_DURATION_S:
             raise ValueError(

@@ -6,6 +6,7 @@ them loses.
 """
 
 import os
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,6 @@ import torch
 
 from accompgen_hf.accompgen.audio_accompgen import resample
 from accompgen_hf.accompgen.codec_accompgen import decode_in_blocks, encode_in_blocks
-from accompgen_hf.accompgen.configuration_accompgen import AccompGenConfig
 from accompgen_hf.accompgen.modeling_accompgen import AccompGenForConditionalGeneration
 from accompgen_hf.evaluation.systems.system import OursSystem, Window, fit_output, hash_model_folder
 
@@ -30,22 +30,19 @@ class OracleSystem:
 
     def __init__(self, folder: str | os.PathLike, name: str = "oracle"):
         self.folder, self.name = folder, name
-        self._codec = None
 
     def describe(self) -> dict[str, Any]:
+        """Hashes of the model's files."""
         return {"system": "codec oracle", "files": hash_model_folder(self.folder)}
 
-    @property
-    def codec(self) -> torch.nn.Module:
-        """The codec in float32, loaded when it is first needed."""
-        if self._codec is None:
-            model = AccompGenForConditionalGeneration.from_pretrained(self.folder, dtype=torch.float32)
-            self._codec, self._config = model.codec.eval(), model.config
-        return self._codec
+    @cached_property
+    def model(self) -> AccompGenForConditionalGeneration:
+        """The composite in float32, loaded when it is first needed."""
+        return AccompGenForConditionalGeneration.from_pretrained(self.folder, dtype=torch.float32).eval()
 
     def generate(self, vocals: np.ndarray, sampling_rate: int, seed: int, window: Window) -> np.ndarray:
-        codec = self.codec
-        config: AccompGenConfig = self._config
+        """Encode and decode the window's own accompaniment."""
+        codec, config = self.model.codec, self.model.config
         blocks = {
             "block_duration_s": config.codec_block_duration_s,
             "context_duration_s": config.codec_context_duration_s,
@@ -78,11 +75,13 @@ class StageOracleSystem(OursSystem):
         self.given = given
 
     def describe(self) -> dict[str, Any]:
+        """Hashes of the model's files, the options, and what is given."""
         return {**super().describe(), "given": self.given}
 
     def generate_batch(
         self, vocals: list[np.ndarray], sampling_rate: int, seeds: list[int], windows: list[Window]
     ) -> list[np.ndarray]:
+        """Accompany equally long windows together, each with its true codes."""
         known = [self._true_codes(window) for window in windows]
         return self.accompany(vocals, sampling_rate, seeds, known_codes=known)
 

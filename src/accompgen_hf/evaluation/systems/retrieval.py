@@ -27,9 +27,11 @@ class RandomSystem:
         self.corpus, self.name = corpus, name
 
     def describe(self) -> dict[str, Any]:
+        """What the corpus is."""
         return {"system": "random", "corpus": self.corpus.describe()}
 
     def generate(self, vocals: np.ndarray, sampling_rate: int, seed: int, window: Window) -> np.ndarray:
+        """Cut a random place of a random excerpt."""
         rng = np.random.default_rng(seed)
         excerpts = other_songs(self.corpus, window)
         excerpt = excerpts[rng.integers(len(excerpts))]
@@ -49,9 +51,11 @@ class RetrievalSystem:
         self.corpus, self.name = corpus, name
 
     def describe(self) -> dict[str, Any]:
+        """What the corpus is, and how far tempi may be apart."""
         return {"system": "retrieval", "corpus": self.corpus.describe(), "max_bpm": MAX_TEMPO_DIFFERENCE_BPM}
 
     def generate(self, vocals: np.ndarray, sampling_rate: int, seed: int, window: Window) -> np.ndarray:
+        """Cut a fitting excerpt from one of its beats on."""
         rng = np.random.default_rng(seed)
         candidates = self.find(vocals, sampling_rate, window)
         excerpt = candidates[rng.integers(len(candidates))]

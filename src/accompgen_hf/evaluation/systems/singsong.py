@@ -1,7 +1,7 @@
 """SingSong in the evaluation: the vocals get the level and noise, the outputs the lengths, that ours get."""
 
 import os
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -9,44 +9,32 @@ import torch
 
 from accompgen_hf.accompgen.audio_accompgen import resample
 from accompgen_hf.accompgen.processing_accompgen import AccompGenProcessor, output_num_samples
-from accompgen_hf.evaluation.systems.system import Window, fit_output, hash_model_folder
+from accompgen_hf.evaluation.systems.system import ModelSystem, Window, fit_output
 from accompgen_hf.singsong.accompaniment import SingSongForAccompaniment
 
 
-class SingSongSystem:
+class SingSongSystem(ModelSystem):
     """A folder that `SingSongForAccompaniment` saved, as `make tiny-singsong` leaves it.
 
     Args:
-        folder (`str` or `os.PathLike`): Folder of the whole system.
-        name (`str`): Name in the table.
-        device (`str`): Device, as torch names it.
-        generate_kwargs: Further arguments of `generate`: `guidance_scale`, `temperature`, ...
+        folder, name, device, generate_kwargs: As [`ModelSystem`] takes them; the last are for the model's `generate`.
     """
 
+    kind = "singsong"
+
     def __init__(self, folder: str | os.PathLike, name: str = "singsong", device: str = "cpu", **generate_kwargs: Any):
-        self.name = name
-        self.folder = Path(folder)
-        self.device = device
-        self.generate_kwargs = generate_kwargs
-        self._model = None
+        super().__init__(folder, name, device, **generate_kwargs)
 
-    def describe(self) -> dict[str, Any]:
-        return {"system": "singsong", "files": hash_model_folder(self.folder), "options": self.generate_kwargs}
-
-    @property
+    @cached_property
     def model(self) -> SingSongForAccompaniment:
-        """The model in float32, loaded when it is first needed."""
-        if self._model is None:
-            model = SingSongForAccompaniment.from_pretrained(self.folder, dtype=torch.float32)
-            self._model = model.eval().to(self.device)
-        return self._model
-
-    def generate(self, vocals: np.ndarray, sampling_rate: int, seed: int, window: Window) -> np.ndarray:
-        return self.generate_batch([vocals], sampling_rate, [seed], [window])[0]
+        """Loaded when first asked for, in float32."""
+        model = SingSongForAccompaniment.from_pretrained(self.folder, dtype=torch.float32)
+        return model.eval().to(self.device)
 
     def generate_batch(
         self, vocals: list[np.ndarray], sampling_rate: int, seeds: list[int], windows: list[Window]
     ) -> list[np.ndarray]:
+        """Accompany equally long windows together."""
         config = self.model.config
         processor = AccompGenProcessor(vocal_target_lufs=config.vocal_target_lufs, noise_std=config.noise_std)
         prepared = [

@@ -7,6 +7,7 @@ where the vocals come from: retrieval needs the song's id to stay away from it, 
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -81,6 +82,7 @@ class FolderSystem:
             raise ValueError(f"`system` {name}: {self.folder} is not a folder. Check the path.")
 
     def describe(self) -> dict[str, Any]:
+        """Number of the files, and a hash over theirs."""
         paths = sorted(path for path in self.folder.rglob("*") if path.suffix in self.suffixes)
         hashes = {path.relative_to(self.folder).as_posix(): hash_file(path) for path in paths}
         return {"system": "files", "num_files": len(paths), "sha256": hash_json(hashes)}
@@ -108,6 +110,7 @@ class FolderSystem:
         return found[0]
 
     def generate(self, vocals: np.ndarray, sampling_rate: int, seed: int, window: Window) -> np.ndarray:
+        """Read the window's file."""
         path = self.path(window.window_id)
         try:
             audio, rate = load_audio(path)
@@ -116,16 +119,40 @@ class FolderSystem:
         return fit_output(resample(fold_to_mono(audio), rate, sampling_rate), len(vocals), sampling_rate, path)
 
 
-class OursSystem:
+class ModelSystem:
+    """A trained model in a folder, which plays to several voices together; it is loaded when it is first needed.
+
+    Args:
+        folder (`str` or `os.PathLike`): Folder of the whole system.
+        name (`str`): Name in the table.
+        device (`str`): What torch calls it.
+        generate_kwargs: Options of a call: `guidance_scale`, `temperature`, ...
+    """
+
+    kind: str
+
+    def __init__(self, folder: str | os.PathLike, name: str, device: str = "cpu", **generate_kwargs: Any):
+        self.folder, self.name, self.device, self.generate_kwargs = Path(folder), name, device, generate_kwargs
+
+    def describe(self) -> dict[str, Any]:
+        """Hashes of the model's files, and the options."""
+        return {"system": self.kind, "files": hash_model_folder(self.folder), "options": self.generate_kwargs}
+
+    def generate(self, vocals: np.ndarray, sampling_rate: int, seed: int, window: Window) -> np.ndarray:
+        """Accompany one window."""
+        return self.generate_batch([vocals], sampling_rate, [seed], [window])[0]
+
+
+class OursSystem(ModelSystem):
     """A composite model folder through the task's own pipeline.
 
     Args:
         folder (`str` or `os.PathLike`): Folder of the composite, as `AccompGenForConditionalGeneration` saves it.
-        name (`str`): Name in the table.
-        device (`str`): Device, as torch names it.
         weight_format (`str`, *optional*): Argument of the model's `set_weight_format`.
-        generate_kwargs: Further arguments of the pipeline: `guidance_scale`, `temperature`, ...
+        name, device, generate_kwargs: As [`ModelSystem`] takes them; the last are further arguments of the pipeline.
     """
+
+    kind = "accompgen"
 
     def __init__(
         self,
@@ -135,36 +162,29 @@ class OursSystem:
         weight_format: str | None = None,
         **generate_kwargs: Any,
     ):
-        self.name = name
-        self.folder = Path(folder)
-        self.device = device
+        super().__init__(folder, name, device, **generate_kwargs)
         self.weight_format = weight_format
-        self.generate_kwargs = generate_kwargs
-        self._pipeline = None
 
     def describe(self) -> dict[str, Any]:
+        """Hashes of the model's files, and the options."""
         own_format = {} if self.weight_format is None else {"weight_format": self.weight_format}
-        options = {**self.generate_kwargs, **own_format}
-        return {"system": "accompgen", "files": hash_model_folder(self.folder), "options": options}
+        return {**super().describe(), "options": {**self.generate_kwargs, **own_format}}
 
-    @property
+    @cached_property
     def pipeline(self) -> Any:
         """The pipeline, loaded when it is first needed: a resumed run that has all outputs needs no model."""
-        if self._pipeline is None:
-            from transformers import pipeline
+        from transformers import pipeline
 
-            import accompgen_hf  # registers the task
+        import accompgen_hf  # registers the task
 
-            self._pipeline = pipeline(accompgen_hf.TASK, model=str(self.folder), device=self.device)
-            self._pipeline.model.set_weight_format(self.weight_format)
-        return self._pipeline
-
-    def generate(self, vocals: np.ndarray, sampling_rate: int, seed: int, window: Window) -> np.ndarray:
-        return self.generate_batch([vocals], sampling_rate, [seed], [window])[0]
+        loaded = pipeline(accompgen_hf.TASK, model=str(self.folder), device=self.device)
+        loaded.model.set_weight_format(self.weight_format)
+        return loaded
 
     def generate_batch(
         self, vocals: list[np.ndarray], sampling_rate: int, seeds: list[int], windows: list[Window]
     ) -> list[np.ndarray]:
+        """Accompany equally long windows together."""
         return self.accompany(vocals, sampling_rate, seeds)
 
     def accompany(
@@ -222,8 +242,10 @@ class TruthSystem:
     name = "truth"
 
     def describe(self) -> dict[str, Any]:
+        """Nothing decides the truth."""
         return {"system": "truth"}
 
     def generate(self, vocals: np.ndarray, sampling_rate: int, seed: int, window: Window) -> np.ndarray:
+        """Read the window's own accompaniment."""
         audio = window.load_instrumental(sampling_rate)
         return fit_output(audio, len(vocals), sampling_rate, f"the accompaniment of {window.window_id}")

@@ -106,6 +106,7 @@ class StageTrainer:
 
     @property
     def stage(self) -> AccompGenStageForCausalLM:
+        """The model itself, out of what accelerate has wrapped around it."""
         return self.accelerator.unwrap_model(self.model)
 
     def run(self) -> dict[str, Any]:

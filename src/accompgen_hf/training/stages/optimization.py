@@ -65,8 +65,10 @@ class WeightAverage:
             parameter.copy_(weights[name])
 
     def state_dict(self) -> dict[str, torch.Tensor]:
+        """The averages by the parameters' names."""
         return self.average
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        """Take back what `state_dict` gave."""
         for name, tensor in state.items():
             self.average[name].copy_(tensor)
