@@ -239,3 +239,33 @@ def test_make_targets_modules_tests_and_extras_of_a_page_exist(page: Path):
             assert {extra for group in named for extra in group.split(",")} <= extras, words
         configs = [word for word in words if word.startswith("examples/configs/") and "*" not in word]
         assert not [word for word in configs if not (ROOT / word).exists()], words
+
+
+# Docstrings
+
+
+def docstrings() -> list[tuple[str, str | None]]:
+    """Every public module, class and function of the package with its docstring."""
+    found = []
+
+    def walk(node: ast.AST, name: str) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and child.name[0] != "_":
+                if ".setter" not in "".join(map(ast.unparse, child.decorator_list)):
+                    found.append((f"{name} {child.name}", ast.get_docstring(child)))
+                if isinstance(child, ast.ClassDef):
+                    walk(child, f"{name} {child.name}")
+
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        module = ast.parse(path.read_text("utf-8"))
+        found.append((path.relative_to(ROOT / "src").as_posix(), ast.get_docstring(module)))
+        walk(module, found[-1][0])
+    return found
+
+
+def test_every_public_name_has_a_docstring():
+    assert not [name for name, text in docstrings() if not text]
+
+
+def test_no_argument_is_documented_by_a_fragment_that_begins_with_of():
+    assert not [name for name, text in docstrings() if re.search(r"^ +[\w`, ]+(\(.*\))?: Of ", text or "", re.M)]

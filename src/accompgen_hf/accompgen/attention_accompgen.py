@@ -1,7 +1,7 @@
 """Attention with a learned additive bias whose training skips the masked half (Eq. 3).
 
-PyTorch's fused kernels give no gradient to a bias on the CPU; the plain path then keeps (B, H, S, S) weights a layer.
-Here queries are worked off in blocks that see only the keys before them, forward and backward, and the backward pass
+PyTorch's fused kernels give no gradient to a bias on the CPU, and the plain path keeps (B, H, S, S) weights per layer.
+Here queries are computed in blocks that see only the keys before them, forward and backward, and the backward pass
 computes the weights again, block by block.
 
 Letters: B batch, R rows of bias (B or 1), H heads, S positions, D head width.
@@ -24,7 +24,7 @@ def attend(
 
     Args:
         query, key, value (`torch.Tensor` of shape `(B, H, S, D)`): `key` and `value` may be longer (cache).
-        bias (`torch.Tensor` of shape `(R, H, S, num_keys)`): Holds the mask too, as very low finite values.
+        bias (`torch.Tensor` of shape `(R, H, S, num_keys)`): The bias, and the mask as very low finite values.
         is_causal (`bool`): Whether the mask hides every key after its query; these are then not computed in training.
 
     Returns:

@@ -231,7 +231,7 @@ class ChunkResampler:
     """`resample` for audio that arrives in chunks: the joined results are the same bits.
 
     Args:
-        num_channels (`int`, *optional*): Of chunks `(channels, num_samples)`; `None` for chunks `(num_samples,)`.
+        num_channels (`int`, *optional*): Channels of chunks `(channels, num_samples)`. `None` means `(num_samples,)`.
     """
 
     def __init__(self, orig_sampling_rate: int, sampling_rate: int, num_channels: int | None = None):

@@ -51,7 +51,7 @@ def codes_to_ids(segment, codes: torch.LongTensor) -> torch.LongTensor:
     """Map a segment's codes to vocabulary ids in sequence order.
 
     Args:
-        segment (`Segment`): Where its codes stand in the vocabulary.
+        segment (`Segment`): The segment, which says where its codes begin in the vocabulary.
         codes (`torch.LongTensor`): `(batch_size, num_frames)` for one codebook at 50 Hz, else
             `(batch_size, num_codebooks, num_frames)`.
 
@@ -99,7 +99,7 @@ def build_stage_inputs(
     """Build one stage's batch: [conditioning | BOS | target].
 
     Args:
-        config (`AccompGenStageConfig`): Names the segments and their places in the vocabulary.
+        config (`AccompGenStageConfig`): Config with the segments and their places in the vocabulary.
         conditioning (`dict` of `str` to `torch.LongTensor`): One entry per `config.conditioning_names`, shaped as
             `codes_to_ids` takes it.
         target (`torch.LongTensor`, *optional*): Codes of the target (all of a training clip, or a window's prefix).

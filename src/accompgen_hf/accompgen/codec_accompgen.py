@@ -3,7 +3,7 @@
 EnCodec carries an LSTM, so codes depend on where encoding began. Every caller therefore cuts at the same places: block
 b covers [b (D - C), b (D - C) + D) seconds, D = 10 s, and its first C = 2 s are context that block b - 1 has already
 delivered (block 0 has none). Audio of at most D seconds is one plain `encode` or `decode`; memory never exceeds that
-of one block. The numbers are ours: the paper is silent.
+of one block. The numbers are ours, since the paper states none.
 
 A Fourier decoder looks a few frames back and two ahead (`decoder_context_frames`). A block then also decodes the
 frames that follow it and drops their samples, and a stream delivers a frame when those behind it have arrived: blocks
@@ -38,7 +38,7 @@ def encode_in_blocks(
         waveform (`torch.FloatTensor` of shape `(batch_size, num_samples)`):
             Audio at the codec's sampling rate. It is moved to the codec's device and dtype.
         bandwidth (`float`):
-            In kbps: 6.0 gives 8 codebooks, 3.0 the 4 coarse ones.
+            Rate in kbps: 6.0 gives 8 codebooks, 3.0 the 4 coarse ones.
         block_duration_s (`float`):
             Length of one forward in seconds, the context included.
         context_duration_s (`float`):
@@ -81,7 +81,7 @@ def decode_in_blocks(
 
     Args:
         codec (`EncodecModel`):
-            As in [`encode_in_blocks`].
+            The codec, as in [`encode_in_blocks`].
         codes (`torch.LongTensor` of shape `(batch_size, num_codebooks, num_frames)`):
             Codes in `[0, codebook_size)`.
         block_duration_s (`float`):
@@ -135,13 +135,13 @@ def decode_stream(
 
     Args:
         codec (`EncodecModel`):
-            As in [`encode_in_blocks`].
+            The codec, as in [`encode_in_blocks`].
         code_chunks (iterable of `torch.LongTensor` of shape `(batch_size, num_codebooks, num_new_frames)`):
             Consecutive chunks. At most one block of them is kept.
         block_duration_s (`float`):
-            As in [`decode_in_blocks`].
+            The same as in [`decode_in_blocks`].
         context_duration_s (`float`):
-            As in [`decode_in_blocks`].
+            The same as in [`decode_in_blocks`].
 
     Yields:
         `torch.FloatTensor` of shape `(batch_size, num_final_frames * hop_length)` per chunk that makes a frame final.

@@ -42,10 +42,12 @@ class Segment:
 
     @property
     def num_ids(self) -> int:
+        """Number of ids of all codebooks."""
         return self.num_codebooks * self.codebook_size
 
     @property
     def time_units_per_frame(self) -> int:
+        """Length of a frame in units of the time axis, 1/150 s each."""
         return TIME_UNITS_PER_SECOND // self.frame_rate
 
 
@@ -99,10 +101,12 @@ class StreamsMixin:
 
     @property
     def conditioning_segments(self) -> tuple[Segment, ...]:
+        """Segments that the stage reads."""
         return self.segments[: len(self.conditioning_names)]
 
     @property
     def target_segments(self) -> tuple[Segment, ...]:
+        """Segments that the stage writes."""
         return self.segments[len(self.conditioning_names) :]
 
     @property
@@ -239,6 +243,7 @@ class AccompGenFineConfig(AccompGenStageConfig):
 
     @property
     def conditioning_names(self) -> tuple[str, ...]:
+        """Names of the conditioning segments, in their order."""
         semantics = ("vocal_semantic_ids", "instrumental_semantic_ids") if self.condition_on_semantics else ()
         return (*semantics, "coarse_codes")
 

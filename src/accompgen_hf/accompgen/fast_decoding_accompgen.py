@@ -115,6 +115,7 @@ class FusedWeights:
 
     @property
     def device(self) -> torch.device:
+        """Device of the weights."""
         return self.embedding.device
 
     def take_state(self, num_rows: int, num_keys: int) -> "_StepState":
@@ -126,6 +127,7 @@ class FusedWeights:
             return _StepState(self, num_rows, num_keys)
 
     def keep_state(self, state: "_StepState") -> None:
+        """Keep the buffers of a finished window for the next one of the same shape."""
         if state.graph is not None:  # without a graph new buffers cost nothing
             self._idle_states.setdefault((state.num_rows, state.num_keys), []).append(state)
 

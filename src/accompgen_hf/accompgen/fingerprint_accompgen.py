@@ -39,13 +39,13 @@ def compute_token_fingerprint(
         codec (`EncodecModel`):
             The codec.
         bandwidth (`float`):
-            Of the codes, in kbps.
+            Rate of the codes in kbps.
         noise_std (`float`):
             Standard deviation of the noise on the vocals.
         vocal_target_lufs (`float`, *optional*):
             Level of the vocals before the noise; `None` leaves them as they are.
         codec_block_duration_s (`float`):
-            Block of the codec, in seconds.
+            Length of the codec's blocks in seconds.
         codec_context_duration_s (`float`):
             Its discarded left context.
         covers_decoder (`bool`):
@@ -114,7 +114,7 @@ def check_token_fingerprints(
         second (`str`, *optional*):
             Fingerprint of the second part.
         first_name (`str`):
-            What to call the first part in the message, with its path.
+            Name of the first part in the message, with its path.
         second_name (`str`):
             What to call the second part.
         equivalent (`Collection` of `str`):

@@ -44,7 +44,7 @@ class AccompGenGenerationMixin(GenerationMixin):
         """Let decoding on the CPU read the weights in fewer bits.
 
         The parameters stay as they are: `forward`, the prompt of a window, the stock loop and `save_pretrained` use
-        them, and another call takes this one back.
+        them, and another call with `None` undoes this one.
 
         Args:
             weight_format (`str`, *optional*): `"int8"` rounds weights and the activations they meet; `"float16"`
@@ -78,7 +78,7 @@ class AccompGenGenerationMixin(GenerationMixin):
         `generate_codes` takes conditioning of any length instead, window by window.
 
         Args:
-            input_ids (`torch.LongTensor` of shape `(batch_size, num_positions)`): From `build_stage_inputs`.
+            input_ids (`torch.LongTensor` of shape `(batch_size, num_positions)`): Result of `build_stage_inputs`.
             segment_ids, segment_positions (`torch.LongTensor` of shape `(batch_size or 1, num_positions)`): Segment
                 and place of each position; -1 is (left) padding.
             seed (`int` or `list` of `int`, *optional*): Item i of the batch uses `seed + i`, or its own.
@@ -109,7 +109,7 @@ class AccompGenGenerationMixin(GenerationMixin):
             num_slots = first_slot + (kwargs.get("max_new_tokens") or kwargs.get("max_length"))
             seeds = resolve_seeds(seed, input_ids.shape[0])
             uniforms = draw_uniforms(seeds, self.config.target_name, [0.0] * len(seeds), num_slots, input_ids.device)
-            # A row's numbers belong to its own slots, wherever its prefix ends.
+            # Each of a row's numbers belongs to one slot, wherever the row's prefix ends.
             first_slots = segment_positions[:, -1].expand(len(seeds))
             offsets = first_slots[:, None] + torch.arange(num_slots - first_slot, device=input_ids.device)
             uniforms = uniforms.gather(1, offsets)
@@ -166,6 +166,7 @@ class AccompGenGenerationMixin(GenerationMixin):
         logits_to_keep: int | None = None,
         **kwargs,
     ) -> dict[str, Any]:
+        """Give the forward of one step its inputs, as the loop of Transformers asks for them."""
         num_new = input_ids.shape[1] - segment_ids.shape[1]
         target = len(self.config.segments) - 1
         new_positions = segment_positions[:, -1:] + 1 + torch.arange(num_new, device=segment_ids.device)

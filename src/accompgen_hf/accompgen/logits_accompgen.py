@@ -29,10 +29,10 @@ class AccompGenGuidanceLogitsProcessor(LogitsProcessor):
 
 
 class AccompGenCodebookLogitsProcessor(LogitsProcessor):
-    """Leave a slot only the codes of its own codebook.
+    """Allow a slot only the codes of its own codebook.
 
     Args:
-        segment (`Segment`): The target.
+        segment (`Segment`): Segment of the target.
         first_slot (`torch.LongTensor` of shape `(batch_size or 1,)`): Slot that the first new token fills.
         prompt_length (`int`): Positions before the first new token.
     """
@@ -54,7 +54,7 @@ class AccompGenKeyedChoiceLogitsProcessor(LogitsProcessor):
     """Choose by inverse CDF with a given uniform number per slot, and leave only the chosen id finite.
 
     Args:
-        uniforms (`torch.FloatTensor` of shape `(batch_size, num_new_tokens)`): In [0, 1).
+        uniforms (`torch.FloatTensor` of shape `(batch_size, num_new_tokens)`): Numbers in [0, 1), one per slot.
         prompt_length (`int`): Positions before the first new token.
     """
 

@@ -12,9 +12,9 @@ class LoudnessMeter:
     """Integrated (gated) loudness, with pyloudnorm's filters.
 
     Args:
-        num_channels (`int`): In the order of WAV files: from six on, the fourth is the bass effect channel and does
-            not count.
-        sampling_rate (`int`): Hz.
+        num_channels (`int`): Number of channels, in the order of WAV files: from six on, the fourth is the bass
+            effect channel and does not count.
+        sampling_rate (`int`): Rate in Hz.
 
     Raises:
         ImportError: If pyloudnorm or scipy is missing.

@@ -16,7 +16,7 @@ from .model_checks_accompgen import CODE_MAPS, CUSTOM_PIPELINES
 from .whole_files_accompgen import hash_file, written_whole
 
 MANIFEST = "SHA256SUMS"
-# Edited on the Hub's pages without anybody's harm.
+# Files that may be edited on the Hub's pages without harm.
 _NOT_IN_MANIFEST = {MANIFEST, "README.md", ".gitattributes", ".gitignore", "LICENSE"}
 
 
@@ -24,7 +24,7 @@ def finish_folder(folder: str | os.PathLike, include_code: bool = False) -> None
     """Put the code into a saved folder or keep it out, then write the manifest.
 
     Args:
-        folder (`str` or `os.PathLike`): With a config.json of ours.
+        folder (`str` or `os.PathLike`): Folder with a config.json of ours.
         include_code (`bool`): Copy the flat code files beside the weights and name them in the configs.
     """
     folder = Path(folder)
@@ -53,12 +53,12 @@ def finish_folder(folder: str | os.PathLike, include_code: bool = False) -> None
 
 
 class ManifestSavingMixin:
-    """Ends a model's `save_pretrained`, and so its `push_to_hub`, with the manifest. Stands left in the bases."""
+    """Ends `save_pretrained`, and so `push_to_hub`, with the manifest. Must be the first of a model's bases."""
 
     def save_pretrained(
         self, save_directory: str | os.PathLike, is_main_process: bool = True, push_to_hub: bool = False, **kwargs: Any
     ) -> None:
-        """As Transformers' own.
+        """Save as Transformers does, then write the hashes.
 
         Raises:
             ValueError: If `push_to_hub` is asked for: Transformers would upload before the hashes are written.
@@ -71,7 +71,7 @@ class ManifestSavingMixin:
 
 
 def write_manifest(folder: str | os.PathLike) -> Path:
-    """Hash every file below a folder, hidden ones and those that a Hub page edits excepted."""
+    """Hash every file below a folder, except for hidden files and those that are edited on the Hub's pages."""
     folder = Path(folder)
     lines = [f"{hash_file(folder / name)}  {name}\n" for name in _list_files(folder)]
     _write_text(folder / MANIFEST, "".join(lines))

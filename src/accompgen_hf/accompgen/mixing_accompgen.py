@@ -1,7 +1,7 @@
 """Voice and band into one mix, in blocks: the loudness of each, the sum, and a limiter that keeps true peaks down.
 
-Both sides are gone through several times, in the memory of a block: of a song only one number per millisecond is held.
-A mix of blocks and that of whole arrays are the same bits.
+Both sides are read several times, block by block, so that only one number per millisecond of the song is held. A mix
+of blocks and a mix of whole arrays are the same bits.
 """
 
 import functools
@@ -15,7 +15,7 @@ from .audio_files_accompgen import check_sampling_rate
 from .loudness_accompgen import LoudnessMeter
 
 _BLOCK_SAMPLES = 1 << 18
-_MAX_BOOST_DB = 30.0  # more would be the accompaniment's noise, not its music
+_MAX_BOOST_DB = 30.0  # a larger gain would raise the accompaniment's noise, not its music
 _OVERSAMPLING = 8  # BS.1770-4 annex 2 asks for at least 4; 4 still misses up to 0.7 dB near the highest frequencies
 _FFT_SIZE, _FFT_CONTEXT = 1 << 13, 1 << 9
 _LIMITER_MARGIN_DB = 0.15  # other meters' filters read up to 0.13 dB more on noise
@@ -40,11 +40,12 @@ def mix(
 
     Args:
         vocals: float array of shape `(num_samples,)` or `(channels, num_samples)`.
-        accompaniment: Likewise. Mono goes to all channels of a stereo recording, to the front pair of a wider one.
-        sampling_rate (`int`): Hz, of the vocals and of the result.
+        accompaniment: float array of such a shape. Mono goes to all channels of a stereo recording, and to the front
+            pair of a wider one.
+        sampling_rate (`int`): Rate of the vocals and of the result in Hz.
         accompaniment_lufs_offset (`float`): Loudness of the accompaniment minus that of the vocals, in LU.
-        true_peak_ceiling_db (`float`): dBTP, at most 0.
-        accompaniment_sampling_rate (`int`): Hz; `None` = that of the vocals.
+        true_peak_ceiling_db (`float`): Highest true peak in dBTP, at most 0.
+        accompaniment_sampling_rate (`int`): Rate of the accompaniment in Hz. `None` means that of the vocals.
 
     Returns:
         float32 array of the shape of `vocals`: the accompaniment is cut or padded to it.
@@ -78,8 +79,8 @@ def mix_blocks(
     """`mix` of recordings that come in blocks, both at `sampling_rate`.
 
     Args:
-        open_vocals, open_accompaniment (`Callable`): Each call begins anew with consecutive blocks, finite float32
-            arrays of shape `(channels, num_samples)` of any length.
+        open_vocals, open_accompaniment (`Callable`): Functions that give consecutive blocks from the beginning: finite
+            float32 arrays of shape `(channels, num_samples)` of any length.
 
     Yields:
         float32 arrays of shape `(channels, num_samples)`, in all as many samples as the vocals have.

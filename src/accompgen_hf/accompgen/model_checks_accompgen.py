@@ -1,8 +1,8 @@
-"""What a model folder must prove before anything is built from it: config values, weight files, names and shapes.
+"""Checks of a model folder before anything is built from it: config values, weight files, names and shapes.
 
-Transformers fills a weight that is missing with random numbers, follows a config to other repositories and kernels,
-and believes every size. Here the config is read as data, the headers of the weight files are compared with the model's
-own shapes on the meta device, and only then are weights loaded; no value may be NaN or infinite.
+Transformers fills a missing weight with random numbers, follows a config to other repositories and kernels, and
+believes every size. Here the config is read as data, and the headers of the weight files are compared with the model's
+shapes on the meta device. Only then are weights loaded; no value may be NaN or infinite.
 """
 
 import json
@@ -16,7 +16,7 @@ from transformers.configuration_utils import PreTrainedConfig
 from transformers.utils import is_peft_available
 from transformers.utils.hub import cached_file
 
-# All that a config of ours may say about code, and what `manifest_accompgen` writes.
+# Everything that a config of ours may say about code; `manifest_accompgen` writes it.
 CODE_MAPS = {
     "accompgen": {
         "AutoConfig": "configuration_accompgen.AccompGenConfig",
@@ -73,7 +73,7 @@ REFUSED_FIELDS = {
     "trust_remote_code",
     "use_kernels",
 }
-IGNORED_FIELDS = {"_name_or_path", "name_or_path"}  # where the weights once came from; nothing follows them
+IGNORED_FIELDS = {"_name_or_path", "name_or_path"}  # they say where the weights once came from; nothing follows them
 MAX_SIZE = 2**20
 MAX_REPEATS = 512  # layers, and entries of lists: each of them becomes a Python loop
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".h5", ".msgpack")
@@ -88,9 +88,9 @@ def check_config_dict(config: dict[str, Any], model_type: str, required: tuple[s
     """Refuse a config.json that asks for code, other repositories, or sizes that no model of ours has.
 
     Args:
-        config (`dict`): As read from the file.
-        model_type (`str`): What it has to say it is.
-        required (`tuple` of `str`): Sub-configs that must be there: one that is missing would become a default.
+        config (`dict`): Content of the file.
+        model_type (`str`): The `model_type` that it must state.
+        required (`tuple` of `str`): Sub-configs that must be there: a missing one would become a default.
 
     Raises:
         ValueError: If a field is refused; the message names file, field, what is expected and what was found.
@@ -303,22 +303,24 @@ def check_finite(model: torch.nn.Module, source: str | os.PathLike) -> None:
 
 
 class CheckedConfigMixin:
-    """Puts `check_config_dict` before `from_dict`, which reads every config.json. Stands left in the bases."""
+    """Puts `check_config_dict` before `from_dict`, which reads every config.json. Must be the first of the bases."""
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Check the values, then build the config as Transformers does."""
         check_config_dict(config_dict, cls.model_type, tuple(cls.sub_configs))
         try:
             return super().from_dict(config_dict, **kwargs)
-        except StrictDataclassError as error:  # not a ValueError, and its text names validators
+        except StrictDataclassError as error:  # its error is not a ValueError, and its text names validators
             raise ValueError(f"config.json: {error.__cause__ or error}") from error
 
 
 class CheckedLoadingMixin:
-    """Puts the checks above before and behind `PreTrainedModel.from_pretrained`. Stands left in the bases."""
+    """Puts the checks above around `PreTrainedModel.from_pretrained`. Must be the first of the bases."""
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *model_args: Any, **kwargs: Any) -> Any:
+        """Check config and weight files, then load the model as Transformers does."""
         if pretrained_model_name_or_path is None:  # a config and a `state_dict`
             return super().from_pretrained(None, *model_args, **kwargs)
         for name, allowed in (("use_safetensors", (None, True)), ("ignore_mismatched_sizes", (None, False))):

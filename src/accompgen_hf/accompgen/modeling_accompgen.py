@@ -41,11 +41,11 @@ class AccompGenOutput(ModelOutput):
 
     Attributes:
         audio (`torch.FloatTensor` of shape `(batch_size, num_frames * 320)`): Accompaniment at 24 kHz.
-        vocal_semantic_ids (`torch.LongTensor` of shape `(batch_size, T50)`): What the stages know of the singer.
-        instrumental_semantic_ids (`torch.LongTensor` of shape `(batch_size, T50)`): Stage 1.
-        coarse_codes (`torch.LongTensor` of shape `(batch_size, num_codebooks, T75)`): Stage 2.
-        fine_codes (`torch.LongTensor` of shape `(batch_size, num_codebooks, T75)`, *optional*): Stage 3, unless the
-            preview was asked for.
+        vocal_semantic_ids (`torch.LongTensor` of shape `(batch_size, T50)`): Ids of the vocals, the stages' input.
+        instrumental_semantic_ids (`torch.LongTensor` of shape `(batch_size, T50)`): Result of stage 1.
+        coarse_codes (`torch.LongTensor` of shape `(batch_size, num_codebooks, T75)`): Result of stage 2.
+        fine_codes (`torch.LongTensor` of shape `(batch_size, num_codebooks, T75)`, *optional*): Result of stage 3;
+            `None` for a preview.
     """
 
     audio: torch.FloatTensor | None = None
@@ -122,6 +122,7 @@ class CompositeModel(PreTrainedModel):
         return model.eval()
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
+        """Save the model with the generation settings of every stage, and the hashes of all files."""
         for name in self.stage_configs:
             getattr(self, name).generation_config.save_pretrained(save_directory, _generation_config_name(name))
         super().save_pretrained(save_directory, **kwargs)
@@ -176,10 +177,10 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
             known_codes (`dict` of `str` to `torch.LongTensor`, *optional*): Codes of an earlier run with the same
                 vocals, seed and settings, by the names of the result's fields; they are not computed again. With a
                 list of recordings, a list of these.
-            window_batch_size (`int`, *optional*): Windows, of one item or several, that run together at most; `None`
-                is 16, or as many as there are items.
-            callback (`Callable`, *optional*): Called as `callback(stage, seconds_just_finished)`; what it raises
-                stops the generation.
+            window_batch_size (`int`, *optional*): Largest number of windows, of one item or several, that run
+                together. `None` means 16, or as many as there are items.
+            callback (`Callable`, *optional*): Called as `callback(stage, seconds_just_finished)`. An exception that it
+                raises stops the generation.
             kwargs: Generation settings of all stages: `guidance_scale`, `temperature`, `top_k`, `top_p`,
                 `do_sample`, ...
 
@@ -221,8 +222,8 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
         Args:
             pieces (iterable of `torch.FloatTensor` of shape `(num_samples,)`): Consecutive pieces of what `generate`
                 takes, each a multiple of 640 samples.
-            window_batch_size (`int`): 1 gives the first audio after one window of each stage; with more, so many fine
-                windows are waited for and run together.
+            window_batch_size (`int`): Number of fine windows that run together. 1 gives the first audio after one
+                window of each stage; a larger number makes it wait for that many fine windows.
             on_codes (`Callable`, *optional*): Called as `on_codes(name, codes)` with `(1, ...)` codes that have become
                 final; all of them joined are `known_codes` of a later run.
             seed, known_codes, callback, settings: As in `generate`, for one item.
@@ -242,7 +243,7 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
         fine_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> dict[str, dict[str, Any]]:
-        """Generation settings of each stage that runs, in their order; a stage's own stand above those for all."""
+        """Generation settings of each stage that runs, in order; a stage's own settings override those for all."""
         own = {"semantic": semantic_kwargs, "coarse": coarse_kwargs, "fine": fine_kwargs}
         return {stage: {**kwargs, **(own[stage] or {})} for stage in (STAGES[:2] if preview else STAGES)}
 
@@ -289,6 +290,7 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args: Any, **kwargs: Any) -> Any:
+        """Load the model with the generation settings of every stage, and check its codebooks."""
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         check_codebooks(model.config)
@@ -327,7 +329,7 @@ def equivalent_fingerprints(
 def encode_silence(
     config: AccompGenConfig, semantic_encoder: PreTrainedModel, codec: PreTrainedModel
 ) -> dict[str, list[int]]:
-    """The commonest code of silence (vocals: of their noise alone) per conditioning name and codebook."""
+    """Find the commonest code of silence (for vocals: of their noise) per conditioning name and codebook."""
     num_samples = SILENCE_DURATION_S * 16_000 // SAMPLES_PER_GRID_STEP * SAMPLES_PER_GRID_STEP
     noise = torch.randn(1, num_samples, generator=torch.Generator().manual_seed(0)) * config.noise_std
     codes = encode_in_blocks(codec, torch.zeros(1, num_samples * 3 // 2), config.bandwidth)

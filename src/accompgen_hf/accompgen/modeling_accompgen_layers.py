@@ -26,6 +26,7 @@ class AccompGenRMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Normalise the last axis; the shape stays."""
         return F.rms_norm(hidden_states.float(), self.weight.shape, self.weight.float(), self.eps).to(
             hidden_states.dtype
         )
@@ -50,6 +51,7 @@ class AccompGenAttention(nn.Module):
     def forward(
         self, hidden_states: torch.Tensor, attention_bias: torch.Tensor, past_key_values: Cache | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Attend with QK-norm and the additive bias: (R, S, d) -> (R, S, d)."""
         split = (*hidden_states.shape[:2], -1, self.head_dim)
         query = self.q_norm(self.q_proj(hidden_states).view(split)).transpose(1, 2)  # (B, S, H * D) -> (B, H, S, D)
         key = self.k_norm(self.k_proj(hidden_states).view(split)).transpose(1, 2)
@@ -77,6 +79,7 @@ class AccompGenMLP(nn.Module):
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Apply GEGLU: (R, S, d) -> (R, S, d)."""
         return self.down_proj(F.gelu(self.gate_proj(hidden_states)) * self.up_proj(hidden_states))
 
 
@@ -94,6 +97,7 @@ class AccompGenDecoderLayer(GradientCheckpointingLayer):
     def forward(
         self, hidden_states: torch.Tensor, attention_bias: torch.Tensor, past_key_values: Cache | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Apply attention and feed-forward, each behind its norm: (R, S, d) -> (R, S, d)."""
         attended, weights = self.self_attn(self.input_layernorm(hidden_states), attention_bias, past_key_values)
         hidden_states = hidden_states + F.dropout(attended, self.dropout, self.training)
         fed_forward = self.mlp(self.post_attention_layernorm(hidden_states))

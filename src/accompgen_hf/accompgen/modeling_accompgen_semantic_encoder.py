@@ -5,7 +5,7 @@
 HuBERT attends over everything it is given, so another way of cutting long audio gives other tokens. There is
 therefore ONE block recipe, here: blocks of `block_duration_s`, one every `block_hop_s`, of which the middle is kept;
 each block is normalised alone and runs alone through HuBERT. `list_semantic_blocks` states it without a model, for
-streams too. The numbers are ours: the paper is silent.
+streams too. The numbers are ours, since the paper states none.
 
 Letters: B batch, T50 semantic frames (50 per second), H hidden size, C clusters.
 """

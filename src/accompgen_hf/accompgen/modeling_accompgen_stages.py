@@ -74,6 +74,7 @@ class AccompGenDecoder(nn.Module):
         output_hidden_states: bool = False,
         output_attentions: bool = False,
     ) -> tuple[torch.Tensor, tuple | None, tuple | None]:
+        """Run all layers over embedded ids, and the last norm."""
         num_queries = input_ids.shape[1]
         num_keys = segment_ids.shape[1]
         if past_key_values is not None:
@@ -126,13 +127,15 @@ class AccompGenStageForCausalLM(AccompGenStagePreTrainedModel, AccompGenGenerati
             nn.Linear(config.hidden_size, target.codebook_size, bias=False) for _ in range(target.num_codebooks)
         )
         self.post_init()
-        # The settings of the authors' release; a saved generation config takes their place.
+        # The settings of the authors' release; a saved generation config replaces them.
         self.generation_config.update(do_sample=True, guidance_scale=3.0, temperature=0.9, top_k=250)
 
     def get_input_embeddings(self) -> nn.Embedding:
+        """The table of all ids."""
         return self.model.embed_tokens
 
     def set_input_embeddings(self, value: nn.Embedding) -> None:
+        """Replace the table of all ids."""
         self.model.embed_tokens = value
 
     def forward(
@@ -222,8 +225,8 @@ class AccompGenStageForCausalLM(AccompGenStagePreTrainedModel, AccompGenGenerati
 
         Args:
             seed (`int` or `list` of `int`, *optional*): Item i of the batch uses `seed + i`, or its own.
-            window_batch_size (`int`, *optional*): Windows, of one item or several, that run together at most; `None`
-                is 16, or as many as there are items.
+            window_batch_size (`int`, *optional*): Largest number of windows, of one item or several, that run
+                together. `None` means 16, or as many as there are items.
             callback (`Callable`, *optional*): Called with the seconds of music just finished, over all items.
             kwargs: The conditioning by name (`vocal_semantic_ids=...`, see `config.conditioning_names`), and settings
                 for `generate`: `guidance_scale`, `temperature`, `top_k`, `top_p`, ...

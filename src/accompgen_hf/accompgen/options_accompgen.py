@@ -75,7 +75,7 @@ GENERATION_OPTIONS: dict[str, GenerationOption] = {
             int,
             POSTPROCESS,
             low=1,
-            help="of the files written (that of the vocals)",
+            help="sampling rate of the files in Hz (that of the vocals)",
             metavar="HZ",
             label="sampling_rate",
         ),

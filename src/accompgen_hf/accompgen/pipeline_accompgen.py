@@ -83,23 +83,25 @@ class VocalAccompanimentPipeline(Pipeline):
                 generator or dataset is worked off item by item.
             seed (`int` or `list` of `int`, *optional*): Recording i uses `seed + i` (with variations
                 `seed + i * num_variations` and on), or its own; `None` draws a new one.
-            sampling_rate (`int`): Hz, of bare arrays.
-            num_variations (`int`): Accompaniments per recording, each with its own seed.
-            preview (`bool`): Decode coarse codes alone: sooner, and duller.
-            output_sampling_rate (`int`, `"input"` or `None`): Hz of the result; `None` keeps 24000.
+            sampling_rate (`int`): Rate of bare arrays in Hz.
+            num_variations (`int`): Number of accompaniments per recording, each with its own seed.
+            preview (`bool`): Decode the coarse codes alone: sooner, and duller.
+            output_sampling_rate (`int`, `"input"` or `None`): Rate of the result in Hz. `"input"` is that of the
+                vocals; `None` keeps 24000.
             accompaniment_lufs_offset (`float`): Loudness of the accompaniment in the mix minus that of the vocals.
             return_codes (`bool`): Also return all tokens.
-            guidance_scale, temperature, top_k, top_p, do_sample: For all stages; `semantic_kwargs`, `coarse_kwargs`,
-                `fine_kwargs` set them for one stage.
-            batch_size (`int`): Recordings, or variations, that run together.
-            window_batch_size (`int`, *optional*): Windows of them, of any time, that share a batch at most; `None` is
-                16, or `batch_size` if that is more. With 1 every result has the bits of `stream`.
+            guidance_scale, temperature, top_k, top_p, do_sample: Settings of all stages. `semantic_kwargs`,
+                `coarse_kwargs` and `fine_kwargs` set them for one stage.
+            batch_size (`int`): Number of recordings, or variations, that run together.
+            window_batch_size (`int`, *optional*): Largest number of their windows that share a batch. `None` means 16,
+                or `batch_size` if that is more. With 1 every result has the bits of `stream`.
             known_codes (`dict`, or a `list` of them for a list): An earlier result with `return_codes`, such as a
                 preview: its codes are not computed again. The seed has to be the same, and is taken from there.
-            vocals_lufs (`float`, *optional*): Loudness of the vocals where they are a part of a recording; `None`
-                measures them.
-            show_progress (`bool`, *optional*): A bar per stage; `None` shows it on a terminal.
-            callback (`Callable`, *optional*): `callback(stage, seconds_just_finished)`; what it raises stops the work.
+            vocals_lufs (`float`, *optional*): Loudness of the whole recording in LUFS, if the vocals are a part of it.
+                If `None`, the vocals are measured.
+            show_progress (`bool`, *optional*): Whether to show a bar per stage. `None` shows it on a terminal.
+            callback (`Callable`, *optional*): Called as `callback(stage, seconds_just_finished)`. An exception that it
+                raises stops the work.
             allow_truncated (`bool`): Use what is there of a file that ends early.
             max_duration_s (`float`, *optional*): Refuse longer recordings before any work.
 
@@ -135,7 +137,7 @@ class VocalAccompanimentPipeline(Pipeline):
         max_duration_s: float | None = None,
         **settings: Any,
     ) -> AccompanimentStream:
-        """Accompany one recording and give the audio away piece by piece, as soon as it is final.
+        """Accompany one recording and yield the audio piece by piece, as soon as it is final.
 
         ```python
         for start_s, audio in pipe.stream("vocals.wav", seed=7):
@@ -256,7 +258,7 @@ class VocalAccompanimentPipeline(Pipeline):
         max_duration_s: float | None = None,
         vocals_lufs: float | None = None,
     ) -> list[dict[str, Any]]:
-        """One recording with its seeds to one model input per seed."""
+        """Turn one recording with its seeds into one model input per seed."""
         audio, rate = load_audio(
             request["recording"], sampling_rate, allow_truncated=allow_truncated, max_duration_s=max_duration_s
         )
@@ -281,7 +283,7 @@ class VocalAccompanimentPipeline(Pipeline):
         window_batch_size: int | None = None,
         **settings: Any,
     ) -> list[dict[str, torch.Tensor]]:
-        """Model inputs of any lengths to audio and tokens of each."""
+        """Turn model inputs of any lengths into audio and tokens of each."""
         requests = model_inputs["requests"]
         seconds = sum(len(request["input_values"]) for request in requests) / self.processor.sampling_rate
         with ExitStack() as bars:
@@ -317,7 +319,7 @@ class VocalAccompanimentPipeline(Pipeline):
         accompaniment_lufs_offset: float = -3.0,
         return_codes: bool = False,
     ) -> dict[str, Any]:
-        """One accompaniment to its exact length and rate, and the mix."""
+        """Bring one accompaniment to its exact length and rate, and mix it."""
         vocals, rate, codec_rate = outputs["vocals"], outputs["sampling_rate"], self.processor.output_sampling_rate
         accompaniment = outputs["audio"].float().cpu().numpy()
         accompaniment = accompaniment[: output_num_samples(vocals.shape[1], rate, codec_rate)]
@@ -346,7 +348,7 @@ class VocalAccompanimentPipeline(Pipeline):
         """Save the model, the processor (which `Pipeline.save_pretrained` leaves out) and a manifest of hashes.
 
         Args:
-            save_directory (`str` or `os.PathLike`): May exist; other files in it stay.
+            save_directory (`str` or `os.PathLike`): Folder to save to. It may exist; other files in it stay.
             include_code (`bool`): Add the code, so that `pipeline(model=folder, trust_remote_code=True)` runs where
                 this package is not installed. Such a folder asks for `trust_remote_code` everywhere.
             kwargs: Arguments of the model's `save_pretrained`.

@@ -1,4 +1,4 @@
-"""From any recording to what the models hear: HuBERT's and EnCodec's feature extractors behind one call.
+"""Turn any recording into the models' input: HuBERT's and EnCodec's feature extractors behind one call.
 
 vocals -> mono -> 16 kHz -> one gain per recording -> zero-padded to the 40 ms grid -> keyed noise -> `input_values`.
 Blocks are normalised one by one in the semantic encoder, so nothing is normalised here.
@@ -73,9 +73,9 @@ def vocal_noise(seed: int, item: int, start_sample: int, num_samples: int, noise
     Streams, blocks and whole recordings therefore hear the same noise wherever they are cut.
 
     Args:
-        seed (`int`): Not negative.
+        seed (`int`): Seed of the noise, not negative.
         item (`int`): Index of the recording, not negative.
-        start_sample (`int`): Where the piece starts in its recording.
+        start_sample (`int`): Start of the piece in its recording.
         num_samples (`int`): Length of the piece.
         noise_std (`float`): Standard deviation, full scale being 1.0.
 
@@ -109,9 +109,9 @@ class AccompGenProcessor(ProcessorMixin):
     """Prepares vocals for the semantic encoder, and instrumentals for the semantic encoder and the codec.
 
     Args:
-        semantic_feature_extractor (`Wav2Vec2FeatureExtractor`): HuBERT's; states the rate and pads. Its `do_normalize`
-            is not used: the semantic encoder normalises each block alone.
-        codec_feature_extractor (`EncodecFeatureExtractor`): EnCodec's, mono.
+        semantic_feature_extractor (`Wav2Vec2FeatureExtractor`): HuBERT's extractor, which states the rate and pads.
+            Its `do_normalize` is not used: the semantic encoder normalises each block alone.
+        codec_feature_extractor (`EncodecFeatureExtractor`): EnCodec's mono extractor.
         vocal_target_lufs (`float`, *optional*): Loudness that one gain per recording gives the vocals, in LUFS; `None`
             leaves them as they are, as the paper does.
         noise_std (`float`): Standard deviation of the noise added to the vocals; the paper's is 0.01.
@@ -157,16 +157,17 @@ class AccompGenProcessor(ProcessorMixin):
 
     @property
     def model_input_names(self) -> list[str]:
+        """Names of the inputs that the processor makes."""
         return ["input_values", "attention_mask", "num_samples"]
 
     @property
     def sampling_rate(self) -> int:
-        """Hz, of the semantic encoder's input."""
+        """Rate of the semantic encoder's input in Hz."""
         return self.semantic_feature_extractor.sampling_rate
 
     @property
     def output_sampling_rate(self) -> int:
-        """Hz, of the codec and so of the accompaniment."""
+        """Rate of the codec, and so of the accompaniment, in Hz."""
         return self.codec_feature_extractor.sampling_rate
 
     def __call__(
@@ -187,7 +188,7 @@ class AccompGenProcessor(ProcessorMixin):
                 it would alone.
             instrumental: For training pairs: likewise as many instrumentals. They get neither level nor noise.
             return_tensors (`str`): "pt" or "np".
-            allow_truncated (`bool`): See `load_audio`.
+            allow_truncated (`bool`): The same as for `load_audio`.
 
         Returns:
             `BatchFeature` with `input_values` (B, num_samples) at 16 kHz, `attention_mask` (B, num_samples), and per
@@ -237,12 +238,13 @@ class AccompGenProcessor(ProcessorMixin):
         gain: float | None = None,
         start_sample: int = 0,
     ) -> np.ndarray:
-        """One recording, or one piece of a stream: mono, 16 kHz, level, padding to the grid, noise.
+        """Prepare one recording, or one piece of a stream: mono, 16 kHz, level, padding to the grid, noise.
 
         Args:
             audio: Waveform of shape `(num_samples,)` or `(channels, num_samples)`.
-            gain (`float`, *optional*): Level of the whole recording where `audio` is a piece of it; `None` measures.
-            start_sample (`int`): Where the piece starts in its recording, at 16 kHz.
+            gain (`float`, *optional*): Gain of the whole recording, if `audio` is a piece of it. If `None`, it is
+                measured.
+            start_sample (`int`): Start of the piece in its recording, at 16 kHz.
 
         Returns:
             float32 array of shape `(num_samples,)`, a multiple of 640 samples. The padding carries noise too.
@@ -258,7 +260,7 @@ class AccompGenProcessor(ProcessorMixin):
     def prepare_instrumental(
         self, audio: np.ndarray | torch.Tensor, sampling_rate: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """One instrumental for the semantic encoder (16 kHz) and for the codec (24 kHz): mono, padded to the grid.
+        """Prepare one instrumental for the semantic encoder (16 kHz) and the codec (24 kHz): mono, padded to the grid.
 
         Returns:
             Two float32 arrays of the same duration, without level or noise: `(num_samples,)`, a multiple of 640, and

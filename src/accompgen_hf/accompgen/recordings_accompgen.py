@@ -1,4 +1,4 @@
-"""A recording that is read in blocks, as often as it is needed: in the memory of a block, whatever its length."""
+"""A recording that is read in blocks, as often as needed, so that memory does not depend on its length."""
 
 import hashlib
 import os
@@ -16,13 +16,13 @@ class Recording:
     """A checked recording at its own rate.
 
     Args:
-        source: As for `load_audio`. Of a path only one block is ever held; anything else is loaded whole.
-        sampling_rate, allow_truncated, max_duration_s: As for `load_audio`.
+        source: The same as for `load_audio`. A file is read block by block; anything else is loaded whole.
+        sampling_rate, allow_truncated, max_duration_s: The same as for `load_audio`.
 
     Attributes:
-        sampling_rate (`int`): Hz.
-        num_channels, num_samples (`int`)
-        duration_s (`float`)
+        sampling_rate (`int`): Rate in Hz.
+        num_channels, num_samples (`int`): Shape of the recording.
+        duration_s (`float`): Duration in seconds.
 
     Raises:
         TypeError, ValueError, ImportError: As `load_audio`: a file is read once from end to end.
@@ -53,10 +53,10 @@ class Recording:
         self.duration_s = self.num_samples / self.sampling_rate
 
     def blocks(self, sampling_rate: int | None = None) -> Iterator[np.ndarray]:
-        """Begin anew with the first block.
+        """Yield all blocks from the first one on.
 
         Args:
-            sampling_rate (`int`, *optional*): Hz of the blocks; `None` is the recording's own.
+            sampling_rate (`int`, *optional*): Rate of the blocks in Hz. `None` means the recording's own.
 
         Yields:
             float32 arrays of shape `(channels, num_samples)`, of any length; joined they are the resampled whole.
@@ -83,7 +83,7 @@ class Recording:
             yield block
 
     def mono_blocks(self, sampling_rate: int) -> Iterator[np.ndarray]:
-        """Begin anew with the mean over channels, `(num_samples,)` each: joined as long as those of `blocks`."""
+        """Yield the mean over channels, `(num_samples,)` per block, from the first block on."""
         resampler = ChunkResampler(self.sampling_rate, sampling_rate)
         for block in self._own_blocks():
             yield resampler.push(fold_to_mono(block))
@@ -104,7 +104,7 @@ class Recording:
         return digest.hexdigest()
 
     def read(self, duration_s: float | None = None) -> np.ndarray:
-        """The whole, or its first seconds, as an array `(channels, num_samples)`."""
+        """Read the whole recording, or its first seconds, as an array `(channels, num_samples)`."""
         num_samples = self.num_samples if duration_s is None else -int(-duration_s * self.sampling_rate // 1)
         pieces, num_read = [], 0
         for block in self._own_blocks():

@@ -1,4 +1,4 @@
-"""Seeds: where one is drawn, whose it is in a batch, and the uniform numbers that a stage chooses its codes by.
+"""Seeds: how one is drawn, which one an item of a batch gets, and the uniform numbers that choose a stage's codes.
 
 Global random state is neither read nor changed.
 """
@@ -13,7 +13,7 @@ import torch
 
 from .configuration_accompgen import GRID_RATE
 
-NUM_DRAWN_SEEDS = 1_000_000  # short enough for a folder's name and a note to a friend
+NUM_DRAWN_SEEDS = 1_000_000  # short enough for the name of a folder
 
 
 def draw_seed() -> int:

@@ -33,8 +33,9 @@ def stream_semantic_ids(
     """Turn audio that arrives in pieces into semantic ids, block by block of the encoder's recipe.
 
     Args:
-        encoder (`AccompGenSemanticEncoder`): Its block recipe says where blocks begin and what they keep.
-        pieces (iterable of `torch.FloatTensor` of shape `(num_samples,)`): 16 kHz, multiples of 640 samples.
+        encoder (`AccompGenSemanticEncoder`): The encoder. Its block recipe says where blocks begin and what they keep.
+        pieces (iterable of `torch.FloatTensor` of shape `(num_samples,)`): Audio at 16 kHz, each piece a multiple of
+            640 samples.
         known (`torch.LongTensor` of shape `(1, T)`, *optional*): The first ids, from an earlier run.
 
     Yields:
@@ -82,14 +83,14 @@ def stream_stage(
 
     Args:
         model (`AccompGenStageForCausalLM`): The stage.
-        pieces (iterable of `dict` of `str` to `torch.LongTensor`): Consecutive conditioning, and what else is to pass.
+        pieces (iterable of `dict` of `str` to `torch.LongTensor`): Consecutive conditioning; other entries pass on.
         seed (`int`): Seed of the recording.
         known (`torch.LongTensor`, *optional*): The first target codes, from an earlier run.
-        window_batch_size (`int`): Windows without overlap wait until there are so many, and run together.
-        callback, settings: As in `run_next_windows`.
+        window_batch_size (`int`): Number of windows without overlap that run together; they wait for each other.
+        callback, settings: The same as in `run_next_windows`.
 
     Yields:
-        `dict`: What came in, with the target, as soon as it is final.
+        `dict`: The entries that came in, with the target, as soon as it is final.
     """
     recording = WindowedRecording(model.config, seed, known)
     for piece in chain(pieces, [None]):
@@ -208,7 +209,7 @@ def _to_device(codes: torch.LongTensor | None, device: torch.device) -> torch.Lo
 
 
 def _codec_grid(codes: Codes) -> torch.LongTensor:
-    """All codebooks that are there, `(1, K, T)`."""
+    """Join all codebooks that were generated to `(1, K, T)`."""
     return torch.cat([codes[name] for name in CODE_NAMES[2:] if name in codes], dim=1)
 
 

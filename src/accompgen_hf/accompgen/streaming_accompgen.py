@@ -16,15 +16,15 @@ from .loudness_accompgen import LoudnessMeter
 from .processing_accompgen import gain_of_loudness, output_num_samples, padded_num_samples, vocal_noise
 
 SAMPLES_PER_GRID_STEP = 640
-LEVEL_DURATION_S = 10  # of vocals that arrive in chunks, for their level
+LEVEL_DURATION_S = 10  # length of the first chunks that set the level
 
 
 class AccompanimentStream(Iterator):
     """Iterator over `(start_s, audio)`: consecutive pieces of one accompaniment, float32 `(num_samples,)`.
 
     Args:
-        model (`AccompGenForConditionalGeneration`): Its `stream` makes the accompaniment.
-        processor (`AccompGenProcessor`): Knows level, noise and rates.
+        model (`AccompGenForConditionalGeneration`): The model whose `stream` makes the accompaniment.
+        processor (`AccompGenProcessor`): The processor, which has level, noise and rates.
         chunks (iterable of arrays or tensors): Vocals, `(num_samples,)` or `(channels, num_samples)` each.
         sampling_rate (`int`): Rate of the chunks in Hz.
         seed (`int`): Seed of the noise and of the stages.
@@ -35,7 +35,7 @@ class AccompanimentStream(Iterator):
 
     Attributes:
         seed (`int`), sampling_rate (`int`, Hz of the pieces)
-        num_samples (`int`): What has come out by now; at the end exactly the vocals' length at `sampling_rate`.
+        num_samples (`int`): Samples that have come out so far; at the end the vocals' length at `sampling_rate`.
     """
 
     def __init__(

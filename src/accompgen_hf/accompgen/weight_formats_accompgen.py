@@ -1,4 +1,4 @@
-"""x Wᵀ for the few rows of a decoding step, where reading W is the work: the weight as it is, in half, or in int8.
+"""x Wᵀ for the few rows of a decoding step, whose cost is reading W: the weight as it is, in float16, or in int8.
 
 On a CPU, half and int8 are FBGEMM's products for weights packed once. Activations and sums stay float32; int8 rounds
 the activations of a product, too (7 bits, one range for all rows, found anew every time).

@@ -1,7 +1,7 @@
 """The windows of one stage over recordings that may still be arriving: which can run, what they need, in batches.
 
 Windows start a hop apart. Each continues the codes that the window before it has given for their overlap, and no code
-is changed once it stands. The last window moves left to end with the recording; without overlap it is the remainder.
+changes later. The last window moves left to end with the recording; without overlap it is the remainder.
 A window therefore runs as soon as its own time range is known, or the recording is known to end inside it. A recording
 holds no more than its next window can need. Everything is counted in steps of 40 ms, where a frame of each stream
 begins.
@@ -33,7 +33,7 @@ class WindowPlan:
     """Where the windows of a recording start and end, in steps from its start.
 
     Args:
-        config: Gives the windows' `clip_duration_s` and their `window_overlap_s`.
+        config: Config with the windows' `clip_duration_s` and their `window_overlap_s`.
     """
 
     def __init__(self, config: Any):
@@ -51,8 +51,8 @@ class WindowPlan:
             is_finished (`bool`): Whether these are all of them.
 
         Returns:
-            Start and end, which never passes the recording; `None` where what has arrived does not decide about them,
-            or there is no other window.
+            Start and end, which never passes the recording. `None` if the arrived steps do not decide about them yet,
+            or if there is no other window.
         """
         if self.planned_end >= num_arrived:
             return None
@@ -66,7 +66,7 @@ class WindowPlan:
         return start, end
 
     def plan_all(self, num_steps: int) -> list[tuple[int, int]]:
-        """Plan all windows of a recording that is there as a whole."""
+        """Plan all windows of a whole recording."""
         return list(iter(partial(self.next_window, num_steps, is_finished=True), None))
 
 
@@ -75,7 +75,7 @@ class StageWindow:
     """One window of one recording, ready to run.
 
     Attributes:
-        recording (`WindowedRecording`): Takes its codes.
+        recording (`WindowedRecording`): The recording that takes its codes.
         start, end (`int`): Steps from the recording's start; `end` never passes the recording.
         num_kept (`int`): Steps at its start that have their codes already.
         conditioning (`dict` of `str` to `torch.LongTensor`): `(1, T)` or `(1, K, T)`, filled up with silence.
@@ -91,7 +91,7 @@ class StageWindow:
 
 
 class WindowedRecording:
-    """A recording's way through one stage: `append` what has arrived, run what `pop_windows` gives, `take` the result.
+    """One recording in one stage: `append` what has arrived, run the windows of `pop_windows`, `take` the result.
 
     Args:
         config (`AccompGenStageConfig`): Config of the stage.
@@ -111,7 +111,7 @@ class WindowedRecording:
         self._num_taken = 0
 
     def append(self, codes: dict[str, torch.LongTensor]) -> None:
-        """Take the next piece: conditioning, and whatever else is to come out beside the target again."""
+        """Take the next piece: conditioning, and other entries that come out again beside the target."""
         for name, piece in codes.items():
             held = self._held.get(name)
             self._held[name] = piece if held is None else torch.cat([held, piece], dim=-1)
@@ -133,13 +133,13 @@ class WindowedRecording:
         self._is_finished = True
 
     def has_ready(self, num_windows: int) -> bool:
-        """Whether so many windows can run now; with overlap one is all that ever can, and after the end any number."""
+        """Whether so many windows can run now. With overlap one is enough, and after the end any number is."""
         plan = self.plan
         last_start = plan.next_start if plan.overlap_steps else plan.next_start + (num_windows - 1) * plan.hop_steps
         return self._is_finished or last_start + plan.window_steps <= self._num_arrived
 
     def pop_windows(self, limit: int) -> list[StageWindow]:
-        """Up to `limit` windows that can run now; with overlap one, since the next continues it."""
+        """Give up to `limit` windows that can run now; with overlap only one, since the next continues it."""
         windows = []
         while len(windows) < limit:
             earlier_end = self.plan.planned_end
@@ -172,7 +172,7 @@ class WindowedRecording:
         self._num_done = window.end
 
     def take(self) -> dict[str, torch.LongTensor]:
-        """All codes, the target's included, that have become final since the last call; drops what is done with."""
+        """Give all codes, including the target's, that have become final since the last call, and forget old ones."""
         final = {
             name: self.cut(name, self._num_taken, self._num_done - self._num_taken)
             for name in self._held
@@ -251,7 +251,7 @@ def run_next_windows(
     Args:
         model (`AccompGenStageForCausalLM`): The stage.
         recordings (`list` of `WindowedRecording`): Recordings, or variations of one, of any lengths.
-        window_batch_size (`int`): Windows that run together at most, whichever recordings they belong to.
+        window_batch_size (`int`): Largest number of windows that run together, of any of the recordings.
         callback (`Callable`, *optional*): Called with the seconds of music just finished, over all recordings.
         settings (`dict`, *optional*): Settings for the stage's `generate`.
         generate_windows (`Callable`, *optional*): Gives the new codes of each window of a batch, called with model,

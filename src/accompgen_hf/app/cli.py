@@ -24,7 +24,7 @@ DEFAULT_OUTPUT = "accompgen_out"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is returned, never raised, except by argparse."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a console that lacks a letter of a file name prints `?` for it
+        if hasattr(stream, "reconfigure"):  # a console that lacks a letter of a file name prints `?` instead
             stream.reconfigure(errors="replace")
     arguments = build_parser().parse_args(argv)
     with warnings.catch_warnings():
@@ -38,12 +38,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             hint = "; the same call goes on" if getattr(arguments, "stream", False) else ""
             say(f"accompgen: stopped; finished results stay{hint}")
             return 1
-        except Exception as error:  # the last line of defence: a person gets a sentence
+        except Exception as error:  # an unexpected error: the user gets one sentence
             report_failure(error, arguments.debug)
             return 1
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of all commands."""
     import importlib.metadata
 
     try:
@@ -106,10 +107,16 @@ def _add_ways_to_run(parser: argparse.ArgumentParser) -> None:
     add(
         "--stream",
         action="store_true",
-        help="whole songs: NAME.part.wav grows, to listen meanwhile; stopped or killed, the same call goes on",
+        help="whole songs: NAME.part.wav grows while you listen; after a stop or kill, the same call goes on",
     )
     add("--preview-first", action="store_true", help="write NAME.preview.wav, then go on from its codes to the whole")
-    add("--batch-size", type=_number(int, 1), default=1, metavar="N", help="make N at a time: sooner on a GPU")
+    add(
+        "--batch-size",
+        type=_number(int, 1),
+        default=1,
+        metavar="N",
+        help="make N at a time, which is faster on a GPU",
+    )
 
 
 def _number(kind: type, low: float, high: float = float("inf")) -> Callable[[str], Any]:

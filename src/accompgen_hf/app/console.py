@@ -5,6 +5,7 @@ import traceback
 
 
 def say(message: str) -> None:
+    """Print one line on stderr."""
     print(message, file=sys.stderr, flush=True)
 
 

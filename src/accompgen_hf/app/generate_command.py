@@ -25,7 +25,7 @@ from accompgen_hf.app.result_folders import (
 )
 from accompgen_hf.files import hash_file
 
-ESTIMATE_ABOVE_S = 30.0  # work that takes longer is announced
+ESTIMATE_ABOVE_S = 30.0  # longer work is announced
 # Below both no trial is worth its own time: the shipped default needs less than 30 s for this much.
 _FREE_OF_TRIAL_S = 12.0
 _FREE_OF_TRIAL_PARAMETERS = 60_000_000
@@ -67,7 +67,7 @@ class Work:
         self.newest: tuple[str, Recording] | None = None  # source, vocals: variations follow each other
 
     def run(self, jobs: Sequence[Job]) -> list[Outcome]:
-        """Do all jobs, `--batch-size` at a time; one that fails does not stop the others."""
+        """Do all jobs, `--batch-size` at a time. A job that fails does not stop the others."""
         outcomes, pending = [], []
         for job in jobs:
             done = find_result(self.arguments.output, self.item_of(job)) if job.is_of_folder else None
@@ -91,15 +91,17 @@ class Work:
         return outcomes
 
     def item_of(self, job: Job) -> dict[str, Any]:
-        """The settings of this job's result."""
+        """Give the settings of this job's result."""
         return {**self.settings, "vocals": os.path.abspath(job.source), "seed": job.seed}
 
     def fail(self, job: Job, error: Exception) -> Outcome:
+        """Note that a job failed, and say why."""
         report_failure(error, self.arguments.debug, f"{job.source}: ")
         words = " ".join(str(error).split()) or type(error).__name__
         return Outcome(job.source, job.seed, "failed", 0.0, words.removeprefix(f"`source` {job.source!r} "))
 
     def load(self, source: str, count: str = "") -> Recording:
+        """Load the vocals of a job."""
         if self.newest is None or self.newest[0] != source:
             vocals = Recording(source, allow_truncated=bool(self.settings.get("allow_truncated")))
             channels = f"{vocals.num_channels} channel" + ("s" if vocals.num_channels > 1 else "")
@@ -114,6 +116,7 @@ class Work:
         return self.newest[1]
 
     def announce(self, take: LoadedJob, left: Sequence[Job]) -> None:
+        """Say how long the work will take, if it is long."""
         if not self.is_announced:
             others_s = [stated_duration(job.source) for job in left if job != take.job]
             hints = [PREVIEW_HINT] if _is_preview_short(self.pipe.model) and not self.options.get("preview") else []
@@ -123,13 +126,13 @@ class Work:
             self.is_announced = True
 
     def make(self, takes: list[LoadedJob]) -> list[Outcome]:
-        """Generate these together and write each."""
+        """Generate these takes together and write each."""
         start = time.monotonic()
         try:
-            # With `--stream` what is generated lies in files already, and what is held are their names.
+            # With `--stream` the accompaniments are in files already, and these are their names.
             results = [self.stream(take) for take in takes] if self.arguments.stream else self.generate(takes)
         except Exception as error:
-            if len(takes) > 1:  # one of them may be the cause
+            if len(takes) > 1:  # one of them may be the cause, so each is tried alone
                 return [outcome for take in takes for outcome in self.make([take])]
             return [self.fail(takes[0].job, error)]
         elapsed_s = (time.monotonic() - start) / len(takes)
@@ -147,6 +150,7 @@ class Work:
         return outcomes
 
     def write(self, take: LoadedJob, result: Any) -> Path:
+        """Write a result into its folder."""
         parent, vocals = self.arguments.output, take.vocals
         if not self.arguments.stream:
             return write_result(parent, take.item, vocals, vocals.sampling_rate, result, self.made_with)
@@ -157,7 +161,7 @@ class Work:
         return folder
 
     def generate(self, takes: list[LoadedJob]) -> list[dict[str, Any]]:
-        """Results as the pipeline gives them."""
+        """Run the pipeline and give its results."""
         sources = [{"array": take.vocals.read(), "sampling_rate": take.vocals.sampling_rate} for take in takes]
         seeds = [take.item["seed"] for take in takes]
         settings = {
@@ -179,13 +183,14 @@ class Work:
         return results if len(takes) > 1 else [results]
 
     def write_preview(self, take: LoadedJob, preview: Mapping[str, Any]) -> None:
+        """Write the preview of a job."""
         os.makedirs(self.arguments.output, exist_ok=True)
         path = Path(self.arguments.output) / f"{result_name(take.item['vocals'], take.item['seed'])}.preview.wav"
         write_audio(path, preview["mix"], preview["sampling_rate"])
         say(f"{path}: the preview; the full render goes on from its codes")
 
     def stream(self, take: LoadedJob) -> tuple[Path, CodeJournal]:
-        """Let a part file grow; a part that an earlier, killed run has left is gone on with."""
+        """Let a part file grow, and go on with a part that an earlier, killed run has left."""
         name = result_name(take.item["vocals"], take.item["seed"])
         if take.job.is_of_folder:  # files of one name in several folders
             name += f"-{zlib.crc32(take.item['vocals'].encode()):08x}"
@@ -224,7 +229,7 @@ def _show_progress(path: Path, duration_s: float) -> Callable[[float], None]:
 
 
 def stated_duration(path: str) -> float | None:
-    """Seconds, as far as the header of a file says it."""
+    """Read the duration in seconds from the header of a file, if it is there."""
     try:
         return import_optional("soundfile", "Reading audio files").info(path).duration
     except (RuntimeError, TypeError, ImportError):  # m4a, or no audio
@@ -247,9 +252,9 @@ def announce_work(
     """Before more than 30 s of work: say how long it will take, as measured here, and what helps.
 
     Args:
-        vocals (`Recording`): The first; the trials are made on it.
-        others_s: Durations of the others in seconds; `None` counts as long as the first.
-        hints: What else to say.
+        vocals (`Recording`): The first recording, on which the trials are made.
+        others_s: Durations of the others in seconds. `None` counts as long as the first.
+        hints: Further lines to print.
     """
     total_s = vocals.duration_s + sum(vocals.duration_s if other is None else other for other in others_s)
     num_parameters = sum(parameter.numel() for parameter in pipe.model.parameters())
@@ -264,7 +269,7 @@ def announce_work(
 
 
 def estimate_seconds(pipe: Any, vocals: Recording, total_s: float, options: Mapping[str, Any]) -> float:
-    """Time for so much music, from two short trials: the shorter also warms up, their difference is music."""
+    """Estimate the time for so much music from two short trials; the shorter one also warms up."""
     times_s = []
     for duration_s in _TRIAL_DURATIONS_S:
         excerpt = {"array": vocals.read(duration_s), "sampling_rate": vocals.sampling_rate}
@@ -276,7 +281,7 @@ def estimate_seconds(pipe: Any, vocals: Recording, total_s: float, options: Mapp
 
 
 def _compare_with_record(folder: Path, recorded: Mapping[str, Any]) -> None:
-    """With `--settings` of a written result: say whether the same audio came out."""
+    """Say whether the same audio came out, if `--settings` is that of a written result."""
     hashes = recorded.get("files", {})
     if set(AUDIO_FILES) <= set(hashes):
         is_same = all(hash_file(folder / name) == hashes[name] for name in AUDIO_FILES)

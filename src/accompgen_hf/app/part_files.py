@@ -79,6 +79,7 @@ class CodeJournal:
         return bool({*self.known_codes, *self._num_heard} - set(CODE_NAMES[:1]))
 
     def close(self) -> None:
+        """Close the file; its lines stay."""
         self._file.close()
 
     def remove(self) -> None:

@@ -12,7 +12,7 @@ from accompgen_hf.app.result_folders import AUDIO_FILES, SETTINGS_KINDS, result_
 from accompgen_hf.data.sources import AUDIO_SUFFIXES
 
 FOLDER_SEED = 0
-_WAIT_FOR_OTHERS = timedelta(days=7)  # processes end hours apart; the default of half an hour would be an error
+_WAIT_FOR_OTHERS = timedelta(days=7)  # processes end hours apart; the default of half an hour would end in an error
 
 
 class Job(NamedTuple):
@@ -48,8 +48,8 @@ def list_jobs(
     a file that is added later leaves those of the others alone.
 
     Args:
-        sources: Files and folders; these are searched in depth for what ends like audio.
-        excluded: A folder whose files are no sources: that of the results.
+        sources: Files and folders. Folders are searched in depth for files with the ending of an audio format.
+        excluded: A folder whose files are no sources, such as that of the results.
 
     Raises:
         ValueError: If a folder holds no audio.
@@ -107,7 +107,7 @@ def unfinished_seed(parent: str | os.PathLike, vocals: str | os.PathLike) -> int
 
 
 def gather_outcomes(outcomes: list[Outcome]) -> list[Outcome]:
-    """The outcomes of all processes, in process 0; elsewhere and alone one's own."""
+    """Collect the outcomes of all processes in process 0; another process gets its own."""
     rank, num_processes = process_place()
     if num_processes == 1:
         return outcomes
@@ -126,7 +126,7 @@ def gather_outcomes(outcomes: list[Outcome]) -> list[Outcome]:
 
 
 def summary_table(outcomes: Iterable[Outcome]) -> str:
-    """One line per job, and the sums."""
+    """Make a table with one line per job, and the sums."""
     outcomes = list(outcomes)
     rows = [("vocals", "seed", "status", "work", "result or reason")]
     for outcome in outcomes:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 
 def add_repository_commands(commands: argparse._SubParsersAction) -> None:
+    """Add the commands `assemble` and `verify`."""
     assemble = commands.add_parser("assemble", help="join trained stages, encoder and codec into one repository")
     add = assemble.add_argument
     for stage in ("semantic", "coarse", "fine"):
@@ -32,6 +33,7 @@ def add_repository_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def run_assemble(arguments: argparse.Namespace) -> int:
+    """Carry out `accompgen assemble`."""
     from accompgen_hf.data.training_tracks import join_records
     from accompgen_hf.hub import (
         PLAIN_CARD,
@@ -58,6 +60,7 @@ def run_assemble(arguments: argparse.Namespace) -> int:
 
 
 def run_verify(arguments: argparse.Namespace) -> int:
+    """Carry out `accompgen verify`."""
     from accompgen_hf.hub import verify_repository
 
     looks_local = os.sep in arguments.repository[:2] or arguments.repository.count("/") > 1

@@ -58,8 +58,8 @@ def write_result(
     Args:
         settings: Keys of `SETTINGS_KINDS`, with `vocals` and `seed`: they name the folder.
         vocals: float32 of shape `(channels, num_samples)`, or a `Recording`, for the picture.
-        sampling_rate (`int`): Hz, of `vocals`.
-        result: What the pipeline returned: `audio`, `mix`, `sampling_rate`.
+        sampling_rate (`int`): Rate of `vocals` in Hz.
+        result: Result of the pipeline: `audio`, `mix`, `sampling_rate`.
         made_with: Model and device, added to the record.
 
     Returns:
@@ -88,12 +88,12 @@ def write_part_result(
     made_with: Mapping[str, Any],
     accompaniment_lufs_offset: float = -3.0,
 ) -> Path:
-    """`write_result` of an accompaniment that lies in a file already, mixed in blocks: the file is moved in.
+    """Do as `write_result` with an accompaniment that is in a file already: mix in blocks, and move the file in.
 
     Args:
-        part_path: Of the accompaniment, on the disk of `parent`.
-        accompaniment_lufs_offset (`float`): As in `mix`.
-        parent, settings, vocals, made_with: As in `write_result`.
+        part_path: File of the accompaniment, on the same disk as `parent`.
+        accompaniment_lufs_offset (`float`): The same as in `mix`.
+        parent, settings, vocals, made_with: The same as in `write_result`.
     """
 
     def fill(folder: Path) -> None:
@@ -154,7 +154,7 @@ def make_new_folder(parent: Path, name: str) -> Path:
 
 
 def library_versions() -> dict[str, str]:
-    """Versions that can change a token."""
+    """List the versions of libraries that can change a token."""
     versions = {"python": platform.python_version()}
     for name in ("accompgen_hf", "torch", "transformers"):
         try:

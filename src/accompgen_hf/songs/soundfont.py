@@ -79,7 +79,7 @@ class SoundFontPlayer:
 
     Args:
         path (`Path`): A `.sf2` file.
-        sampling_rate (`int`): Of what `play` returns, in Hz.
+        sampling_rate (`int`): Rate of the result of `play` in Hz.
 
     Raises:
         ImportError: If `tinysoundfont` is missing.

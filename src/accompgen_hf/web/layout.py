@@ -173,6 +173,7 @@ class Handlers:
     def run(
         self, path: str | None, takes: int, is_quick: bool, guidance: float, seed: str, request: gr.Request
     ) -> Iterator[dict]:
+        """Make the takes of one recording, and show progress and results as they come."""
         words = None
         try:
             is_default = guidance == self.studio.default_guidance_scale
@@ -198,6 +199,7 @@ class Handlers:
             yield self._controls(words=texts.status(texts.DONE))
 
     def stop(self, request: gr.Request) -> dict:
+        """Stop the visitor's job."""
         self.studio.stop(request.session_hash)
         return self._controls(words=texts.status(texts.STOPPED))
 

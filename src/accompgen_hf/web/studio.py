@@ -191,6 +191,7 @@ class Studio:
         return job is not None
 
     def stop_all(self) -> None:
+        """Stop all jobs, and delete their files."""
         with self._jobs_lock:
             jobs = list(self._jobs.values())
         for job in jobs:

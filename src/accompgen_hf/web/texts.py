@@ -115,6 +115,7 @@ CSS = """
 
 
 def intro(max_duration_s: float) -> str:
+    """HTML of the introduction."""
     return (
         "<h1>Sing. <span>Get a band.</span></h1>"
         f"<p>One voice, up to {max_duration_s:g} seconds. A band answers, exactly as long.</p>"
@@ -122,6 +123,7 @@ def intro(max_duration_s: float) -> str:
 
 
 def limits(max_duration_s: float, max_bytes: int, files_live_s: float) -> str:
+    """Text about what the page takes and how long it keeps files."""
     return (
         f"Up to {max_duration_s:g} s and {max_bytes / 2**20:g} MB; {FORMATS}. A dry voice without a band works best. "
         f"Recordings and results are deleted from this server after about {files_live_s / 3600:g} h."
@@ -134,10 +136,12 @@ def note(words: str) -> str:
 
 
 def failure(words: str) -> str:
+    """HTML of an error."""
     return f'<div class="failure" role="alert">{html.escape(words)}</div>'
 
 
 def status(words: str) -> str:
+    """HTML of what the job does now."""
     return f'<div class="status">{html.escape(words)}</div>'
 
 
@@ -150,6 +154,7 @@ def describe(progress: Progress) -> str:
 
 
 def bar(progress: Progress) -> str:
+    """HTML of the progress bar."""
     percent = round(100 * progress.fraction)
     left = ""
     if progress.seconds_left is not None:
@@ -163,6 +168,7 @@ def bar(progress: Progress) -> str:
 
 
 def heading(number: int, seed: int) -> str:
+    """HTML of the heading of a take."""
     return f"<h2>Take {number}<small>seed {seed}</small></h2>"
 
 

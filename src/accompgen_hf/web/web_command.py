@@ -9,6 +9,7 @@ from accompgen_hf.app.open_pipeline import choose_device, load_pipeline, set_thr
 
 
 def add_web_command(commands: argparse._SubParsersAction) -> None:
+    """Add the command `web`."""
     web = commands.add_parser("web", help="a web page: record or upload, listen, download (needs the extra `web`)")
     add = web.add_argument
     add("--model", help="a folder or Hub repository; without it the small default inside the package")
@@ -23,6 +24,7 @@ def add_web_command(commands: argparse._SubParsersAction) -> None:
 
 
 def run_web(arguments: argparse.Namespace) -> int:
+    """Carry out `accompgen web` until it is stopped."""
     from accompgen_hf.web.server import open_page
 
     device = choose_device(arguments.device)

@@ -87,7 +87,7 @@ def quantize_and_update(
         num_codebooks (`torch.LongTensor` of shape `(batch_size,)`):
             Codebooks each item is decoded from (quantizer dropout). All of them are updated in any case.
         generator (`torch.Generator`): Chooses the frames on which dead codes restart.
-        decay (`float`): Of the exponential moving averages, per step.
+        decay (`float`): Decay of the exponential moving averages per step.
         dead_share (`float`): A code used less than this share of the mean use is dead.
     """
     batch_size, _, num_frames = hidden_states.shape
