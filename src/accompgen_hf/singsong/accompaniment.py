@@ -17,6 +17,7 @@ from accompgen_hf.accompgen.modeling_accompgen import (
     equivalent_fingerprints,
     load_part,
 )
+from accompgen_hf.accompgen.modeling_accompgen_codec import AccompGenCodec
 from accompgen_hf.accompgen.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
 from accompgen_hf.accompgen.seeds_accompgen import draw_seed
 from accompgen_hf.singsong.configuration import SingSongAccompanimentConfig
