@@ -79,10 +79,12 @@ class SingSongForAccompaniment(CompositeModel):
             return None if callback is None else lambda seconds: [callback(stage, seconds) for stage in stages]
 
         known = {"vocal_semantic_ids": vocal_semantic_ids.to(self.device)}
-        known.update(self.singsong.generate(**known, seed=seed, callback=report("semantic", "coarse"), **kwargs))
+        known.update(self.singsong.generate_codes(**known, seed=seed, callback=report("semantic", "coarse"), **kwargs))
         codes = known["coarse_codes"]
         if not preview:
-            known.update(self.singsong_fine.generate(coarse_codes=codes, seed=seed, callback=report("fine"), **kwargs))
+            known.update(
+                self.singsong_fine.generate_codes(coarse_codes=codes, seed=seed, callback=report("fine"), **kwargs)
+            )
             codes = torch.cat([codes, known["fine_codes"]], dim=1)  # (B, 8, T75)
         return AccompGenOutput(audio=self.decode(codes), **known)
 

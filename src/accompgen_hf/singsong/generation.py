@@ -33,10 +33,10 @@ REFUSED_SETTINGS = ("num_beams", "num_return_sequences", "assistant_model", "pro
 
 
 class SingSongGenerationMixin(GenerationMixin):
-    """`generate` from the encoder's streams by name."""
+    """Codes from the encoder's streams by name; every window's stream by Transformers' own `generate`."""
 
     @torch.no_grad()
-    def generate(
+    def generate_codes(
         self,
         *,
         seed: int | list[int] | None = None,
@@ -70,7 +70,7 @@ class SingSongGenerationMixin(GenerationMixin):
                 )
         missing = [name for name in config.conditioning_names if name not in kwargs]
         if missing:
-            raise ValueError(f"`generate` needs {list(config.conditioning_names)} by name, missing {missing}.")
+            raise ValueError(f"`generate_codes` needs {list(config.conditioning_names)} by name, missing {missing}.")
         conditioning = {name: kwargs.pop(name).to(self.device) for name in config.conditioning_names}
         encode_conditioning(config, conditioning)  # refuses what does not fit, before any work
         name = config.conditioning_names[0]
@@ -110,7 +110,7 @@ class SingSongGenerationMixin(GenerationMixin):
             prefix = [window.recording.cut(segment.name, window.start, window.num_kept) for window in windows]
             decoder_ids = torch.cat([decoder_ids, codes_to_ids(segment, torch.cat(prefix))], dim=1)
             uniforms = draw_uniforms(seeds, segment.name, starts_s, num_slots, decoder_ids.device)
-            decoder_ids = super().generate(
+            decoder_ids = self.generate(
                 decoder_input_ids=decoder_ids,
                 uniforms=uniforms[:, first_slot:],
                 segment=segment,
