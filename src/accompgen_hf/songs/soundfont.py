@@ -3,7 +3,6 @@
 `pip install --no-deps tinysoundfont` is enough: its dependency pyaudio plays to loudspeakers and is not needed.
 """
 
-import hashlib
 import importlib
 import os
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from accompgen_hf.accompgen.audio_accompgen import resample
+from accompgen_hf.accompgen.whole_files_accompgen import hash_file
 
 DEFAULT_SOUNDFONT = "/usr/share/sounds/sf2/FluidR3_GM.sf2"
 _DRUM_BANK, _DRUM_CHANNEL = 128, 9
@@ -56,11 +56,7 @@ def soundfont_sha256(soundfont: str | os.PathLike | None = None) -> str:
 
 @lru_cache(maxsize=4)
 def _hash_file(path: str, size: int, mtime_ns: int) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    return hash_file(path)
 
 
 def _import_tinysoundfont() -> Any:
