@@ -14,6 +14,7 @@ import torch
 
 from accompgen_hf.accompgen.audio_accompgen import resample
 from accompgen_hf.accompgen.codec_accompgen import decode_in_blocks, encode_in_blocks
+from accompgen_hf.accompgen.configuration_accompgen import AccompGenConfig
 from accompgen_hf.accompgen.modeling_accompgen import AccompGenForConditionalGeneration
 from accompgen_hf.evaluation.systems.system import OursSystem, Window, fit_output, hash_model_folder
 
@@ -36,13 +37,16 @@ class OracleSystem:
         return {"system": "codec oracle", "files": hash_model_folder(self.folder)}
 
     @cached_property
-    def model(self) -> AccompGenForConditionalGeneration:
-        """The composite in float32, loaded when it is first needed."""
-        return AccompGenForConditionalGeneration.from_pretrained(self.folder, dtype=torch.float32).eval()
+    def codec(self) -> torch.nn.Module:
+        """The codec in float32, loaded when it is first needed."""
+        model = AccompGenForConditionalGeneration.from_pretrained(self.folder, dtype=torch.float32)
+        self._config = model.config
+        return model.codec.eval()
 
     def generate(self, vocals: np.ndarray, sampling_rate: int, seed: int, window: Window) -> np.ndarray:
         """Encode and decode the window's own accompaniment."""
-        codec, config = self.model.codec, self.model.config
+        codec = self.codec
+        config: AccompGenConfig = self._config
         blocks = {
             "block_duration_s": config.codec_block_duration_s,
             "context_duration_s": config.codec_context_duration_s,
