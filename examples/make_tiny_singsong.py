@@ -8,10 +8,9 @@ step is a command of its own and goes on where it was killed. The result lies in
     python examples/evaluate.py --singsong WORK_DIR/singsong-tiny ...
 """
 
-import json
 from pathlib import Path
 
-from accompgen_hf.files import folder_written_whole
+from accompgen_hf.files import folder_written_whole, read_json
 from accompgen_hf.singsong.accompaniment import SingSongForAccompaniment
 from accompgen_hf.training.stages.arguments import StageTrainingArguments
 from make_tiny import EXAMPLES, make_parser, make_tokens, run
@@ -52,7 +51,7 @@ def assemble(work: Path, encoder: Path, codec: Path, folder: Path) -> None:
         with folder_written_whole(folder) as staging:
             model.save_pretrained(staging)
     for stage in STAGES:
-        summary = json.loads((work / stage / "summary.json").read_text("utf-8"))
+        summary = read_json(work / stage / "summary.json")
         validation = summary["validation"]
         gain, interval = validation["conditioning_gain"], validation["conditioning_gain_interval"]
         print(f"{stage}: step {summary['step']}, loss {validation['loss']:.4f}, gain {gain:.4f} +- {interval:.4f}")

@@ -9,7 +9,6 @@ what a separator made; a second one is refused.
 """
 
 import argparse
-import json
 import os
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from accompgen_hf.data.source_options import (
     open_separator,
 )
 from accompgen_hf.data.sources import pair_paths, separate_recording, write_track_table
-from accompgen_hf.files import write_json
+from accompgen_hf.files import read_json, write_json
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -40,7 +39,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 def claim_folder(path: Path, description: dict) -> None:
     """Write down what separates into this folder, or refuse to mix two separators in it."""
-    if path.is_file() and json.loads(path.read_text("utf-8")) != description:
+    if path.is_file() and read_json(path) != description:
         raise SystemExit(
             f"error: {path.parent} holds pairs of another separator, see {path.name}. Choose another folder."
         )

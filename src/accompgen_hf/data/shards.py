@@ -7,7 +7,6 @@ name is whole.
 """
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from accompgen_hf.files import write_bytes, write_json
+from accompgen_hf.files import read_json, write_bytes, write_json
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
@@ -193,7 +192,7 @@ class Manifest:
                 f"`data` must be a folder of token shards, but {path} does not exist. Was every `--shard i/n` of "
                 "examples/prepare_dataset.py run to its end?"
             )
-        fields = json.loads(path.read_text("utf-8"))
+        fields = read_json(path)
         if fields.get("format_version") != FORMAT_VERSION:
             raise ValueError(
                 f"{path} has `format_version` {fields.get('format_version')}, this code reads {FORMAT_VERSION}. "

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from accompgen_hf.files import write_bytes
+from accompgen_hf.files import read_json, write_bytes
 
 RECORD_NAME = "training_tracks.json"
 FITTED_SPLITS = ("train", "validation")  # the validation split has chosen checkpoints
@@ -76,7 +76,7 @@ def read_record(folder: str | os.PathLike) -> set[str] | None:
     if not path.is_file():
         return None
     try:
-        return {str(track) for track in json.loads(path.read_text("utf-8"))["tracks"]}
+        return {str(track) for track in read_json(path)["tracks"]}
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged ({error!r}). Fetch or assemble the model again.") from error
 

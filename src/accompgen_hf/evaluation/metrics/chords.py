@@ -10,11 +10,11 @@ import numpy as np
 
 from accompgen_hf.accompgen.audio_accompgen import resample
 from accompgen_hf.accompgen.optional_accompgen import import_optional
+from accompgen_hf.songs.theory import PITCH_CLASS_NAMES
 
 PITCH_CLASSES = 12
 NO_CHORD = 24
 CHORD_HOP_S = 0.1
-_ROOTS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 # Qualities as the songs write them -> mir_eval's words.
 _QUALITIES = {"m7b5": "hdim7"}
 _ANALYSIS_RATE = 8000
@@ -42,7 +42,7 @@ class ChordSpan(NamedTuple):
 
 def chord_label(chord: int) -> str:
     """mir_eval's word for a chord number."""
-    return "N" if chord == NO_CHORD else f"{_ROOTS[chord % 12]}:{'maj' if chord < 12 else 'min'}"
+    return "N" if chord == NO_CHORD else f"{PITCH_CLASS_NAMES[chord % 12]}:{'maj' if chord < 12 else 'min'}"
 
 
 def band_chroma(
@@ -144,7 +144,7 @@ def score_chords(heard: Sequence[ChordSpan], truth: Sequence[Any]) -> float | No
     """
     mir_eval_chord = import_optional("mir_eval.chord", "Scoring chords", "mir_eval")
     true_intervals = np.array([[chord[0], chord[1]] for chord in truth], dtype=np.float64).reshape(-1, 2)
-    true_labels = [f"{_ROOTS[chord[2] % 12]}:{_QUALITIES.get(chord[3], chord[3])}" for chord in truth]
+    true_labels = [f"{PITCH_CLASS_NAMES[chord[2] % 12]}:{_QUALITIES.get(chord[3], chord[3])}" for chord in truth]
     if not true_labels or not heard:
         return None
     intervals, labels = mir_eval_chord.util.adjust_intervals(

@@ -4,10 +4,11 @@
 and true accompaniments, never a model's output.
 """
 
-import json
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from accompgen_hf.files import read_json
 
 TABLES_PATH = Path(__file__).with_name("musical_tables.json")
 
@@ -15,4 +16,4 @@ TABLES_PATH = Path(__file__).with_name("musical_tables.json")
 @lru_cache(maxsize=1)
 def load_tables() -> dict[str, Any]:
     """`made_with`; `chords`: by mode, counts of chords' seconds and of their steps; `rhythm`: weights by meter."""
-    return json.loads(TABLES_PATH.read_text("utf-8"))
+    return read_json(TABLES_PATH)

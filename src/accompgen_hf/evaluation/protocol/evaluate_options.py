@@ -29,7 +29,7 @@ from accompgen_hf.evaluation.protocol.scoring import TARGETS
 from accompgen_hf.evaluation.systems.corpus import Corpus
 from accompgen_hf.evaluation.systems.oracle import GIVEN_STAGES, OracleSystem, StageOracleSystem
 from accompgen_hf.evaluation.systems.system import FolderSystem, OursSystem, System
-from accompgen_hf.files import write_csv
+from accompgen_hf.files import read_json, write_csv
 
 DATASETS = ("songs", "musdb18", "folder")
 BUILT_IN = ("random", "retrieval", "oracle", "ours")
@@ -212,7 +212,7 @@ def list_models(options: argparse.Namespace) -> list[str]:
 def read_fingerprint(model: str | os.PathLike) -> str | None:
     """`token_fingerprint` of a model's folder, if it states one."""
     path = Path(model) / "config.json"
-    return json.loads(path.read_text("utf-8")).get("token_fingerprint") if path.is_file() else None
+    return read_json(path).get("token_fingerprint") if path.is_file() else None
 
 
 def export_inputs(test_set: WindowFolder, folder: Path, has_separated: bool) -> Path:

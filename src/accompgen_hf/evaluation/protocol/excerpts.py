@@ -21,7 +21,7 @@ from accompgen_hf.accompgen.fingerprint_accompgen import hash_json
 from accompgen_hf.data.sources import SourceRecording, Track, make_tracks
 from accompgen_hf.data.tokenization import measure_activity
 from accompgen_hf.evaluation.systems.system import Window
-from accompgen_hf.files import write_json
+from accompgen_hf.files import read_json, write_json
 from accompgen_hf.songs.song import HELD_OUT_SEED, SongAnnotation, compose_song, generate_song
 
 SAMPLING_RATE = 24_000
@@ -218,7 +218,7 @@ def read_windows(folder: str | os.PathLike, request: dict[str, Any] | None = Non
     path = folder / "windows.json"
     if not path.is_file():
         raise ValueError(f"{folder} holds no windows.json: it is not a folder of windows, or not a finished one.")
-    content = json.loads(path.read_text("utf-8"))
+    content = read_json(path)
     if request is not None and content["request"] != json.loads(json.dumps(request)):
         raise ValueError(
             f"`output_dir` has windows of another test set in {folder}: {content['request']}, asked for {request}. "

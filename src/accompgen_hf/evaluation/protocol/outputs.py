@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from accompgen_hf.accompgen.audio_accompgen import write_audio
 from accompgen_hf.evaluation.protocol.excerpts import SEPARATED, VOCALS, WindowFolder
 from accompgen_hf.evaluation.systems.system import FolderSystem, System, Window
-from accompgen_hf.files import write_json
+from accompgen_hf.files import read_json, write_json
 
 BATCH_SIZE = 16  # windows that a system which can accompanies together; a killed run loses as many
 CONDITIONS = {"isolated": VOCALS, "separated": SEPARATED}  # which vocals a system hears
@@ -118,7 +118,7 @@ def claim_folder(folder: Path, description: dict[str, Any]) -> None:
         ValueError: If it holds files that no run has written.
     """
     path = folder / "system.json"
-    if path.is_file() and json.loads(path.read_text("utf-8")) == json.loads(json.dumps(description)):
+    if path.is_file() and read_json(path) == json.loads(json.dumps(description)):
         return
     if folder.exists() and not path.is_file() and any(folder.iterdir()):
         raise ValueError(f"`output_dir`: {folder} holds files that no run has written. Choose another folder.")

@@ -4,7 +4,6 @@
 `target.<name>` of what FAD hears (the mix or the instrumental), `pair.<name>` of both sides together, for APA.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from accompgen_hf.accompgen.fingerprint_accompgen import hash_json
 from accompgen_hf.accompgen.mixing_accompgen import mix
 from accompgen_hf.evaluation.metrics.audio_embedders import Embedder
 from accompgen_hf.evaluation.metrics.musical_scores import score_accompaniment
-from accompgen_hf.files import write_arrays, write_json
+from accompgen_hf.files import read_json, write_arrays, write_json
 from accompgen_hf.songs.song import SongAnnotation
 
 SCORES_VERSION = 2  # rises when a number changes for the same audio
@@ -109,7 +108,7 @@ class Scorer:
         """Musical scores from a file, or made and written to it; arguments as in `load_embeddings`."""
         key = hash_json([SCORES_VERSION, identity])
         if path.is_file():
-            content = json.loads(path.read_text("utf-8"))
+            content = read_json(path)
             if content["key"] == key:
                 return content["scores"]
         item = make()

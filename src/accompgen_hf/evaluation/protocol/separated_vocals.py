@@ -1,6 +1,5 @@
 """Vocals as a source separator leaves them: the second condition of FAD, written beside the isolated ones."""
 
-import json
 import os
 from typing import Any
 
@@ -12,7 +11,7 @@ from accompgen_hf.accompgen.audio_accompgen import fold_to_mono, resample, write
 from accompgen_hf.data.separation import Separator
 from accompgen_hf.evaluation.protocol.excerpts import INSTRUMENTAL, SEPARATED, VOCALS, WindowFolder
 from accompgen_hf.evaluation.systems.system import fit_output
-from accompgen_hf.files import write_json
+from accompgen_hf.files import read_json, write_json
 
 BLEED_DB = -20.0
 BLEED_CUTOFF_HZ = 4000.0
@@ -44,7 +43,7 @@ def write_separated(test_set: WindowFolder, separator: Separator | None, descrip
     folder = test_set.folder / SEPARATED
     folder.mkdir(exist_ok=True)
     path = folder / "separator.json"
-    if path.is_file() and json.loads(path.read_text("utf-8")) != description:
+    if path.is_file() and read_json(path) != description:
         raise ValueError(f"`separate`: {folder} holds vocals of another separator. Choose another `--output_dir`.")
     write_json(path, description)
     rate = test_set.sampling_rate

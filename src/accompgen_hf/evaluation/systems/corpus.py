@@ -1,6 +1,5 @@
 """The songs that random and retrieval answer with, and a cached index of their tempo, key, beats and loudness."""
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from accompgen_hf.accompgen.fingerprint_accompgen import hash_json
 from accompgen_hf.data.sources import Track
 from accompgen_hf.evaluation.metrics.beats import track_beats
 from accompgen_hf.evaluation.metrics.keys import PITCH_CLASSES, chroma
-from accompgen_hf.files import write_json
+from accompgen_hf.files import read_json, write_json
 
 INDEX_VERSION = 2
 # How well each pitch class fits a key, tonic first (Krumhansl & Kessler 1982).
@@ -101,7 +100,7 @@ class Corpus:
         if self._excerpts is None:
             if not self.index_path.is_file():
                 self._analyse()
-            content = json.loads(self.index_path.read_text("utf-8"))
+            content = read_json(self.index_path)
             if content["request"] != self.request:
                 raise ValueError(
                     f"`corpus` index {self.index_path} is of another corpus ({content['request']}, not "

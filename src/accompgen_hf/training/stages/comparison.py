@@ -1,6 +1,5 @@
 """Finished runs of a stage side by side: what a setting does, over several seeds."""
 
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -8,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from accompgen_hf.files import read_json
 
 # Student's t, 97.5 %, by the number of runs.
 _T = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
@@ -42,7 +43,7 @@ def _read_validation(folder: Path) -> dict[str, Any]:
     path = folder / "summary.json"
     if not path.is_file():
         raise ValueError(f"`folders`: {folder} holds no summary.json; its run is not finished.")
-    summary = json.loads(path.read_text("utf-8"))
+    summary = read_json(path)
     return summary.get("validation", summary)
 
 

@@ -6,7 +6,6 @@ step divided by their number, so that neither processes nor micro-batches move t
 """
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -25,7 +24,7 @@ from accompgen_hf.data.dataset import StepPositions
 from accompgen_hf.data.shards import sum_hours_by_licence
 from accompgen_hf.data.stage_kinds import kind_of
 from accompgen_hf.data.training_tracks import read_record, read_shard_tracks, write_record
-from accompgen_hf.files import write_json
+from accompgen_hf.files import read_json, write_json
 from accompgen_hf.training.learning_rate import LearningRate
 from accompgen_hf.training.run_files import check_same_run, find_checkpoint, save_checkpoint
 from accompgen_hf.training.sigterm import SigtermFlag
@@ -285,7 +284,7 @@ class StageTrainer:
         """Save the result, unless an earlier call of the same run did."""
         summary_path = self.output_dir / "summary.json"
         if self.first_step == self.arguments.max_steps and summary_path.is_file():
-            summary = json.loads(summary_path.read_text("utf-8"))
+            summary = read_json(summary_path)
         else:
             if self.validation is None:  # killed between the last checkpoint and here
                 self._validate()

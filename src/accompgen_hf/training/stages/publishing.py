@@ -1,6 +1,5 @@
 """A finished stage on the Hub, with a card that says what it was trained on and how well it does."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from huggingface_hub import HfApi
 
 from accompgen_hf.data.stage_kinds import STAGE_KINDS
 from accompgen_hf.data.training_tracks import join_records
+from accompgen_hf.files import read_json
 from accompgen_hf.hub import fill_card, push_folder, save_stage_repository, stage_card_values
 
 LIMITS = "It continues what it was trained on. Listen to the assembled model on music of your own kind first."
@@ -59,7 +59,7 @@ def publish_stage(output_dir: str | os.PathLike, repo_id: str, template: str) ->
         `str`: The commit's address.
     """
     output_dir = Path(output_dir)
-    summary = json.loads((output_dir / "summary.json").read_text("utf-8"))
+    summary = read_json(output_dir / "summary.json")
     stage = STAGE_KINDS[summary["arguments"]["stage"]].model_class.from_pretrained(output_dir / "final")
     values = {**stage_card_values(stage), **describe_training(summary), "repository": repo_id}
     record = join_records([output_dir / "final"])
