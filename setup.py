@@ -37,6 +37,9 @@ EXTRAS["docs"] = ["sphinx>=8.1", "myst-parser>=4.0", "furo>=2025.7"]
 EXTRAS["encodec"] = ["encodec>=0.1.1"]
 # Singers of words; the program flite comes from the system. pyworld asks setuptools for its own version.
 EXTRAS["words"] = ["pyworld>=0.3.5", "setuptools<81"]
+# Outside `all`: a published decoder for EnCodec's tokens (MIT) that names torchaudio and encodec; it serves a parity
+# test alone. Better is `pip install --no-deps vocos`.
+EXTRAS["vocos"] = ["vocos>=0.1.0"]
 # Outside `all`: it names pyaudio, which often does not build and which we do not need. Better is
 # `pip install --no-deps tinysoundfont`.
 EXTRAS["soundfont"] = ["tinysoundfont>=0.3.6"]
