@@ -49,6 +49,8 @@ def main() -> None:
     if num_songs:
         write_songs(Path(arguments.songs_dir) / "numpy", range(num_songs), synthesize_tracks)
     codec = train_codec(arguments)
+    if codec is None:
+        raise SystemExit("SIGTERM: saved and stopped. The same command goes on.")
     seeds = range(HELD_OUT_SEED, HELD_OUT_SEED + num_test_songs)
     results = evaluate_codec(codec, (synthesize_tracks(seed)["instrumental"] for seed in seeds))
     text = json.dumps(results, indent=2)

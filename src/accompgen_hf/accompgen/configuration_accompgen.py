@@ -359,7 +359,7 @@ class AccompGenConfig(CompositeConfig):
 
 
 def as_config(value: dict | PreTrainedConfig | None, config_class: type) -> PreTrainedConfig:
-    """A part's config from what a file holds of it or a config of its base class; `None` is the class's default."""
+    """A part's config from what a file holds of it, or from its base class's; `None` is the class's default."""
     if value is None:
         return config_class()
     if isinstance(value, PreTrainedConfig) and type(value) in config_class.__mro__[1:]:

@@ -1,6 +1,8 @@
 """A whole run: resume to the bit, a folder that loads, samples to hear and see."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +14,10 @@ import torch
 from transformers import AutoFeatureExtractor
 
 from accompgen_hf import AccompGenCodec
-from accompgen_hf.training.codec.run import save_codec, train_codec
-from accompgen_hf.training.codec.trainer import CodecTrainer, build_codec_config, list_checkpoints
+from accompgen_hf.training.codec.material import read_songs
+from accompgen_hf.training.codec.run import resume_run, save_codec, train_codec
+from accompgen_hf.training.codec.trainer import CodecTrainer, build_codec_config
+from accompgen_hf.training.run_files import list_checkpoints, read_metrics
 from tiny_codec_training import TINY_MODEL, tiny_arguments
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
@@ -40,8 +44,8 @@ def test_resumed_run_equals_unbroken_run_bit_for_bit(tmp_path, monkeypatch, stop
         assert torch.equal(resumed.state_dict()[name], value), name
     metrics = [(tmp_path / name / "run" / "metrics.jsonl").read_text() for name in "ab"]
     assert metrics[0] == metrics[1]
-    assert (tmp_path / "b" / "run" / "learning_curve.png").stat().st_size > 1000
-    assert [path.name for path in list_checkpoints(tmp_path / "b" / "run")] == ["checkpoint-0000006"]
+    assert (tmp_path / "b" / "run" / "curves.png").stat().st_size > 1000
+    assert [step for step, _ in list_checkpoints(tmp_path / "b" / "run")] == [6]
 
 
 def test_finished_run_only_loads(tmp_path, monkeypatch):
@@ -49,6 +53,37 @@ def test_finished_run_only_loads(tmp_path, monkeypatch):
     monkeypatch.setattr(CodecTrainer, "step", None)
     second = train_codec(tiny_arguments(tmp_path))
     assert torch.equal(first.decoder.output.weight, second.decoder.output.weight)
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(tmp_path):
+    train_codec(tiny_arguments(tmp_path))
+    with pytest.raises(ValueError, match=r"`output_dir` .* holds a run with .*'batch_size': 2.* now asked"):
+        train_codec(tiny_arguments(tmp_path, batch_size=3))
+
+
+def test_the_schedule_may_change_as_long_as_it_is_ahead(tmp_path, monkeypatch):
+    step = CodecTrainer.step
+
+    def stop_at_the_sixth(trainer):
+        if trainer.completed_steps == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(trainer)
+
+    monkeypatch.setattr(CodecTrainer, "step", stop_at_the_sixth)
+    before = {"num_steps": 12, "num_decay_steps": 4, "freeze_step": 10}
+    assert train_codec(tiny_arguments(tmp_path, **before)) is None
+    monkeypatch.setattr(CodecTrainer, "step", step)
+    later = {"num_steps": 11, "num_decay_steps": 3, "freeze_step": 7, "discriminator_step": 8}
+    for changed, name in (({"discriminator_step": 5}, "discriminator_step"), ({"num_decay_steps": 6}, "num_steps")):
+        with pytest.raises(ValueError, match=f"now asked: .*'{name}'"):
+            resume_run(CodecTrainer(*run_of(tmp_path, **{**later, **changed})))
+    assert train_codec(tiny_arguments(tmp_path, **later)) is not None
+    assert [event["step"] for event in read_metrics(tmp_path / "run")] == list(range(1, 12))
+
+
+def run_of(tmp_path, **fields) -> tuple:
+    arguments = tiny_arguments(tmp_path, **fields)
+    return arguments, read_songs(arguments.songs_dir)
 
 
 def test_samples_can_be_heard_and_seen(tmp_path):

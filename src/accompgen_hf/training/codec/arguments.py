@@ -1,8 +1,9 @@
 """Recipe of a codec: what the trainer takes from its user."""
 
+import math
 from dataclasses import dataclass, field
 
-# May differ when a run goes on: no update depends on them.
+# May differ when a run goes on: no update depends on them, or its user knows (more songs, a folder that moved).
 FREE_NAMES = ("output_dir", "songs_dir", "checkpoint_steps", "log_steps", "sample_steps", "init_from")
 # May differ as long as the step from which they count is still ahead.
 SCHEDULE_NAMES = ("num_steps", "num_decay_steps", "freeze_step", "discriminator_step", "discriminator_stop_step")
@@ -13,8 +14,7 @@ class CodecTrainingArguments:
     """Recipe of a codec.
 
     Args:
-        output_dir (`str`): Receives checkpoints, `metrics.jsonl`, `learning_curve.png`, samples and the codec in
-            `final/`.
+        output_dir (`str`): Receives checkpoints, `metrics.jsonl`, `curves.png`, samples and the codec in `final/`.
         songs_dir (`str`): Folder of songs as `material` writes them.
         init_from (`str`, *optional*): Folder of a codec whose weights start the run.
         freeze_encoder (`bool`): Train the decoder alone; with `init_from`.
@@ -112,20 +112,19 @@ class CodecTrainingArguments:
             )
 
 
-def find_conflicts(found: dict, asked: dict, completed_steps: int) -> list[str]:
-    """Names of the arguments that may not differ when a run of `found` goes on with `asked`.
+def movable_schedule(found: dict, asked: dict, completed_steps: int) -> dict:
+    """The part of `found`'s schedule that a run may replace by that of `asked`: it is still ahead in both.
 
-    The schedule may still change where its old and new steps are ahead.
+    Args:
+        found, asked (`dict`): Recipes as `describe_run` gives them, of a checkpoint and of the run that goes on.
+        completed_steps (`int`): Updates that the checkpoint has behind it.
     """
-    differing = [name for name in asked if name not in FREE_NAMES and asked[name] != found.get(name)]
 
-    def starts(arguments: dict, name: str) -> float:
+    def start(recipe: dict, name: str) -> float:
         if name in ("num_steps", "num_decay_steps"):
-            return arguments["num_steps"] - arguments["num_decay_steps"]
-        return float("inf") if arguments.get(name) is None else arguments[name]
+            return recipe["num_steps"] - recipe["num_decay_steps"]
+        return math.inf if recipe[name] is None else recipe[name]
 
-    return sorted(
-        name
-        for name in differing
-        if name not in SCHEDULE_NAMES or min(starts(found, name), starts(asked, name)) < completed_steps
-    )
+    return {
+        name: found[name] for name in SCHEDULE_NAMES if min(start(found, name), start(asked, name)) >= completed_steps
+    }

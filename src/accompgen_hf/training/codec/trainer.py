@@ -1,4 +1,4 @@
-"""One update of the codec's training and its checkpoints.
+"""One update of the codec's training.
 
 First without quantizer, then codebooks are set by k-means on the encoder's outputs and follow them by EMA (a quantized
 start from noise collapses onto a few codes); from `discriminator_step` on discriminators judge the decoded audio, and
@@ -8,21 +8,16 @@ Everything random is derived from (seed, step): a resumed run equals an unbroken
 Letters: B batch, D codebook dimension, T codec frames, N samples.
 """
 
-import json
 import math
-import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from transformers.models.encodec.modeling_encodec import EncodecConv1d, EncodecConvTranspose1d
 
 from accompgen_hf.accompgen.configuration_accompgen_codec import AccompGenCodecConfig
 from accompgen_hf.accompgen.modeling_accompgen_codec import AccompGenCodec
-from accompgen_hf.training.codec.arguments import CodecTrainingArguments, find_conflicts
+from accompgen_hf.training.codec.arguments import CodecTrainingArguments
 from accompgen_hf.training.codec.losses import Discriminators, SpectralLoss
 from accompgen_hf.training.codec.material import SongTracks, draw_clips
 from accompgen_hf.training.codec.quantizer import (
@@ -31,6 +26,7 @@ from accompgen_hf.training.codec.quantizer import (
     start_running_sums,
     sum_code_vectors,
 )
+from accompgen_hf.training.learning_rate import LearningRate
 
 DISCRIMINATOR_INTERVAL = 2  # turns of a discriminator per update of its own
 
@@ -128,6 +124,9 @@ class CodecTrainer:
         self.discriminator_optimizer = self._build_optimizer(
             self.discriminators, arguments.discriminator_learning_rate
         )
+        self.rate_share = LearningRate(
+            1.0, arguments.warmup_steps, arguments.num_steps, arguments.num_decay_steps / arguments.num_steps
+        )
         # Codebooks per bandwidth, e.g. 2, 4, 8: what quantizer dropout chooses from.
         self.depths = [
             self.model.quantizer.get_num_quantizers_for_bandwidth(bandwidth) for bandwidth in config.target_bandwidths
@@ -148,16 +147,6 @@ class CodecTrainer:
         return torch.optim.Adam(module.parameters(), lr=learning_rate, betas=(0.8, 0.99), fused=True)
 
     # ---- the schedule -----------------------------------------------------------------------------------------------
-
-    def rate_share(self) -> float:
-        """Share of the learning rates in the coming step: linear warm-up, a plateau, a cosine down to zero.
-
-        Until the descent begins nothing depends on the number of steps: a run can be made longer by then.
-        """
-        arguments = self.arguments
-        warmup = min(1.0, (self.completed_steps + 1) / arguments.warmup_steps)
-        remaining = (arguments.num_steps - self.completed_steps) / arguments.num_decay_steps
-        return warmup * (1 - math.cos(math.pi * min(1.0, remaining))) / 2
 
     @property
     def is_frozen(self) -> bool:
@@ -183,13 +172,12 @@ class CodecTrainer:
         clips = draw_clips(self.songs, arguments, step, self.model.config.hop_length).to(self.device)  # (B, 1, N)
         if step == arguments.num_continuous_steps and arguments.init_from is None:
             self._fit_codebooks()
-        share = self.rate_share()
-        for optimizer, rate in (
+        for optimizer, peak in (
             (self.optimizer, arguments.learning_rate),
             (self.discriminator_optimizer, arguments.discriminator_learning_rate),
         ):
             for group in optimizer.param_groups:
-                group["lr"] = rate * share
+                group["lr"] = peak * self.rate_share.at(step)
         self.model.encoder.requires_grad_(not self.is_frozen)
         embeddings, losses = self._embed(clips)
         with self._autocast():
@@ -286,53 +274,3 @@ class CodecTrainer:
                 hidden_states = self.model.encoder(clips).float()
             outputs.append(hidden_states.transpose(1, 2).flatten(0, 1))  # (B, D, T) -> (B * T, D)
         fit_codebooks(self.model.quantizer, torch.cat(outputs), self._generator(3))
-
-    # ---- checkpoints ------------------------------------------------------------------------------------------------
-
-    def save(self) -> Path:
-        """Write `checkpoint-<step>` in one move and remove older ones."""
-        folder = Path(self.arguments.output_dir)
-        staged, final = folder / "checkpoint.tmp", folder / f"checkpoint-{self.completed_steps:07d}"
-        shutil.rmtree(staged, ignore_errors=True)
-        staged.mkdir(parents=True)
-        for name, module in (("model", self.model), ("discriminators", self.discriminators)):
-            tensors = {key: value.contiguous() for key, value in module.state_dict().items()}
-            save_file(tensors, staged / f"{name}.safetensors")
-        optimizers = {
-            "codec": self.optimizer.state_dict(),
-            "discriminators": self.discriminator_optimizer.state_dict(),
-        }
-        torch.save(optimizers, staged / "optimizers.pt")
-        state = {"completed_steps": self.completed_steps, "arguments": asdict(self.arguments)}
-        (staged / "state.json").write_text(json.dumps(state, indent=2), "utf-8")
-        shutil.rmtree(final, ignore_errors=True)
-        staged.replace(final)
-        for old in list_checkpoints(folder)[:-1]:
-            shutil.rmtree(old)
-        return final
-
-    def load(self, checkpoint: Path) -> None:
-        """Continue from a checkpoint of the same recipe; see `arguments.find_conflicts` for what may differ.
-
-        Raises:
-            ValueError: If the checkpoint was written with other arguments.
-        """
-        state = json.loads((checkpoint / "state.json").read_text("utf-8"))
-        asked = json.loads(json.dumps(asdict(self.arguments)))
-        conflicts = find_conflicts(state["arguments"], asked, state["completed_steps"])
-        if conflicts:
-            raise ValueError(
-                f"`arguments` must equal those of {checkpoint} to resume, but {', '.join(conflicts)} differ. "
-                "Choose another `output_dir` or the old values."
-            )
-        self.model.load_state_dict(load_file(checkpoint / "model.safetensors"))
-        self.discriminators.load_state_dict(load_file(checkpoint / "discriminators.safetensors"))
-        optimizers = torch.load(checkpoint / "optimizers.pt", weights_only=True)
-        self.optimizer.load_state_dict(optimizers["codec"])
-        self.discriminator_optimizer.load_state_dict(optimizers["discriminators"])
-        self.completed_steps = state["completed_steps"]
-
-
-def list_checkpoints(folder: Path) -> list[Path]:
-    """Return the checkpoints in `folder`, oldest first."""
-    return sorted(folder.glob("checkpoint-*"))
