@@ -18,6 +18,13 @@ from pathlib import Path
 
 EXAMPLES = Path(__file__).resolve().parent
 STAGES = ("semantic", "coarse", "fine")
+# The shipped codec's: EnCodec's own decoder of 8 filters and a mel loss.
+CODEC_MODEL = {"decoder_type": "encodec", "num_filters": 8, "hidden_size": 32}
+CODEC_CLIPS = {"instrumental": 0.7, "mix": 0.15, "vocals": 0.15}
+CODEC_RECIPE = ("--num_songs", 300, "--max_steps", 11_000, "--decay_share", 0.3, "--learning_rate", 1e-3)
+CODEC_RECIPE += ("--spectrum_weight", 0, "--comb_weight", 0, "--waveform_weight", 2, "--no-use_bf16")
+CODEC_RECIPE += ("--depth_shares", "[0.1, 0.3, 0.6]", "--clip_shares", json.dumps(CODEC_CLIPS))
+CODEC_RECIPE += ("--model", json.dumps(CODEC_MODEL))
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
@@ -67,7 +74,8 @@ def make_tokens(options: argparse.Namespace) -> tuple[Path, Path, Path]:
     songs, tokens = work / "songs", work / "tokens"
     # 1. The codec, and the encoder with its centroids.
     if options.codec is None:
-        run(work, "codec", codec, "train_codec.py", "--output_dir", codec.parent, "--songs_dir", songs)
+        places = ("--output_dir", codec.parent, "--songs_dir", work / "codec_songs")
+        run(work, "codec", codec, "train_codec.py", *places, *CODEC_RECIPE)
     if options.semantic_encoder is None:
         run(work, "semantic_encoder", encoder, "train_semantic_encoder.py", "--output_dir", encoder.parent)
     # 2. Songs -> tokens.

@@ -24,8 +24,8 @@ def tiny_arguments(folder, **overrides) -> CodecTrainingArguments:
     settings = {
         "output_dir": str(folder / "run"),
         "songs_dir": str(folder / "songs"),
-        "num_steps": 6,
-        "num_decay_steps": 2,
+        "max_steps": 6,
+        "decay_share": 0.3,
         "num_continuous_steps": 3,
         "batch_size": 2,
         "clip_num_frames": 12,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from accompgen_hf.training.codec.losses import Discriminators, SpectralLoss, magnitudes
+from accompgen_hf.training.codec.losses import CombLoss, Discriminators, SpectralLoss, magnitudes
 
 MELS, SPECTRA = ((512, 20), (256, 10)), ((1024, 2), (512, 1))
 
@@ -68,6 +68,16 @@ def test_silence_has_finite_gradients():
     decoded = torch.zeros(1, 9600, requires_grad=True)
     sum(SpectralLoss(24_000, MELS, SPECTRA)(decoded, torch.zeros(1, 9600)).values()).backward()
     assert torch.isfinite(decoded.grad).all()
+
+
+def test_a_hum_at_the_frame_rate_is_heard_above_the_gaps():
+    comb = CombLoss(24_000, 320)
+    hum = noise() + sum(sine(75 * number) for number in range(13, 80)) / 30
+    music = noise() + sum(sine(112.5 * number) for number in range(9, 80, 2)) / 30  # between the lines
+    assert comb(hum, noise()) > 0.5
+    assert comb(music, noise()) < 0.1
+    assert comb(hum, hum) == 0
+    assert comb(noise(), hum) == 0  # less than the target has costs nothing
 
 
 def make_discriminators() -> Discriminators:

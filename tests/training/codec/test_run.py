@@ -70,11 +70,11 @@ def test_the_schedule_may_change_as_long_as_it_is_ahead(tmp_path, monkeypatch):
         return step(trainer)
 
     monkeypatch.setattr(CodecTrainer, "step", stop_at_the_sixth)
-    before = {"num_steps": 12, "num_decay_steps": 4, "freeze_step": 10}
+    before = {"max_steps": 12, "decay_share": 0.25, "freeze_step": 10}
     assert train_codec(tiny_arguments(tmp_path, **before)) is None
     monkeypatch.setattr(CodecTrainer, "step", step)
-    later = {"num_steps": 11, "num_decay_steps": 3, "freeze_step": 7, "discriminator_step": 8}
-    for changed, name in (({"discriminator_step": 5}, "discriminator_step"), ({"num_decay_steps": 6}, "num_steps")):
+    later = {"max_steps": 11, "decay_share": 0.2, "freeze_step": 7, "discriminator_step": 8}
+    for changed, name in (({"discriminator_step": 5}, "discriminator_step"), ({"decay_share": 0.8}, "max_steps")):
         with pytest.raises(ValueError, match=f"now asked: .*'{name}'"):
             resume_run(CodecTrainer(*run_of(tmp_path, **{**later, **changed})))
     assert train_codec(tiny_arguments(tmp_path, **later)) is not None
@@ -121,9 +121,9 @@ def test_saved_weights_are_the_float16_values_of_the_trained_ones(tmp_path):
 
 
 def test_the_script_takes_numbers_switches_and_json(tmp_path):
-    script = [sys.executable, EXAMPLES / "train_codec.py", "--output_dir", tmp_path, "--num_steps", "nine"]
+    script = [sys.executable, EXAMPLES / "train_codec.py", "--output_dir", tmp_path, "--max_steps", "nine"]
     result = subprocess.run(script, capture_output=True, text=True, timeout=300)
-    assert "argument --num_steps: invalid int value: 'nine'" in result.stderr
+    assert "argument --max_steps: invalid int value: 'nine'" in result.stderr
     result = subprocess.run([*script[:4], "--help"], capture_output=True, text=True, timeout=300)
     for name in ("--init_from", "--no-freeze_encoder", "--clip_shares JSON", "--freeze_step"):
         assert name in result.stdout

@@ -9,7 +9,7 @@ from accompgen_hf.training.codec.run import save_codec
 from accompgen_hf.training.codec.trainer import build_codec_config, initialize_from_data
 from tiny_codec_training import TINY_DECODER, TINY_MODEL, make_trainer, tiny_arguments
 
-LONG = {"num_steps": 400, "num_decay_steps": 1, "learning_rate": 3e-3, "warmup_steps": 5}
+LONG = {"max_steps": 400, "decay_share": 0.01, "learning_rate": 3e-3, "warmup_steps": 5}
 
 
 @pytest.mark.parametrize("decoder_type", ["fourier", "encodec"])
@@ -33,7 +33,7 @@ def test_bf16_updates_reduce_the_loss(tmp_path):
 
 
 def test_discriminators_judge_in_turns_between_their_steps(tmp_path):
-    trainer = make_trainer(tmp_path, discriminator_step=4, discriminator_stop_step=9, num_steps=20)
+    trainer = make_trainer(tmp_path, discriminator_step=4, discriminator_stop_step=9, max_steps=20)
     before = {name: value.clone() for name, value in trainer.discriminators.state_dict().items()}
     numbers = [trainer.step() for _ in range(10)]
     assert ["adversarial_loss" in entry for entry in numbers] == [False] * 4 + [True] * 5 + [False]
@@ -57,7 +57,7 @@ def test_a_smaller_decoder_starts_from_blocks_of_a_trained_one(tmp_path):
 
 
 def test_from_the_freeze_step_on_the_decoder_trains_alone(tmp_path):
-    trainer = make_trainer(tmp_path, freeze_step=5, num_steps=20)
+    trainer = make_trainer(tmp_path, freeze_step=5, max_steps=20)
     for _ in range(5):
         numbers = trainer.step()
     assert "commitment_loss" in numbers
@@ -93,7 +93,7 @@ def test_a_frozen_start_without_a_codec_is_refused(tmp_path):
 
 
 def test_learning_rate_rises_stays_and_falls_to_zero(tmp_path):
-    trainer = make_trainer(tmp_path, num_steps=100, warmup_steps=10, num_decay_steps=50)
+    trainer = make_trainer(tmp_path, max_steps=100, warmup_steps=10, decay_share=0.5)
     rates = [trainer.rate_share.at(step) for step in (0, 9, 40, 49, 75, 99)]
     assert rates == pytest.approx([0.1, 1.0, 1.0, 1.0, 0.5, 0.001], abs=1e-3)
 
@@ -130,7 +130,7 @@ def test_the_default_codec_is_small_enough_to_travel():
 
 
 def test_descent_and_freeze_must_fit_the_run(tmp_path):
-    with pytest.raises(ValueError, match=r"`num_decay_steps` must be in \[1, num_steps\], got 9 of 6"):
-        tiny_arguments(tmp_path, num_decay_steps=9)
+    with pytest.raises(ValueError, match=r"`decay_share` must be above 0 and at most 1, got 1.5"):
+        tiny_arguments(tmp_path, decay_share=1.5)
     with pytest.raises(ValueError, match=r"`freeze_step` must come after `num_continuous_steps` \(3\).* got 3"):
         tiny_arguments(tmp_path, freeze_step=3)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 # May differ when a run goes on: no update depends on them, or its user knows (more songs, a folder that moved).
 FREE_NAMES = ("output_dir", "songs_dir", "checkpoint_steps", "log_steps", "sample_steps", "init_from")
 # May differ as long as the step from which they count is still ahead.
-SCHEDULE_NAMES = ("num_steps", "num_decay_steps", "freeze_step", "discriminator_step", "discriminator_stop_step")
+SCHEDULE_NAMES = ("max_steps", "decay_share", "freeze_step", "discriminator_step", "discriminator_stop_step")
 
 
 @dataclass
@@ -18,7 +18,7 @@ class CodecTrainingArguments:
         songs_dir (`str`): Folder of songs as `material` writes them.
         init_from (`str`, *optional*): Folder of a codec whose weights start the run.
         freeze_encoder (`bool`): Train the decoder alone; with `init_from`.
-        num_steps (`int`): Updates in all; `num_continuous_steps` of them come before the quantizer.
+        max_steps (`int`): Updates in all; `num_continuous_steps` of them come before the quantizer.
         freeze_step (`int`, *optional*): Encoder and quantizer stay as they are from this update on.
         clip_num_frames (`int`): Length of a training clip in codec frames.
         clip_shares (`dict` of `str` to `float`): Relative shares of what is cut from a song: `"instrumental"` (all
@@ -26,12 +26,13 @@ class CodecTrainingArguments:
         gain_range_db (`tuple[float, float]`): Random gain of a clip, uniform.
         latent_noise_share (`float`): Noise on the encoder's outputs before there is a quantizer, relative to each
             channel's deviation.
-        num_decay_steps (`int`): Last updates, over which the learning rate falls to zero.
+        decay_share (`float`): Last share of the updates, over which the learning rate falls to zero.
         depth_shares (`tuple[float, ...]`): Share of clips decoded from the codebooks of each bandwidth.
         mel_scales (`tuple[tuple[int, int], ...]`): Window sizes (samples) and mel bands of the mel loss.
         linear_weight (`float`): Of the linear distance inside the mel loss.
         spectrum_scales (`tuple[tuple[int, float], ...]`): Window sizes of the linear-frequency loss and their weights.
         treble_weight (`float`): Of bins above 4 kHz in it, relative to those below.
+        comb_weight (`float`): Of lines at multiples of the frame rate.
         convergence_weight (`float`): Of the linear distance inside the linear-frequency loss.
         keep_decoder_layers (`tuple[int, ...]`, *optional*): With `init_from`: the blocks of its Fourier decoder that
             are kept, by their numbers. `None` keeps all.
@@ -47,7 +48,7 @@ class CodecTrainingArguments:
     freeze_encoder: bool = False
     keep_decoder_layers: tuple[int, ...] | None = None
     seed: int = 0
-    num_steps: int = 30_000
+    max_steps: int = 30_000
     num_continuous_steps: int = 1_200
     freeze_step: int | None = None
     batch_size: int = 4
@@ -65,13 +66,14 @@ class CodecTrainingArguments:
     gain_range_db: tuple[float, float] = (-6.0, 3.0)
     learning_rate: float = 8e-4
     warmup_steps: int = 200
-    num_decay_steps: int = 12_000
+    decay_share: float = 0.5
     max_grad_norm: float = 1.0
     mel_weight: float = 1.0
     spectrum_weight: float = 1.0
     waveform_weight: float = 1.0
     scale_weight: float = 0.1
     commitment_weight: float = 0.25
+    comb_weight: float = 1.0
     linear_weight: float = 0.5
     convergence_weight: float = 0.5
     latent_noise_share: float = 0.3
@@ -101,10 +103,8 @@ class CodecTrainingArguments:
             raise ValueError("`freeze_encoder` needs `init_from`, a codec whose encoder has learned; got None.")
         if self.keep_decoder_layers is not None and self.init_from is None:
             raise ValueError("`keep_decoder_layers` needs `init_from`, a codec that has them; got None.")
-        if not 0 < self.num_decay_steps <= self.num_steps:
-            raise ValueError(
-                f"`num_decay_steps` must be in [1, num_steps], got {self.num_decay_steps} of {self.num_steps}."
-            )
+        if not 0 < self.decay_share <= 1:
+            raise ValueError(f"`decay_share` must be above 0 and at most 1, got {self.decay_share}.")
         if self.freeze_step is not None and self.freeze_step <= self.num_continuous_steps:
             raise ValueError(
                 f"`freeze_step` must come after `num_continuous_steps` ({self.num_continuous_steps}), when there is a "
@@ -121,8 +121,8 @@ def movable_schedule(found: dict, asked: dict, completed_steps: int) -> dict:
     """
 
     def start(recipe: dict, name: str) -> float:
-        if name in ("num_steps", "num_decay_steps"):
-            return recipe["num_steps"] - recipe["num_decay_steps"]
+        if name in ("max_steps", "decay_share"):
+            return recipe["max_steps"] * (1 - recipe["decay_share"])
         return math.inf if recipe[name] is None else recipe[name]
 
     return {

@@ -17,6 +17,7 @@ from accompgen_hf.training.codec.evaluation import MEL_FLOOR, MelSpectrogram
 
 MAGNITUDE_EPS = 1e-14  # inside the root: keeps the gradient finite in digital silence
 TREBLE_HZ = 4000  # partials that the ear follows lie below
+NUM_TEETH = 12  # lines of a comb that are judged together
 SPECTRUM_POWER = 0.3  # discriminators see magnitudes with this exponent, so that quiet partials count
 
 
@@ -84,6 +85,35 @@ def short_time_spectrum(waveform: torch.Tensor, window_size: int) -> torch.Tenso
     return torch.stft(
         waveform, window_size, window_size // 4, window=window / window.sum(), center=True, return_complex=True
     )
+
+
+class CombLoss(nn.Module):
+    """How far a waveform hums at multiples of the frame rate, beyond what its target has there.
+
+    A decoder that does not know a frame's phases repeats them from frame to frame, which is a comb of lines. The loss
+    compares the level of each line with the gaps beside it, in bands of `NUM_TEETH` lines from 1 kHz up, and counts
+    what exceeds the target's own, in decades.
+    """
+
+    def __init__(self, sampling_rate: int, hop_length: int):
+        super().__init__()
+        self.window_size = 10 * hop_length  # a line every ten bins
+        num_teeth = self.window_size // 20 - 1
+        first = 1000 * hop_length // sampling_rate
+        self.teeth = 10 * torch.arange(first, first + (num_teeth - first) // NUM_TEETH * NUM_TEETH)
+        self.gaps = self.teeth[:, None] + torch.tensor([-5, -4, 4, 5])
+
+    def forward(self, decoded: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Return the scalar loss of two waveforms of shape `(batch_size, num_samples)`."""
+        with torch.no_grad():
+            theirs = self._excess(target)
+        return relu(self._excess(decoded) - theirs).mean()
+
+    def _excess(self, waveform: torch.Tensor) -> torch.Tensor:
+        """Lines above gaps in decades, `(batch_size, num_bands)`."""
+        level = magnitudes(waveform, self.window_size).clamp(min=MEL_FLOOR).log10().mean(dim=2)  # (B, F)
+        excess = level[:, self.teeth] - level[:, self.gaps].mean(dim=2)
+        return excess.unflatten(1, (-1, NUM_TEETH)).mean(dim=2)
 
 
 def _log_distances(ours: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:

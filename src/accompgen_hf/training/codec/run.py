@@ -21,7 +21,7 @@ from accompgen_hf.training.curves import Curve, Panel, draw_curves
 from accompgen_hf.training.run_files import RunFolder, describe_run, find_checkpoint
 from accompgen_hf.training.sigterm import SigtermFlag
 
-LOSSES = ("mel", "spectrum", "waveform", "adversarial", "feature", "discriminator")
+LOSSES = ("mel", "spectrum", "comb", "waveform", "adversarial", "feature", "discriminator")
 PANELS = (
     Panel("loss", [Curve("train", f"{name}_loss", name) for name in LOSSES], scale="log"),
     Panel("gradient norm before clipping", [Curve("train", "grad_norm")], scale="log"),
@@ -47,24 +47,24 @@ def train_codec(arguments: CodecTrainingArguments) -> AccompGenCodec | None:
     folder = resume_run(trainer)
     # 3. Updates.
     recent = []
-    bar = tqdm(total=arguments.num_steps, initial=trainer.completed_steps, desc="codec", mininterval=1.0)
+    bar = tqdm(total=arguments.max_steps, initial=trainer.completed_steps, desc="codec", mininterval=1.0)
     with bar, SigtermFlag() as sigterm:
-        while trainer.completed_steps < arguments.num_steps and not sigterm.is_set:
+        while trainer.completed_steps < arguments.max_steps and not sigterm.is_set:
             recent.append(trainer.step())
             bar.update()
             step = trainer.completed_steps
-            is_last = step == arguments.num_steps or sigterm.is_set
+            is_last = step == arguments.max_steps or sigterm.is_set
             if step % arguments.log_steps == 0:
                 numbers = _mean_numbers(recent)
                 folder.metrics.write("train", step, **numbers)
                 bar.set_postfix(mel=f"{numbers['mel_loss']:.3f}", spectrum=f"{numbers['spectrum_loss']:.3f}")
                 recent = []
-            if step % arguments.sample_steps == 0 or step == arguments.num_steps:
+            if step % arguments.sample_steps == 0 or step == arguments.max_steps:
                 write_samples(trainer.model, songs, folder.path / "samples", step)
             if step % arguments.checkpoint_steps == 0 or is_last:
                 folder.save(step)
                 draw_curves(folder.path, PANELS)
-    if trainer.completed_steps < arguments.num_steps:
+    if trainer.completed_steps < arguments.max_steps:
         return None
     # 4. The codec, on float16 values.
     save_codec(trainer.model, folder.path / "final")

@@ -18,7 +18,7 @@ from transformers.models.encodec.modeling_encodec import EncodecConv1d, EncodecC
 from accompgen_hf.accompgen.configuration_accompgen_codec import AccompGenCodecConfig
 from accompgen_hf.accompgen.modeling_accompgen_codec import AccompGenCodec
 from accompgen_hf.training.codec.arguments import CodecTrainingArguments
-from accompgen_hf.training.codec.losses import Discriminators, SpectralLoss
+from accompgen_hf.training.codec.losses import CombLoss, Discriminators, SpectralLoss
 from accompgen_hf.training.codec.material import SongTracks, draw_clips
 from accompgen_hf.training.codec.quantizer import (
     fit_codebooks,
@@ -115,18 +115,17 @@ class CodecTrainer:
         self.loss = SpectralLoss(
             config.sampling_rate,
             arguments.mel_scales,
-            arguments.spectrum_scales,
+            arguments.spectrum_scales if arguments.spectrum_weight else (),
             arguments.linear_weight,
             arguments.convergence_weight,
             arguments.treble_weight,
         ).to(self.device)
+        self.comb_loss = CombLoss(config.sampling_rate, config.hop_length)
         self.optimizer = self._build_optimizer(self.model, arguments.learning_rate)
         self.discriminator_optimizer = self._build_optimizer(
             self.discriminators, arguments.discriminator_learning_rate
         )
-        self.rate_share = LearningRate(
-            1.0, arguments.warmup_steps, arguments.num_steps, arguments.num_decay_steps / arguments.num_steps
-        )
+        self.rate_share = LearningRate(1.0, arguments.warmup_steps, arguments.max_steps, arguments.decay_share)
         # Codebooks per bandwidth, e.g. 2, 4, 8: what quantizer dropout chooses from.
         self.depths = [
             self.model.quantizer.get_num_quantizers_for_bandwidth(bandwidth) for bandwidth in config.target_bandwidths
@@ -184,6 +183,8 @@ class CodecTrainer:
             decoded = self.model.decode_embeddings(embeddings, self.depths[-1])  # (B, D, T) -> (B, 1, N)
         decoded, target = decoded.float()[:, 0], clips[:, 0]
         losses |= self.loss(decoded, target)
+        if arguments.comb_weight:
+            losses["comb"] = self.comb_loss(decoded, target)
         # Relative to the clips, so that 1 is what silence would get.
         losses["waveform"] = (decoded - target).abs().mean() / target.abs().mean().clamp(min=1e-3)
         if self.has_discriminators:
@@ -201,7 +202,7 @@ class CodecTrainer:
     def _weigh(self, losses: dict[str, torch.Tensor]) -> torch.Tensor:
         weights = {
             name: getattr(self.arguments, f"{name}_weight")
-            for name in ("mel", "spectrum", "waveform", "scale", "commitment", "adversarial", "feature")
+            for name in ("mel", "spectrum", "comb", "waveform", "scale", "commitment", "adversarial", "feature")
         }
         return sum(weights[name] * loss for name, loss in losses.items() if weights.get(name))
 
