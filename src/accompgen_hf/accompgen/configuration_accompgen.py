@@ -116,6 +116,7 @@ class StreamsMixin:
 
     @property
     def target_name(self) -> str:
+        """Name of the last segment that the stage writes."""
         if not self.target_names:
             raise NotImplementedError(f"{type(self).__name__} is a base class and names no target.")
         return self.target_names[-1]

@@ -49,6 +49,7 @@ class AccompGenCodecConfig(CheckedConfigMixin, EncodecConfig):
 
     @classmethod
     def get_config_dict(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> tuple[dict, dict]:
+        """Read the fields of a folder; those of an EnCodec will do, too."""
         settings, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
         if settings.get("model_type") == EncodecConfig.model_type:
             settings = {**settings, "model_type": cls.model_type}

@@ -72,6 +72,7 @@ class FrameConv(nn.Conv1d):
         self.paddings = (kernel_size - 1, 0) if is_causal else (kernel_size // 2, kernel_size // 2)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Convolve `(B, C, T)` to `(B, T, C)`."""
         return super().forward(pad(hidden_states, self.paddings)).transpose(1, 2)
 
 
@@ -84,6 +85,7 @@ class RowLayerNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(num_rows, num_channels))
 
     def forward(self, hidden_states: torch.Tensor, row: int) -> torch.Tensor:
+        """Normalise the last axis with the gain and bias of this row."""
         return layer_norm(hidden_states, self.weight.shape[1:], self.weight[row], self.bias[row], NORM_EPS)
 
 
@@ -102,6 +104,7 @@ class ConvNeXtBlock(nn.Module):
         self.layer_scale = nn.Parameter(torch.full((num_channels,), 1 / config.num_decoder_layers))
 
     def forward(self, hidden_states: torch.Tensor, norm_row: int) -> torch.Tensor:
+        """Apply the block to `(B, T, C)`; the shape stays."""
         inner = self.norm(self.depthwise(hidden_states.transpose(1, 2)), norm_row)
         return hidden_states + self.layer_scale * self.contract(gelu(self.expand(inner)))
 

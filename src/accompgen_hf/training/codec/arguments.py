@@ -29,7 +29,7 @@ class CodecTrainingArguments:
         decay_share (`float`): Last share of the updates, over which the learning rate falls to zero.
         depth_shares (`tuple[float, ...]`): Share of clips decoded from the codebooks of each bandwidth.
         mel_scales (`tuple[tuple[int, int], ...]`): Window sizes (samples) and mel bands of the mel loss.
-        linear_weight (`float`): Of the linear distance inside the mel loss.
+        linear_weight (`float`): Weight of the linear distance inside the mel loss.
         spectrum_scales (`tuple[tuple[int, float], ...]`): Window sizes of the linear-frequency loss and their weights.
         treble_weight (`float`): Of bins above 4 kHz in it, relative to those below.
         comb_weight (`float`): Of lines at multiples of the frame rate.

@@ -32,7 +32,7 @@ class SongTracks:
     """A song, mapped from disk.
 
     Attributes:
-        names (`tuple[str, ...]`): Of the tracks, in their order; `"vocals"` is no part of the instrumental.
+        names (`tuple[str, ...]`): Names of the tracks, in their order; `"vocals"` is no part of the instrumental.
         samples (`np.ndarray` of shape `(num_tracks, num_samples)`): int16.
     """
 
@@ -59,7 +59,7 @@ def write_songs(folder: str | os.PathLike, seeds: Sequence[int], source: TrackSo
 
     Args:
         folder (`str`): One folder inside `songs_dir`.
-        seeds (`Sequence[int]`): Of the songs.
+        seeds (`Sequence[int]`): Seeds of the songs.
         source (`Callable`): Gives the tracks of a seed by name, float32 of one length at 24 kHz.
 
     Raises:

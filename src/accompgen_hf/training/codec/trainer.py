@@ -160,6 +160,7 @@ class CodecTrainer:
 
     @property
     def has_discriminators(self) -> bool:
+        """Whether the coming update uses discriminators."""
         start, stop = self.arguments.discriminator_step, self.arguments.discriminator_stop_step
         return start is not None and start <= self.completed_steps < (math.inf if stop is None else stop)
 
