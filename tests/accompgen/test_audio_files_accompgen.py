@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings, strategies
 import accompgen_hf
 from accompgen_hf.accompgen import audio_files_accompgen
 from accompgen_hf.accompgen.audio_accompgen import load_audio
-from accompgen_hf.accompgen.audio_files_accompgen import check_sampling_rate
+from accompgen_hf.accompgen.audio_checks_accompgen import check_sampling_rate
 
 VOCALS = Path(accompgen_hf.__file__).parent / "assets" / "vocals" / "vocadito_10.wav"
 RATE = 16_000
@@ -252,6 +252,44 @@ def test_too_many_channels_are_refused():
         load_audio(encode(sine(0.2, num_channels=65)))
 
 
+@pytest.mark.parametrize("file_format", ["WAV", "RF64", "W64", "AIFF", "AU"])
+@pytest.mark.parametrize("num_bytes", [2, 3, 44])
+def test_a_file_that_ends_a_moment_before_its_header_says_is_read_with_a_note(file_format, num_bytes):
+    content = encode(sine(2.0), file_format=file_format, subtype="PCM_16")[:-num_bytes]
+    with pytest.warns(UserWarning, match=r"ends \d\.\d ms before its header says"):
+        audio, rate = load_audio(content)
+    assert 2.0 - 0.002 <= audio.shape[1] / rate < 2.0
+
+
+def test_a_file_that_ends_50_ms_before_its_header_says_is_cut_off():
+    content = encode(sine(2.0), subtype="PCM_16")
+    with pytest.warns(UserWarning, match=r"ends 49\.9 ms before"):
+        load_audio(content[: -2 * 799])
+    with pytest.raises(ValueError, match=r"is cut off: it holds 1\.95 s of the 2\.00 s"):
+        load_audio(content[: -2 * 801])
+
+
+@pytest.mark.parametrize("trailer", [b"TAG" + bytes(125), bytes(1000), bytes(70_000), b"TAG" + b"a" * 125])
+def test_a_tag_or_padding_behind_a_flac_is_no_damage(trailer):
+    content = bytearray(encode(sine(2.0), file_format="FLAC"))
+    expected = load_audio(bytes(content))[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(load_audio(bytes(content) + trailer)[0], expected)
+        content[21] &= 0xF0  # STREAMINFO's number of samples: 36 bits from here
+        content[22:26] = bytes(4)
+        np.testing.assert_array_equal(load_audio(bytes(content) + trailer)[0], expected)
+    with pytest.raises(ValueError, match="is cut off"):
+        load_audio(bytes(content[: len(content) // 2]) + trailer)
+
+
+def test_what_macos_notes_about_a_file_is_refused_by_name():
+    with pytest.raises(
+        ValueError, match=r"is no recording but what macOS notes about one. Give the file"
+    ):
+        load_audio(b"\0\5\x16\7" + bytes(4000))
+
+
 @pytest.mark.parametrize("file_format", ["WAV", "RF64", "W64", "AIFF", "AU", "FLAC"])
 def test_a_file_shorter_than_its_header_declares_is_refused_unless_allowed(file_format):
     recording, rate = load_audio(VOCALS)
@@ -376,7 +414,7 @@ def read_damaged(damaged: bytes) -> tuple[bool, float]:
     return True, seconds
 
 
-@pytest.mark.filterwarnings("error", "ignore:.*(is cut off|no end mark)")
+@pytest.mark.filterwarnings("error", "ignore:.*(is cut off|no end mark|is damaged|changes its format|cannot be read)")
 @pytest.mark.parametrize("file_format", ["WAV", "FLAC", "OGG", "MP3", "AIFF", "W64"])
 @pytest.mark.parametrize("num_files", [40, pytest.param(1000, marks=pytest.mark.slow)])
 def test_damaged_files_give_sound_audio_or_one_value_error_within_two_seconds(file_format, num_files):

@@ -26,7 +26,7 @@ def write(path: Path, audio: np.ndarray, **options) -> Path:
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr("accompgen_hf.accompgen.audio_files_accompgen._BLOCK_VALUES", 4096)
+    monkeypatch.setattr("accompgen_hf.accompgen.soundfile_reader_accompgen._BLOCK_VALUES", 4096)
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.ogg"])

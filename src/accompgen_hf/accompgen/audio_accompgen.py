@@ -10,15 +10,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from .audio_files_accompgen import (
+from .audio_checks_accompgen import (
     MAX_CHANNELS,
     check_duration,
+    check_samples,
     check_sampling_rate,
     check_stated_rate,
-    read_audio_file,
 )
+from .audio_files_accompgen import read_audio_file
 from .loudness_accompgen import LoudnessMeter
+from .mono_accompgen import fold_to_mono as fold_to_mono
 from .optional_accompgen import import_optional
+from .resampling_accompgen import ChunkResampler as ChunkResampler
+from .resampling_accompgen import as_waveform
+from .resampling_accompgen import fit_length as fit_length
+from .resampling_accompgen import resample as resample
+from .resampling_accompgen import resampled_length as resampled_length
 from .whole_files_accompgen import written_whole
 
 _BLOCK_SAMPLES = 1 << 18  # checked and written at once: hours must not need gigabytes
@@ -163,114 +170,6 @@ def _check_layout(audio: np.ndarray) -> np.ndarray:
     return audio
 
 
-def check_samples(audio: np.ndarray, first_sample: int = 0) -> None:
-    """Refuse what no recording holds.
-
-    Args:
-        audio: `(channels, num_samples)`.
-        first_sample (`int`): Where it begins, if it is a part of a recording.
-
-    Raises:
-        ValueError: If it holds NaN, infinity or samples far beyond full scale.
-    """
-    peak = 0.0
-    for start in range(0, audio.shape[1], _BLOCK_SAMPLES):
-        block = audio[:, start : start + _BLOCK_SAMPLES]
-        is_bad = ~np.isfinite(block)
-        if is_bad.any():
-            first = first_sample + start + int(np.argmax(is_bad.any(axis=0)))
-            raise ValueError(
-                f"`source` holds NaN or infinity, first at sample {first}. Repair or export it again: the program "
-                "that wrote it has failed there."
-            )
-        peak = max(peak, float(np.abs(block).max()))
-    if peak > 100:
-        raise ValueError(
-            f"`source` peaks at {peak:.4g}, but floating-point samples have full scale at 1.0. Divide by the full "
-            "scale they were made with (32768 for 16 bits)."
-        )
-
-
-def fold_to_mono(audio: np.ndarray) -> np.ndarray:
-    """Mean over channels: (channels, num_samples) or (num_samples,) -> (num_samples,) float32."""
-    audio = as_waveform(audio)
-    return audio if audio.ndim == 1 else audio.mean(axis=0, dtype=np.float32)
-
-
-def resampled_length(num_samples: int, orig_sampling_rate: int, sampling_rate: int) -> int:
-    """Number of samples after a change of rate, the one rounding everywhere: `round`, halves to the even number."""
-    return round(num_samples * sampling_rate / orig_sampling_rate)
-
-
-def resample(audio: np.ndarray, orig_sampling_rate: int, sampling_rate: int) -> np.ndarray:
-    """Change the rate with soxr.
-
-    Args:
-        audio: Waveform of shape `(num_samples,)` or `(channels, num_samples)`.
-
-    Returns:
-        float32 array with exactly `resampled_length` samples; a copy if the rate stays.
-
-    Raises:
-        ValueError: If a rate is outside 4000-768000 Hz or not whole.
-        ImportError: If soxr is missing.
-    """
-    audio = as_waveform(audio)
-    orig_sampling_rate = check_sampling_rate(orig_sampling_rate, "`orig_sampling_rate`")
-    sampling_rate = check_sampling_rate(sampling_rate)
-    if orig_sampling_rate == sampling_rate:
-        return audio.copy()
-    soxr = import_optional("soxr", "Resampling")
-    num_samples = resampled_length(audio.shape[-1], orig_sampling_rate, sampling_rate)
-    channels = [soxr.resample(channel, orig_sampling_rate, sampling_rate) for channel in np.atleast_2d(audio)]
-    channels = [fit_length(channel, num_samples) for channel in channels]  # soxr may be one sample off
-    return channels[0] if audio.ndim == 1 else np.stack(channels)
-
-
-class ChunkResampler:
-    """`resample` for audio that arrives in chunks: the joined results are the same bits.
-
-    Args:
-        num_channels (`int`, *optional*): Channels of chunks `(channels, num_samples)`. `None` means `(num_samples,)`.
-    """
-
-    def __init__(self, orig_sampling_rate: int, sampling_rate: int, num_channels: int | None = None):
-        orig_sampling_rate = check_sampling_rate(orig_sampling_rate, "`orig_sampling_rate`")
-        self.rates = orig_sampling_rate, check_sampling_rate(sampling_rate)
-        self.num_in = self._num_out = 0
-        self._shape = () if num_channels is None else (num_channels,)
-        self._soxr = None
-        if self.rates[0] != self.rates[1]:
-            stream = import_optional("soxr", "Resampling").ResampleStream
-            self._soxr = [stream(*self.rates, 1, dtype="float32") for _ in range(num_channels or 1)]
-
-    def push(self, chunk: np.ndarray) -> np.ndarray:
-        """The next samples in; all that are certain by now out."""
-        self.num_in += chunk.shape[-1]
-        resampled = chunk if self._soxr is None else self._resample(chunk, is_last=False)
-        self._num_out += resampled.shape[-1]
-        return resampled
-
-    def finish(self) -> np.ndarray:
-        """What is left, so that there are `resampled_length` samples in all."""
-        rest = np.zeros((*self._shape, 0), np.float32)
-        rest = rest if self._soxr is None else self._resample(rest, is_last=True)
-        return fit_length(rest, resampled_length(self.num_in, *self.rates) - self._num_out)
-
-    def _resample(self, chunk: np.ndarray, is_last: bool) -> np.ndarray:
-        rows = zip(self._soxr, np.atleast_2d(chunk), strict=True)
-        resampled = np.stack([stream.resample_chunk(row, last=is_last) for stream, row in rows])
-        return resampled.reshape(*self._shape, -1)
-
-
-def fit_length(audio: np.ndarray, num_samples: int) -> np.ndarray:
-    """Cut, or add zeros, at the end of the last axis."""
-    missing = num_samples - audio.shape[-1]
-    if missing <= 0:
-        return audio[..., :num_samples]
-    return np.pad(audio, [(0, 0)] * (audio.ndim - 1) + [(0, missing)])
-
-
 def soften_peaks(audio: np.ndarray) -> np.ndarray:
     """Bend float samples above 0.9 of full scale, so that the loudest come near 0.98 instead of being cut off.
 
@@ -280,23 +179,6 @@ def soften_peaks(audio: np.ndarray) -> np.ndarray:
     room = np.float32(_HIGHEST_PEAK - _KNEE)
     bent = _KNEE + room * excess / (room + np.maximum(excess, 0))
     return np.where(excess > 0, np.copysign(bent, audio), audio)
-
-
-def as_waveform(audio: np.ndarray | torch.Tensor, name: str = "`audio`") -> np.ndarray:
-    """float32, contiguous.
-
-    Raises:
-        ValueError: If it is not floating point of one or two dimensions.
-    """
-    if isinstance(audio, torch.Tensor):
-        audio = audio.detach().cpu().float().numpy()
-    audio = np.asarray(audio)
-    if audio.ndim not in (1, 2) or audio.dtype.kind != "f":
-        raise ValueError(
-            f"{name} must be floating point of shape (num_samples,) or (channels, num_samples), "
-            f"got {audio.dtype} {audio.shape}. `load_audio` makes it so."
-        )
-    return np.ascontiguousarray(audio, dtype=np.float32)
 
 
 def integrated_loudness(audio: np.ndarray, sampling_rate: int) -> float:

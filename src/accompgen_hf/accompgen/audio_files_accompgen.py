@@ -1,80 +1,58 @@
 """Read one audio file or its bytes, and refuse what is damaged (the files' half of `load_audio`).
 
 soundfile reads wav, flac, mp3, ogg and opus; PyAV, where installed, reads m4a, aac and webm. Both accept half a file,
-a sampling rate of 2 GHz or an empty file without a word: the checks are here.
+a sampling rate of 2 GHz or an empty file without a word, and read only the first of several recordings in one file.
+The checks are here, in `containers_accompgen` and in the two readers.
 """
 
-import contextlib
 import io
 import os
 import re
 import stat
-import struct
 import warnings
 from collections.abc import Generator, Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from .optional_accompgen import import_optional
+from .audio_checks_accompgen import UnreadableError, check_duration, check_limit
+from .containers_accompgen import (
+    FilePart,
+    Part,
+    find_parts_behind_stray_bytes,
+    has_ogg_end_mark,
+    is_matroska_cut,
+    list_parts,
+)
+from .mpeg_frames_accompgen import tag_size
+from .pyav_reader_accompgen import read_with_pyav
+from .resampling_accompgen import ChunkResampler
+from .soundfile_reader_accompgen import Found, format_of, read_with_soundfile
 
-MIN_SAMPLING_RATE, MAX_SAMPLING_RATE = 4_000, 768_000
-MAX_CHANNELS = 64
-_BLOCK_VALUES = 1 << 20  # samples times channels decoded at once
+# What is looked for in folders; a file that is named is read whatever its name.
+AUDIO_SUFFIXES = (
+    *(".wav", ".wave", ".bwf", ".rf64", ".w64", ".flac", ".mp3", ".mp2", ".ogg", ".oga", ".opus", ".aif", ".aiff"),
+    *(".aifc", ".caf", ".au", ".snd", ".m4a", ".m4b", ".mp4", ".mov", ".aac", ".webm", ".mka", ".mkv"),
+)
+_TOLERANCE_S = 0.05  # a file that ends so little before its header says is whole: the writer miscounted
+_MEDIA_KINDS = ("mov", "matroska", "aac")
+_APPLE_DOUBLE = b"\0\5\x16\7"
 
 
-def check_sampling_rate(sampling_rate: Any, name: str = "`sampling_rate`") -> int:
-    """Return the rate as an int.
+def list_audio_files(folder: str | os.PathLike) -> list[Path]:
+    """All files below a folder whose names end as in `AUDIO_SUFFIXES`, sorted; hidden ones left out.
 
-    Raises:
-        TypeError: If it is not a number.
-        ValueError: If it is not a whole number of Hz between 4000 and 768000.
+    Hidden are also the companions `._NAME` that macOS writes beside a file on a foreign disk.
     """
-    if isinstance(sampling_rate, bool) or not isinstance(sampling_rate, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name} must be a whole number of Hz, got {type(sampling_rate).__name__}.")
-    if not MIN_SAMPLING_RATE <= sampling_rate <= MAX_SAMPLING_RATE or sampling_rate != int(sampling_rate):
-        raise ValueError(
-            f"{name} must be a whole number between {MIN_SAMPLING_RATE} and {MAX_SAMPLING_RATE} Hz, "
-            f"got {sampling_rate}. Is the file's header damaged, or the number not in Hz?"
-        )
-    return int(sampling_rate)
-
-
-def check_stated_rate(sampling_rate: int | None, file_rate: int) -> None:
-    """Refuse another rate than that of the file.
-
-    Raises:
-        ValueError: If one is stated, and it differs.
-    """
-    if sampling_rate is not None and sampling_rate != file_rate:
-        raise ValueError(
-            f"`sampling_rate` is {sampling_rate}, but the file states {file_rate} Hz. Leave it out for files; "
-            "`resample` changes the rate."
-        )
-
-
-def check_duration(num_samples: int, sampling_rate: int, name: str, max_duration_s: float | None = None) -> None:
-    """Refuse less than 0.1 s, and more than `max_duration_s`.
-
-    Raises:
-        ValueError: If the audio is empty, too short or too long.
-    """
-    if num_samples == 0:
-        raise ValueError(f"{name} is empty: it holds no audio. Record or export it again.")
-    if num_samples < sampling_rate // 10:
-        raise ValueError(
-            f"{name} lasts {num_samples / sampling_rate:.3f} s ({num_samples} samples at {sampling_rate} Hz); "
-            "at least 0.1 s is needed. Give a longer recording."
-        )
-    _check_limit(num_samples, sampling_rate, name, max_duration_s)
-
-
-def _check_limit(num_samples: int, sampling_rate: int, name: str, max_duration_s: float | None) -> None:
-    if max_duration_s is not None and num_samples > max_duration_s * sampling_rate:
-        raise ValueError(
-            f"{name} lasts more than {max_duration_s:g} s, which is the limit here (`max_duration_s`). "
-            "Give a shorter part, or raise the limit."
-        )
+    folder = Path(folder)
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in AUDIO_SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    ]
 
 
 def read_audio_file(source: str | os.PathLike | bytes, **options: Any) -> tuple[np.ndarray, int]:
@@ -106,6 +84,9 @@ def iter_audio_file(
 ) -> Iterator[tuple[np.ndarray, int]]:
     """Decode a file block by block, in the memory of one block.
 
+    A file may be several recordings one behind the other, or change its format on the way: all of it comes out, at the
+    rate and with the channels of its beginning.
+
     Args:
         source (`str`, `os.PathLike` or `bytes`):
             A path or the content of a file. The header decides about the format, never the extension.
@@ -128,31 +109,165 @@ def iter_audio_file(
         name, file = "`source` (bytes)", io.BytesIO(source)
     else:
         name, file = f"`source` {os.fspath(source)!r}", _open_regular_file(source)
+    notes: list[str] = []
     with file:
-        head = file.read(4096)
         file_size = file.seek(0, os.SEEK_END)
-        file.seek(0)
         if file_size == 0:
             raise ValueError(f"{name} is empty (0 bytes). Record or export it again.")
-        if _media_format(head) is not None:
-            blocks = _read_with_pyav(file, name, _media_format(head), max_duration_s)
+        file.seek(0)
+        head = file.read(4096)
+        if head[:4] == _APPLE_DOUBLE:
+            raise ValueError(f"{name} is no recording but what macOS notes about one. Give the file without `._`.")
+        parts = list_parts(file, file_size)
+        if parts[0].kind == "other":
+            file_format = format_of(FilePart(file, 0, file_size))
+            if file_format in (
+                None,
+                "MP3",
+            ):  # libsndfile looks for MP3 behind stray bytes, too, and guesses its length
+                parts = find_parts_behind_stray_bytes(file, file_size) or parts
+            is_damaged_mp3 = file_format == "MP3" and parts[0].kind == "other"
         else:
-            blocks = _read_with_soundfile(file, name, head, file_size, max_duration_s)
-        num_samples, file_rate, declared_s = yield from blocks
-        is_unfinished_ogg = head[:4] == b"OggS" and not _has_ogg_end_mark(file, file_size)
+            is_damaged_mp3 = parts[0].kind == "mp3" and not parts[0].end
+        if is_damaged_mp3:
+            raise ValueError(f"{name} is damaged: an MP3 without a readable beginning. Export it again.")
+        same = _SameFormat()
+        reading = _Reading(file, name, same, max_duration_s, allow_truncated, notes)
+        try:
+            found_s, declared_s = yield from reading.read(parts)
+        except UnreadableError as error:
+            if not _is_text(head):
+                raise
+            raise ValueError(f"{name} is text, not audio. Give a wav, flac, mp3, ogg or opus file.") from error
+        if parts[-1].kind == "ogg" and not has_ogg_end_mark(file, parts[-1].start, parts[-1].end):
+            notes.append(f"{name} has no end mark and may be cut off at {found_s:.2f} s.")
     if is_known:
         return
-    found_s = num_samples / file_rate
-    _check_limit(num_samples, file_rate, name, max_duration_s)
-    if declared_s is not None:
-        _check_truncation(name, found_s, declared_s, allow_truncated, is_mp3=_looks_like_mp3(head))
-    if is_unfinished_ogg:
-        warnings.warn(f"{name} has no end mark and may be cut off at {found_s:.2f} s.", UserWarning, stacklevel=4)
-    check_duration(num_samples, file_rate, name)
+    check_limit(found_s, name, max_duration_s)
+    if same.changes:
+        notes.append(f"{name} changes its format {', then '.join(same.changes)}. All of it is given in the first.")
+    if found_s < declared_s:
+        notes.append(_check_truncation(name, found_s, declared_s, allow_truncated, is_mp3=parts[0].kind == "mp3"))
+    for note in filter(None, notes):
+        warnings.warn(note, UserWarning, stacklevel=4)
+    check_duration(same.num_samples, same.sampling_rate or 1, name)
 
 
-# What the readers below give: blocks with the rate, and in the end samples, rate and the declared duration if any.
-_Blocks = Generator[tuple[np.ndarray, int], None, tuple[int, int, float | None]]
+class _Reading(NamedTuple):
+    """What the parts of one file are read with; what is to be said about them goes into `notes`."""
+
+    file: io.BufferedIOBase
+    name: str
+    same: "_SameFormat"
+    max_duration_s: float | None
+    allow_truncated: bool
+    notes: list[str]
+
+    def read(self, parts: list[Part]) -> Generator[tuple[np.ndarray, int], None, tuple[float, float]]:
+        """One part after the other; returns the seconds found, and those that the headers declare."""
+        found_s = declared_s = 0.0
+        for index, part in enumerate(parts):
+            if index and part.kind == "mp3" and self._is_damaged(parts[index - 1].end, part.start):
+                self._refuse_unless_allowed(f"is damaged at {found_s:.2f} s: there are bytes that are no sound")
+            left_s = None if self.max_duration_s is None else self.max_duration_s - found_s
+            try:
+                found = yield from self.same.adapt(self._read_part(part, left_s))
+            except UnreadableError as error:
+                if index == 0:
+                    raise
+                where = f"part {index + 1} of {len(parts)} recordings one behind the other, at {found_s:.2f} s"
+                message = f"{self.name}: {where}, cannot be read."
+                if part.kind != "mp3" and not self.allow_truncated:
+                    raise ValueError(f"{message} Separate them, or pass `allow_truncated=True`. ({error})") from error
+                self.notes.append(message)
+                continue
+            if found.num_damaged:
+                cure = (
+                    "They are left out" if part.kind == "aac" else "Silence stands for them"
+                )  # aac has no time stamps
+                message = f"{self.name} is damaged: {found.num_damaged} of its packets could not be decoded"
+                self.notes.append(f"{message}. {cure}.")
+            is_too_long = self.max_duration_s is not None and found_s + found.found_s > self.max_duration_s
+            if found.found_s < part.min_duration_s and not is_too_long:
+                durations = f"{found.found_s:.2f} s of at least {part.min_duration_s:.2f} s"
+                self._refuse_unless_allowed(f"is damaged: {durations} could be decoded")
+            found_s += found.found_s
+            declared_s += found.found_s if found.declared_s is None else found.declared_s
+            if is_too_long:
+                break
+        yield from self.same.finish()
+        return found_s, declared_s
+
+    def _refuse_unless_allowed(self, message: str) -> None:
+        if not self.allow_truncated:
+            cure = "Export it again, or pass `allow_truncated=True` to use what is there"
+            raise ValueError(f"{self.name} {message}. {cure}.")
+        self.notes.append(f"{self.name} {message}. Using what is there.")
+
+    def _read_part(self, part: Part, max_duration_s: float | None) -> Generator[tuple[np.ndarray, int], None, Found]:
+        view = FilePart(self.file, part.start, part.end, part.prefix)
+        if part.kind in _MEDIA_KINDS:
+            is_cut = part.kind == "matroska" and is_matroska_cut(self.file, part.start, part.end)
+            return read_with_pyav(view, self.name, part.kind, is_cut, max_duration_s)
+        size = part.end - part.start + len(part.prefix)
+        return read_with_soundfile(view, self.name, size, part.num_skipped, max_duration_s)
+
+    def _is_damaged(self, start: int, end: int) -> bool:
+        """Whether something else than tags lies between two parts."""
+        self.file.seek(start)
+        return start < end and tag_size(self.file.read(128)) == 0
+
+
+class _SameFormat:
+    """Blocks of any rates and channels brought to those of the first.
+
+    Attributes:
+        sampling_rate (`int`): Hz, of the first block; `None` before it.
+        num_samples (`int`): Given by now.
+        changes (`list` of `str`): Where the format changed, and to what.
+    """
+
+    def __init__(self):
+        self.sampling_rate: int | None = None
+        self.num_samples, self.changes = 0, []
+        self._num_channels = 0
+        self._format: tuple[int, int] | None = None
+        self._resampler: ChunkResampler | None = None
+
+    def adapt(self, blocks: Generator[tuple[np.ndarray, int], None, Found]) -> Generator:
+        """The blocks in the first format; returns what they return."""
+        while True:
+            try:
+                block, rate = next(blocks)
+            except StopIteration as end:
+                return end.value
+            if (block.shape[0], rate) != self._format:
+                yield from self._change(block.shape[0], rate)
+            if block.shape[0] != self._num_channels:
+                block = block.mean(axis=0, dtype=np.float32, keepdims=True).repeat(self._num_channels, axis=0)
+            yield from self._give(block if self._resampler is None else self._resampler.push(block))
+
+    def finish(self) -> Iterator[tuple[np.ndarray, int]]:
+        """What the resampler still holds."""
+        if self._resampler is not None:
+            yield from self._give(self._resampler.finish())
+            self._resampler = None
+
+    def _change(self, num_channels: int, rate: int) -> Iterator[tuple[np.ndarray, int]]:
+        yield from self.finish()
+        if self._format is None:
+            self.sampling_rate, self._num_channels = rate, num_channels
+        else:
+            at_s = self.num_samples / self.sampling_rate
+            self.changes.append(f"at {at_s:.2f} s to {rate} Hz and {num_channels} channel" + "s" * (num_channels > 1))
+        self._format = num_channels, rate
+        if rate != self.sampling_rate:
+            self._resampler = ChunkResampler(rate, self.sampling_rate, self._num_channels)
+
+    def _give(self, block: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
+        if block.shape[1]:
+            self.num_samples += block.shape[1]
+            yield block, self.sampling_rate
 
 
 def _open_regular_file(path: str | os.PathLike) -> io.BufferedReader:
@@ -179,40 +294,32 @@ def _open_regular_file(path: str | os.PathLike) -> io.BufferedReader:
         raise ValueError(f"{name} is not a path: it holds a null character. Check the path.") from error
 
 
-def _media_format(head: bytes) -> str | None:
-    """FFmpeg's name of a container only PyAV reads. Chosen here by magic number and forced on FFmpeg, because its own
-    guess would also follow playlists to other files and to the network."""
-    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
-        return "mov"
-    if head[:4] == b"\x1aE\xdf\xa3":
-        return "matroska"
-    if len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:  # ADTS sync word with layer 0
-        return "aac"
-    return None
+def _is_text(head: bytes) -> bool:
+    try:
+        head[:-4].decode("utf-8")  # the last character may be cut
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in head
 
 
-def _looks_like_mp3(head: bytes) -> bool:
-    return head[:3] == b"ID3" or (len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0)
+def _check_truncation(name: str, found_s: float, declared_s: float, allow_truncated: bool, is_mp3: bool) -> str | None:
+    """What is to be said about a file that ends before its header says.
 
-
-def _check_truncation(name: str, found_s: float, declared_s: float, allow_truncated: bool, is_mp3: bool) -> None:
-    if found_s >= declared_s:
-        return
+    Raises:
+        ValueError: If it is refused.
+    """
+    missing_s = declared_s - found_s
+    if missing_s < _TOLERANCE_S:
+        is_worth_a_word = missing_s > 1e-6 and not allow_truncated
+        return f"{name} ends {1000 * missing_s:.1f} ms before its header says." if is_worth_a_word else None
     message = f"{name} is cut off: it holds {found_s:.2f} s of the {declared_s:.2f} s that its header declares."
     if declared_s == float("inf"):
         message = f"{name} is cut off or damaged after {found_s:.2f} s."
-    if is_mp3:  # many healthy MP3 files only estimate their length
-        warnings.warn(f"{message} Using what is there.", UserWarning, stacklevel=5)
-    elif not allow_truncated:
-        raise ValueError(f"{message} Copy it again, or pass `allow_truncated=True` to use what is there.")
-
-
-def _has_ogg_end_mark(file: io.BufferedIOBase, file_size: int) -> bool:
-    """Ogg declares no length, but its last page says that it is the last. Recordings of a radio stream lack it too."""
-    file.seek(max(0, file_size - 65_307))  # the largest page
-    tail = file.read()
-    page = tail.rfind(b"OggS")
-    return 0 <= page < len(tail) - 5 and bool(tail[page + 5] & 4)
+    if allow_truncated:
+        return None
+    if is_mp3:  # players take them as they are
+        return f"{message} Using what is there."
+    raise ValueError(f"{message} Copy it again, or pass `allow_truncated=True` to use what is there.")
 
 
 def _join(blocks: list[np.ndarray], num_samples: int) -> np.ndarray:
@@ -225,190 +332,3 @@ def _join(blocks: list[np.ndarray], num_samples: int) -> np.ndarray:
         audio[:, end : end + block.shape[1]] = block
         end += block.shape[1]
     return audio
-
-
-def _read_with_soundfile(
-    file: io.BufferedIOBase, name: str, head: bytes, file_size: int, max_duration_s: float | None
-) -> _Blocks:
-    soundfile = import_optional("soundfile", "Reading audio files")
-    data_bytes = _declared_and_found_bytes(file, file_size)
-    num_found, error = 0, None
-    try:
-        for max_values in (_BLOCK_VALUES, 0):  # a block that meets damage is lost whole: small ones come closer to it
-            file.seek(0)
-            with soundfile.SoundFile(_SeekableFile(file)) as reader:
-                sampling_rate = check_sampling_rate(reader.samplerate, f"The sampling rate of {name}")
-                if reader.channels > MAX_CHANNELS:
-                    raise ValueError(
-                        f"{name} has {reader.channels} channels, at most {MAX_CHANNELS} are read. "
-                        "Is its header damaged?"
-                    )
-                num_declared = reader.frames if reader.frames < 1 << 62 else None  # FLAC may leave its length out
-                _check_limit(num_declared or 0, sampling_rate, name, max_duration_s)
-                blocks = _decode_blocks(reader, max(1024, max_values // reader.channels), num_found, max_duration_s)
-                num_new, error = yield from blocks
-            num_found += num_new
-            if error is None:
-                break
-    except (RuntimeError, TypeError) as unreadable:  # LibsndfileError is a RuntimeError
-        raise ValueError(_unreadable(name, head, unreadable)) from unreadable
-    if num_found == 0 and error is not None:
-        raise ValueError(f"{name} is damaged: no audio could be decoded ({error}). Export it again.") from error
-    if data_bytes is not None and data_bytes[1] < data_bytes[0]:
-        num_declared = round(num_found * data_bytes[0] / max(1, data_bytes[1]))
-    elif error is not None and num_declared is None:
-        num_declared = float("inf")  # a FLAC stream of unknown length that ends in the middle of a frame
-    return num_found, sampling_rate, None if num_declared is None else num_declared / sampling_rate
-
-
-class _SeekableFile:
-    """A file for libsndfile that stays where it is when a damaged header sends it before its start.
-
-    It has no name either: for some endings libsndfile would believe the name and not the content.
-    """
-
-    def __init__(self, file: io.BufferedIOBase):
-        self.readinto, self.read, self.tell, self._seek = file.readinto, file.read, file.tell, file.seek
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> None:
-        with contextlib.suppress(ValueError, OSError):
-            self._seek(offset, whence)
-
-
-def _decode_blocks(
-    reader: Any, block_size: int, num_known: int, max_duration_s: float | None
-) -> Generator[tuple[np.ndarray, int], None, tuple[int, Exception | None]]:
-    """All that can be decoded after `num_known` samples; returns how many they were, and the error that ended them."""
-    limit = float("inf") if max_duration_s is None else max_duration_s * reader.samplerate
-    # soundfile seeks after every read of a seekable file, which fails in FLAC from a pipe and is slow in others.
-    reader.seekable = lambda: False
-    num_read = 0
-    while num_read <= limit:
-        try:
-            block = reader.read(block_size, dtype="float32", always_2d=True)
-        except RuntimeError as error:
-            return max(0, num_read - num_known), error
-        if len(block) == 0:
-            break
-        num_read += len(block)
-        new = block[max(0, len(block) - max(0, num_read - num_known)) :]
-        if len(new):
-            yield np.ascontiguousarray(new.T), reader.samplerate
-    return max(0, num_read - num_known), None
-
-
-def _unreadable(name: str, head: bytes, error: Exception) -> str:
-    try:
-        head[:-4].decode("utf-8")  # the last character may be cut
-        is_text = b"\0" not in head
-    except UnicodeDecodeError:
-        is_text = False
-    if is_text:
-        return f"{name} is text, not audio. Give a wav, flac, mp3, ogg or opus file."
-    reason = str(getattr(error, "error_string", error))
-    return f"{name} is not audio that can be read ({reason.rstrip('.')}). Convert it to wav, flac, mp3, ogg or opus."
-
-
-def _declared_and_found_bytes(file: io.BufferedIOBase, file_size: int) -> tuple[int, int] | None:
-    """Size of the audio data as a WAV, RF64, W64, AIFF or AU header declares it, and as it is; `None` if not declared.
-
-    libsndfile silently replaces the first number by the second.
-    """
-    file.seek(0)
-    head = file.read(40)
-    if head[:4] == b".snd" and len(head) >= 12:
-        offset, declared = struct.unpack(">II", head[4:12])
-        return _plausible(declared, file_size - offset)
-    if head[:4] == b"riff" and head[24:28] == b"wave":  # Sony Wave64: 16-byte names, sizes include the 24-byte header
-        data = _find_chunk(file, 40, file_size, "<Q", b"data", name_size=16, is_header_counted=True)
-    elif head[:4] in (b"RIFF", b"RF64", b"BW64"):
-        data = _find_chunk(file, 12, file_size, "<I", b"data")
-        if data is not None and data[0] == 0xFFFFFFFF and head[:4] != b"RIFF":
-            size64 = _find_chunk(file, 12, file_size, "<I", b"ds64")
-            if size64 is not None:
-                file.seek(size64[1] + 8)
-                data = (int.from_bytes(file.read(8), "little"), data[1])
-    elif head[:4] == b"RIFX":
-        data = _find_chunk(file, 12, file_size, ">I", b"data")
-    elif head[:4] == b"FORM":
-        data = _find_chunk(file, 12, file_size, ">I", b"SSND")
-    else:
-        return None
-    return None if data is None else _plausible(data[0], file_size - data[1])
-
-
-def _plausible(declared: int, found: int) -> tuple[int, int] | None:
-    # Programs that write to a pipe cannot know the length and write 0, 0x7FFFF... or 0xFFFFF... for it.
-    if declared == 0 or declared & 0x7FFFF000 == 0x7FFFF000:
-        return None
-    return declared, found
-
-
-def _find_chunk(
-    file: io.BufferedIOBase,
-    position: int,
-    file_size: int,
-    size_format: str,
-    wanted: bytes,
-    name_size: int = 4,
-    is_header_counted: bool = False,
-) -> tuple[int, int] | None:
-    """(declared size, position of the content) of the first chunk called `wanted`."""
-    header_size = name_size + struct.calcsize(size_format)
-    for _ in range(1000):  # a damaged file may hold any number of empty chunks
-        file.seek(position)
-        header = file.read(header_size)
-        if len(header) < header_size:
-            return None
-        (size,) = struct.unpack(size_format, header[name_size:])
-        size = max(0, size - header_size) if is_header_counted else size
-        if header[:4] == wanted:
-            return size, position + header_size
-        alignment = 8 if is_header_counted else 2
-        position += header_size + -(-size // alignment) * alignment
-        if position >= file_size:
-            return None
-    return None
-
-
-def _read_with_pyav(
-    file: io.BufferedIOBase, name: str, container_format: str, max_duration_s: float | None
-) -> _Blocks:
-    try:
-        av = import_optional("av", "Reading m4a, aac and webm", "accompgen-hf[media]")
-    except ImportError as error:
-        raise ValueError(
-            f"{name} is an m4a, mp4, aac or webm file, which needs PyAV: install the extra `media` "
-            f"(`pip install accompgen-hf[media]`), or convert the file to wav. ({error})"
-        ) from error
-    sampling_rate, declared_s, num_samples = None, None, 0
-    try:
-        with av.open(file, mode="r", format=container_format) as container:
-            if not container.streams.audio:
-                raise ValueError(f"{name} holds no audio stream. Give a file with sound.")
-            stream = container.streams.audio[0]
-            if stream.duration is not None and stream.time_base is not None:
-                declared_s = float(stream.duration * stream.time_base)
-            elif container.duration is not None:
-                declared_s = container.duration / 1e6
-            if container_format == "aac":
-                declared_s = None  # raw AAC has no header for the whole: FFmpeg estimates
-            resampler = None
-            for frame in container.decode(stream):
-                if resampler is None:
-                    sampling_rate = check_sampling_rate(frame.sample_rate, f"The sampling rate of {name}")
-                    resampler = av.AudioResampler(format="fltp", layout=frame.layout, rate=sampling_rate)
-                for part in resampler.resample(frame):
-                    num_samples += part.samples
-                    yield part.to_ndarray(), sampling_rate
-                if max_duration_s is not None and num_samples > max_duration_s * sampling_rate:
-                    break
-    except av.FFmpegError as error:
-        if not num_samples:
-            raise ValueError(f"{name} is damaged or cut off: {error}. Export it again.") from error
-    if not num_samples:
-        raise ValueError(f"{name} is empty: no audio could be decoded. Export it again.")
-    # An encoder's own padding makes the decoded length differ by up to a few packets.
-    if declared_s is not None and num_samples / sampling_rate > declared_s - 0.15:
-        declared_s = None
-    return num_samples, sampling_rate, declared_s

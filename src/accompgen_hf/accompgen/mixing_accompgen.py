@@ -11,7 +11,7 @@ from itertools import chain
 import numpy as np
 
 from .audio_accompgen import as_finite, as_waveform, fit_length, fold_to_mono, resample
-from .audio_files_accompgen import check_sampling_rate
+from .audio_checks_accompgen import check_sampling_rate
 from .loudness_accompgen import LoudnessMeter
 
 _BLOCK_SAMPLES = 1 << 18

@@ -201,7 +201,7 @@ def _read_settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _merge_settings(arguments: argparse.Namespace, recorded: Mapping[str, Any]) -> dict[str, Any]:
     """The file's settings under the options given: what is set, `vocals` apart."""
-    from accompgen_hf.accompgen.audio_files_accompgen import check_sampling_rate
+    from accompgen_hf.accompgen.audio_checks_accompgen import check_sampling_rate
     from accompgen_hf.app.result_folders import SETTINGS_KINDS
 
     given = {key: getattr(arguments, key, None) for key in SETTINGS_KINDS if key != "vocals"}
