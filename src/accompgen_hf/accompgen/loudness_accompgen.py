@@ -54,8 +54,22 @@ class LoudnessMeter:
     def _bound(self, hop: int) -> int:
         return hop * self.sampling_rate // 10  # hops of 0.1 s in whole samples
 
+    def first_above(self, lufs: float) -> int | None:
+        """In which tenth of a second the first 0.4 s begin that are louder than this; `None` if none are yet."""
+        power = self._power()
+        above = np.flatnonzero(power > 10 ** ((lufs + 0.691) / 10))
+        return int(above[0]) if len(above) else None
+
     def loudness(self) -> float:
         """LUFS of all that was pushed; `-inf` for less than 0.4 s, and where everything is below -70 LUFS."""
+        power = self._power()
+        power = power[power > 10 ** ((_LOUDNESS_GATE + 0.691) / 10)]
+        if len(power):
+            power = power[power > power.mean() / 10]  # the relative gate, 10 LU below
+        return float(-0.691 + 10 * np.log10(power.mean())) if len(power) else float("-inf")
+
+    def _power(self) -> np.ndarray:
+        """Weighted power of every 0.4 s, one per tenth of a second."""
         num_channels = self._held.shape[0]
         if num_channels >= 6:
             weights = [1.0, 1.0, 1.0, 0.0] + [1.41] * (num_channels - 4)
@@ -64,11 +78,7 @@ class LoudnessMeter:
             weights = weights[num_channels - 1]
         total = np.cumsum(np.concatenate([np.zeros((num_channels, 1)), *self._energy], axis=1), axis=1)
         power = np.maximum(total[:, 4:] - total[:, :-4], 0) / (0.4 * self.sampling_rate)  # per 0.4 s, every 0.1 s
-        power = np.asarray(weights) @ power
-        power = power[power > 10 ** ((_LOUDNESS_GATE + 0.691) / 10)]
-        if len(power):
-            power = power[power > power.mean() / 10]  # the relative gate, 10 LU below
-        return float(-0.691 + 10 * np.log10(power.mean())) if len(power) else float("-inf")
+        return np.asarray(weights) @ power
 
 
 __all__ = ["LoudnessMeter"]

@@ -33,7 +33,7 @@ from tqdm.auto import tqdm
 from transformers import Pipeline
 
 from .audio_accompgen import fit_length, load_audio, resample, soften_peaks
-from .audio_files_accompgen import check_sampling_rate
+from .audio_checks_accompgen import check_sampling_rate
 from .manifest_accompgen import finish_folder
 from .mixing_accompgen import mix
 from .options_accompgen import split_by_step
@@ -151,7 +151,7 @@ class VocalAccompanimentPipeline(Pipeline):
             vocals: One recording, as for a call; or an iterator over its consecutive chunks, arrays or tensors of
                 shape `(num_samples,)` or `(channels, num_samples)` with `sampling_rate`.
             vocals_lufs (`float`, *optional*): Loudness of the whole recording in LUFS. If `None`, it is measured: over
-                the recording, or over the first 10 s of chunks, before which nothing comes out.
+                the recording, or over 10 s of chunks from their first sound on, before which nothing comes out.
             known_codes (`dict`, *optional*): As for a call. Audio of them comes out again, much sooner.
             settings: `preview`, `callback` and the settings of the stages, as for a call; `window_batch_size` and
                 `on_codes` of the model's `stream`.
@@ -171,7 +171,8 @@ class VocalAccompanimentPipeline(Pipeline):
             )
             if vocals_lufs is None:
                 vocals_lufs = recording.mono_loudness(self.processor.sampling_rate)
-            vocals, sampling_rate = recording.blocks(), recording.sampling_rate
+            sampling_rate = recording.sampling_rate
+            vocals = recording.mono_blocks(sampling_rate)
         elif sampling_rate is None:
             raise ValueError("`sampling_rate` is needed with chunks of vocals: give their rate in Hz.")
         sampling_rate = check_sampling_rate(sampling_rate)

@@ -11,12 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from .audio_accompgen import ChunkResampler, fit_length, fold_to_mono, load_chunk, soften_peaks
+from .audio_accompgen import load_chunk, soften_peaks
 from .loudness_accompgen import LoudnessMeter
+from .mono_accompgen import ChannelPowers, fold_piece
 from .processing_accompgen import gain_of_loudness, output_num_samples, padded_num_samples, vocal_noise
+from .resampling_accompgen import ChunkResampler, fit_length
 
 SAMPLES_PER_GRID_STEP = 640
-LEVEL_DURATION_S = 10  # length of the first chunks that set the level
+LEVEL_DURATION_S = 10  # length of the chunks, from their first sound on, that set the level
+MAX_SILENCE_S = 60  # length of the silence that is held back until there is a sound
+_POLARITY_DURATION_S = 1  # length of the sound that tells whether the channels cancel each other out
 
 
 class AccompanimentStream(Iterator):
@@ -28,8 +32,8 @@ class AccompanimentStream(Iterator):
         chunks (iterable of arrays or tensors): Vocals, `(num_samples,)` or `(channels, num_samples)` each.
         sampling_rate (`int`): Rate of the chunks in Hz.
         seed (`int`): Seed of the noise and of the stages.
-        vocals_lufs (`float`, *optional*): Loudness of the whole recording in LUFS. If `None`, it is measured over the
-            first 10 s.
+        vocals_lufs (`float`, *optional*): Loudness of the whole recording in LUFS. If `None`, it is measured over 10 s
+            from the first sound on. Silence before it is held back, at most 60 s of it.
         output_sampling_rate (`int`, *optional*): Rate of the pieces in Hz; `None` is the codec's rate.
         settings: Everything else that `model.stream` takes.
 
@@ -68,35 +72,55 @@ class AccompanimentStream(Iterator):
         """What `AccompGenProcessor.prepare_vocals` makes of the whole, in multiples of 640 samples."""
         rate = self._processor.sampling_rate
         held, start = np.zeros(0, np.float32), 0  # 16 kHz samples from `start` on
-        target_lufs, gate_lufs = self._processor.vocal_target_lufs, self._processor.vocal_gate_lufs
-        gain = None if vocals_lufs is None else gain_of_loudness(vocals_lufs, target_lufs, gate_lufs)
+        level = _Level(self._processor, vocals_lufs)
         for waveform in self._resampled(chunks):
             held = np.concatenate([held, waveform])
-            if gain is None and (len(held) >= LEVEL_DURATION_S * rate or self._has_ended):
-                meter = LoudnessMeter(1, rate)
-                meter.push(held[None, : LEVEL_DURATION_S * rate])
-                gain = gain_of_loudness(meter.loudness(), target_lufs, gate_lufs)
+            num_known = level.hear(waveform, held, start, self._has_ended)
             if self._has_ended:
                 held = fit_length(held, padded_num_samples(self._num_vocals, self._vocals_rate, rate) - start)
-            num_ready = 0 if gain is None else len(held) // SAMPLES_PER_GRID_STEP * SAMPLES_PER_GRID_STEP
+                num_known = len(held)
+            num_ready = num_known // SAMPLES_PER_GRID_STEP * SAMPLES_PER_GRID_STEP
             if num_ready:
-                values = held[:num_ready] * np.float32(gain)
+                values = held[:num_ready] * np.float32(level.gain)
                 values += vocal_noise(self.seed, 0, start, num_ready, self._processor.noise_std)
                 yield torch.from_numpy(values)
                 held, start = held[num_ready:], start + num_ready
 
     def _resampled(self, chunks: Iterable) -> Iterator[np.ndarray]:
         resampler = ChunkResampler(self._vocals_rate, self._processor.sampling_rate)
-        for chunk in chunks:
-            chunk = fold_to_mono(load_chunk(chunk))
-            self._num_vocals += len(chunk)
+        for chunk in self._in_one_channel(map(load_chunk, chunks)):
             yield resampler.push(chunk)
+        self._has_ended = True
+        yield resampler.finish()
+
+    def _in_one_channel(self, chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Mono chunks. Of several channels the first are held back until it is known whether they cancel out."""
+        held: list[np.ndarray] | None = None
+        channel = None
+        for chunk in chunks:
+            self._num_vocals += chunk.shape[1]
+            if self._num_vocals == chunk.shape[1] and len(chunk) > 1:
+                held, powers = [], ChannelPowers(len(chunk))
+                meter = LoudnessMeter(len(chunk), self._vocals_rate)
+            if held is None:
+                yield fold_piece(chunk, channel)
+                continue
+            held.append(chunk)
+            powers.push(chunk)
+            meter.push(chunk)
+            onset = meter.first_above(self._processor.vocal_gate_lufs)
+            end_s = MAX_SILENCE_S if onset is None else 0.1 * onset + _POLARITY_DURATION_S
+            if self._num_vocals >= end_s * self._vocals_rate:
+                channel = powers.lone_channel("`vocals`")
+                yield from (fold_piece(piece, channel) for piece in held)
+                held = None
         if self._num_vocals < self._vocals_rate // 10:
             raise ValueError(
                 f"`vocals` must last at least 0.1 s, got {self._num_vocals} samples at {self._vocals_rate} Hz."
             )
-        self._has_ended = True
-        yield resampler.finish()
+        if held is not None:
+            channel = powers.lone_channel("`vocals`")
+            yield from (fold_piece(piece, channel) for piece in held)
 
     def _finished_pieces(self, audio: Iterable[torch.FloatTensor]) -> Iterator[np.ndarray]:
         """Cut to the vocals' length, and change the rate."""
@@ -116,4 +140,50 @@ class AccompanimentStream(Iterator):
             yield soften_peaks(rest)
 
 
-__all__ = ["LEVEL_DURATION_S", "AccompanimentStream"]
+class _Level:
+    """The one gain of vocals that arrive in pieces, found from their first sound on.
+
+    Attributes:
+        gain (`float`): Of what may go on by now: that of silence until there is a sound.
+    """
+
+    def __init__(self, processor: Any, vocals_lufs: float | None):
+        self._processor, self._rate = processor, processor.sampling_rate
+        self._is_known = vocals_lufs is not None
+        self._meter = LoudnessMeter(1, self._rate)
+        self._onset: int | None = None  # at 16 kHz
+        self.gain = self._gain_of(vocals_lufs if self._is_known else float("-inf"))
+
+    def hear(self, waveform: np.ndarray, held: np.ndarray, start: int, is_end: bool) -> int:
+        """How many of the samples that are held back may go on with `gain`.
+
+        Args:
+            waveform: The newest samples.
+            held: All that are held back, these among them.
+            start (`int`): Where the first of them is in the recording.
+            is_end (`bool`): Nothing follows.
+        """
+        if self._is_known:
+            return len(held)
+        if self._onset is None:
+            self._meter.push(waveform[None])
+            hop = self._meter.first_above(self._processor.vocal_gate_lufs)
+            self._onset = None if hop is None else hop * self._rate // 10
+        if self._onset is None and not is_end:
+            num_silent = len(held) - self._rate  # a sound may have begun in the last second
+            return num_silent if len(held) > MAX_SILENCE_S * self._rate else 0
+        first = max(0, (self._onset or 0) - start)
+        sound = held[first : first + LEVEL_DURATION_S * self._rate]
+        if len(sound) < LEVEL_DURATION_S * self._rate and not is_end:
+            return 0
+        meter = LoudnessMeter(1, self._rate)
+        meter.push(sound[None])
+        self.gain = self._gain_of(meter.loudness())
+        self._is_known = True
+        return len(held)
+
+    def _gain_of(self, loudness: float) -> float:
+        return gain_of_loudness(loudness, self._processor.vocal_target_lufs, self._processor.vocal_gate_lufs)
+
+
+__all__ = ["LEVEL_DURATION_S", "MAX_SILENCE_S", "AccompanimentStream"]

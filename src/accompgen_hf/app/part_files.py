@@ -154,7 +154,7 @@ def render_to_part(
     part_path = Path(part_path)
     try:
         stream = pipe.stream(
-            vocals.blocks(),
+            vocals.mono_blocks(vocals.sampling_rate),
             sampling_rate=vocals.sampling_rate,
             vocals_lufs=vocals.mono_loudness(pipe.processor.sampling_rate),
             known_codes=journal.known_codes,
