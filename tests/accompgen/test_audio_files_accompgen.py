@@ -284,9 +284,7 @@ def test_a_tag_or_padding_behind_a_flac_is_no_damage(trailer):
 
 
 def test_what_macos_notes_about_a_file_is_refused_by_name():
-    with pytest.raises(
-        ValueError, match=r"is no recording but what macOS notes about one. Give the file"
-    ):
+    with pytest.raises(ValueError, match=r"is no recording but what macOS notes about one. Give the file"):
         load_audio(b"\0\5\x16\7" + bytes(4000))
 
 

@@ -109,9 +109,7 @@ def test_mp3_frames_that_are_lost_are_refused_unless_allowed():
     content = bytearray(encode(sine(2.0, 44_100), 44_100, "MP3"))
     middle = len(content) // 2
     content[middle : middle + 900] = bytes(900)
-    with pytest.raises(
-        ValueError, match=r"is damaged at \d\.\d\d s: there are bytes that are no sound"
-    ):
+    with pytest.raises(ValueError, match=r"is damaged at \d\.\d\d s: there are bytes that are no sound"):
         load_audio(bytes(content))
     with pytest.warns(UserWarning, match="bytes that are no sound. Using what is there"):
         assert 1.5 < load_audio(bytes(content), allow_truncated=True)[0].shape[1] / 44_100 < 2.0
