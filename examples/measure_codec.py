@@ -2,7 +2,7 @@
 
     python examples/measure_codec.py --codec runs/codec/final --output_dir report
 
-Writes `codec.json` and `codec-<renderer>.png` (truth, reference, codec; first four seeds). `sum` is the band as one
+Writes `codec.json` and `codec-<source>.png` (truth, reference, codec; first four seeds). `sum` is the band as one
 track, `other` one part alone, `parts` the sum of drums, bass and other that were coded one by one.
 """
 
@@ -26,6 +26,7 @@ from accompgen_hf.training.codec.evaluation import (
     perplexity,
     spectral_flatness_db,
 )
+from accompgen_hf.training.codec.material import read_songs
 from accompgen_hf.training.codec.samples import draw_spectrogram
 
 RATE = 24_000
@@ -41,16 +42,21 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--output_dir", required=True, type=Path)
     parser.add_argument("--num_songs", type=int, default=16, help="of each renderer")
     parser.add_argument("--first_seed", type=int, default=HELD_OUT_SEED)
-    parser.add_argument("--renderers", nargs="+", default=["soundfont", "numpy"])
+    parser.add_argument("--renderers", nargs="*", default=["soundfont", "numpy"])
+    parser.add_argument("--songs_dir", type=Path, help="songs in parts on disk, measured as well; see training.codec")
     parser.add_argument("--soundfont", help="General MIDI SoundFont; default: the one that the package finds")
     return parser.parse_args()
 
 
-def iterate_songs(renderer: str, options: argparse.Namespace) -> Iterator[dict[str, np.ndarray]]:
-    """The parts of each held-out song by name, 10 s at 24 kHz."""
-    soundfont = options.soundfont if renderer == "soundfont" else None
+def iterate_songs(source: str, options: argparse.Namespace) -> Iterator[dict[str, np.ndarray]]:
+    """The parts of each held-out song by name, at 24 kHz; `source` is a renderer, or `"disk"` for `songs_dir`."""
+    if source == "disk":
+        for song in read_songs(options.songs_dir)[: options.num_songs]:
+            yield {name: song.samples[song.names.index(name)].astype(np.float32) / 32767 for name in PARTS}
+        return
+    soundfont = options.soundfont if source == "soundfont" else None
     for seed in range(options.first_seed, options.first_seed + options.num_songs):
-        song = generate_song(seed, sampling_rate=RATE, renderer=renderer, soundfont=soundfont, with_parts=True)
+        song = generate_song(seed, sampling_rate=RATE, renderer=source, soundfont=soundfont, with_parts=True)
         yield {name: song.parts[name].astype(np.float32) for name in PARTS}
 
 
@@ -69,13 +75,13 @@ def describe(decoded: np.ndarray, target: np.ndarray) -> dict[str, float]:
     return numbers
 
 
-def measure(codecs: dict[str, AccompGenCodec], renderer: str, options: argparse.Namespace) -> dict:
-    """Mean numbers over the songs of a renderer, by kind of material and codec; draws the first songs."""
+def measure(codecs: dict[str, AccompGenCodec], source: str, options: argparse.Namespace) -> dict:
+    """Mean numbers over the songs of a source, by kind of material and codec; draws the first songs."""
     collected: dict[str, dict[str, list]] = {}
     counts = {name: torch.zeros(8, 1024, dtype=torch.float64) for name in codecs}
     figure = Figure(figsize=(5 * NUM_DRAWN, 9), layout="constrained")
     axes = figure.subplots(1 + len(codecs), NUM_DRAWN)
-    songs = tqdm(iterate_songs(renderer, options), total=options.num_songs, desc=renderer)
+    songs = tqdm(iterate_songs(source, options), total=options.num_songs, desc=source)
     for number, parts in enumerate(songs):
         whole = sum(parts.values())
         shown = {"truth": whole}
@@ -95,9 +101,9 @@ def measure(codecs: dict[str, AccompGenCodec], renderer: str, options: argparse.
                 collected.setdefault(kind, {}).setdefault(name, []).append(describe(ours, target))
         if number < NUM_DRAWN:
             for row, (name, waveform) in zip(axes[:, number], shown.items(), strict=True):
-                title = f"{name}, {renderer}, seed {options.first_seed + number}"
+                title = f"{name}, {source}, song {number + 1}"
                 draw_spectrogram(row, torch.from_numpy(waveform[: 5 * RATE]), RATE, title)
-    figure.savefig(options.output_dir / f"codec-{renderer}.png", dpi=60)
+    figure.savefig(options.output_dir / f"codec-{source}.png", dpi=60)
     results = {
         kind: {
             name: {key: round(float(np.mean([entry[key] for entry in entries])), 3) for key in entries[0]}
@@ -134,7 +140,8 @@ def main() -> None:
         reference = AccompGenCodec.from_pretrained(options.reference)
     codecs = {"reference": reference.eval(), "codec": AccompGenCodec.from_pretrained(options.codec).eval()}
     results = {"num_songs": options.num_songs, "first_seed": options.first_seed}
-    results |= {renderer: measure(codecs, renderer, options) for renderer in options.renderers}
+    sources = [*options.renderers, *(["disk"] if options.songs_dir is not None else [])]
+    results |= {source: measure(codecs, source, options) for source in sources}
     results["seconds_to_decode_10_s"] = time_decoders(codecs)
     text = json.dumps(results, indent=2)
     (options.output_dir / "codec.json").write_text(text + "\n", "utf-8")

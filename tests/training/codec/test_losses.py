@@ -71,13 +71,13 @@ def test_silence_has_finite_gradients():
 
 
 def test_a_hum_at_the_frame_rate_is_heard_above_the_gaps():
-    comb = CombLoss(24_000, 320)
-    hum = noise() + sum(sine(75 * number) for number in range(13, 80)) / 30
-    music = noise() + sum(sine(112.5 * number) for number in range(9, 80, 2)) / 30  # between the lines
-    assert comb(hum, noise()) > 0.5
-    assert comb(music, noise()) < 0.1
+    comb, floor = CombLoss(24_000, 320), 0.1 * noise()
+    hum = floor + sum(sine(75 * number) for number in range(13, 80)) / 30
+    music = floor + sum(sine(112.5 * number) for number in range(9, 80, 2)) / 30  # between the lines
+    assert comb(hum, floor) > 0.5
+    assert comb(music, floor) < 0.1
     assert comb(hum, hum) == 0
-    assert comb(noise(), hum) == 0  # less than the target has costs nothing
+    assert comb(floor, hum) < 0.02  # less than the target has costs nothing; the bands above the hum are noise
 
 
 def make_discriminators() -> Discriminators:
