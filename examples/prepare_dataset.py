@@ -28,9 +28,11 @@ from accompgen_hf.data.source_options import (
     find_share,
     list_recordings,
     open_separator,
+    read_song_recipe,
 )
 from accompgen_hf.data.sources import SourceRecording, Track, make_tracks
 from accompgen_hf.data.tokenization import TokenExtractor, TokenRecipe
+from accompgen_hf.songs.recipe import PLAIN_SONGS
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -86,8 +88,11 @@ def parse_optional(text: str) -> float | None:
 def open_tracks(arguments: argparse.Namespace) -> tuple[list[Track], list[SourceRecording], dict | None]:
     """Tracks, the recordings that they come from, and the source's description for the manifest."""
     if arguments.source == "songs":
-        songs = song_tracks(arguments.first_seed, arguments.num_songs, arguments.song_duration_s, arguments.songs_dir)
-        return songs, [], None
+        recipe = read_song_recipe(arguments)
+        seeds = (arguments.first_seed, arguments.num_songs)
+        songs = song_tracks(*seeds, arguments.song_duration_s, arguments.songs_dir, recipe)
+        source = None if recipe == PLAIN_SONGS else {"corpus": "songs", "recipe": recipe.describe()}
+        return songs, [], source
     recordings = list_recordings(arguments)
     separator = open_separator(arguments, device="cpu" if arguments.device == "cpu" else "auto", num_threads=1)
     tracks = make_tracks(recordings, separator, arguments.split_group)

@@ -10,7 +10,15 @@ import numpy as np
 
 from accompgen_hf.accompgen.audio_accompgen import load_audio
 from accompgen_hf.accompgen.optional_accompgen import import_optional
-from accompgen_hf.data.sources import UNKNOWN_LICENCE, SourceRecording, Stems, file_loader, mix_loader, stems_loader
+from accompgen_hf.data.sources import (
+    UNKNOWN_LICENCE,
+    PartStems,
+    SourceRecording,
+    Stems,
+    file_loader,
+    mix_loader,
+    stems_loader,
+)
 
 STEM_STREAMS = ("mix", "drums", "bass", "other", "vocals")  # their order in a MUSDB18 file
 MUSDB18_LICENCE = "MUSDB18: academic use"
@@ -118,17 +126,22 @@ def _musdb_recording(folder: Path, path: Path, name: str, files: tuple[Path, ...
         (mix,), sampling_rate = read_stem_file(path, ("mix",))
         return mix, sampling_rate
 
-    def load_stems() -> Stems:
+    def load_parts() -> PartStems:
         if len(files) > 1:
             stems = [load_audio(file) for file in files[1:]]
             (drums, bass, other, vocals), sampling_rate = [audio for audio, _ in stems], stems[0][1]
         else:
             (drums, bass, other, vocals), sampling_rate = read_stem_file(path, STEM_STREAMS[1:])
-        return vocals, drums + bass + other, sampling_rate
+        return vocals, {"drums": drums, "bass": bass, "other": other}, sampling_rate
+
+    def load_stems() -> Stems:
+        vocals, parts, sampling_rate = load_parts()
+        return vocals, parts["drums"] + parts["bass"] + parts["other"], sampling_rate
 
     artist = name.split(" - ")[0] if " - " in name else None
     split = "test" if "test" in path.relative_to(folder.parent).parts[:-1] else None
-    return SourceRecording(f"musdb18-{name}", load_mix, load_stems, MUSDB18_LICENCE, artist, None, split, files)
+    fields = {"licence": MUSDB18_LICENCE, "artist": artist, "split": split, "files": files}
+    return SourceRecording(f"musdb18-{name}", load_mix, load_stems, load_parts=load_parts, **fields)
 
 
 def read_stem_file(path: str | os.PathLike, stems: Sequence[str] = STEM_STREAMS) -> tuple[tuple[np.ndarray, ...], int]:

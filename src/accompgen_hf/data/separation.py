@@ -82,14 +82,40 @@ class DemucsSeparator:
         """The model's name, for the manifest."""
         return {"separator": "demucs", "model": self.name}
 
-    @torch.no_grad()
     def separate(self, mix: np.ndarray, sampling_rate: int) -> tuple[np.ndarray, np.ndarray, int]:
         """Split a song, as [`MDXNetSeparator.separate`]; the rate is the model's own."""
+        mix, stems, rate = self._split(mix, sampling_rate)
+        return stems["vocals"], mix - stems["vocals"], rate
+
+    def separate_parts(self, mix: np.ndarray, sampling_rate: int) -> tuple[np.ndarray, dict[str, np.ndarray], int]:
+        """Split a song into vocals and the band's parts.
+
+        Returns:
+            Vocals; drums, bass and other, each `(2, num_samples)`; the model's rate. `other` is all that is left, so
+            that vocals and parts add up to the song.
+
+        Raises:
+            ValueError: If the model has no drums or no bass.
+        """
+        lacking = [name for name in ("drums", "bass") if name not in self.model.sources]
+        if lacking:
+            raise ValueError(
+                f"`separate` {self.name!r} gives {', '.join(self.model.sources)}: for `parts` it lacks "
+                f"{', '.join(lacking)}."
+            )
+        mix, stems, rate = self._split(mix, sampling_rate)
+        parts = {"drums": stems["drums"], "bass": stems["bass"]}
+        parts["other"] = mix - stems["vocals"] - parts["drums"] - parts["bass"]
+        return stems["vocals"], parts, rate
+
+    @torch.no_grad()
+    def _split(self, mix: np.ndarray, sampling_rate: int) -> tuple[np.ndarray, dict[str, np.ndarray], int]:
+        """The song at the model's rate, its stems by name, and that rate."""
         rate = self.model.samplerate
         mix = as_stereo(resample(np.asarray(mix, np.float32), sampling_rate, rate))
         mean, scale = float(mix.mean()), float(mix.std()) or 1.0
         batch = torch.from_numpy((mix - mean) / scale)[None]
         # No random shifts: the same song has the same stems.
         stems = self._apply_model(self.model, batch, shifts=0, split=True, overlap=0.25, device=self.device)[0]
-        vocals = stems[self.model.sources.index("vocals")].cpu().numpy() * scale
-        return vocals, mix - vocals, rate
+        by_name = zip(self.model.sources, stems, strict=True)
+        return mix, {name: stem.cpu().numpy() * scale for name, stem in by_name}, rate

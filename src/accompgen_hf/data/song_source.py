@@ -6,16 +6,24 @@ from pathlib import Path
 
 import numpy as np
 
-from accompgen_hf.data.sources import SourceRecording, Stems, Track, mix_loader
+from accompgen_hf.accompgen.fingerprint_accompgen import hash_json
+from accompgen_hf.data.sources import PartStems, SourceRecording, Stems, Track, mix_loader
 from accompgen_hf.files import write_array
-from accompgen_hf.songs.song import HELD_OUT_SEED, generate_song
+from accompgen_hf.songs.band import PARTS
+from accompgen_hf.songs.recipe import PLAIN_SONGS, SongRecipe
+from accompgen_hf.songs.song import HELD_OUT_SEED
 
 SONG_SAMPLING_RATE = 24000
 SONG_LICENCE = "CC0-1.0"
 
 
 def song_tracks(
-    first_seed: int, num_songs: int, duration_s: float = 10.0, songs_dir: str | os.PathLike | None = None
+    first_seed: int,
+    num_songs: int,
+    duration_s: float = 10.0,
+    songs_dir: str | os.PathLike | None = None,
+    recipe: SongRecipe = PLAIN_SONGS,
+    parts: bool = False,
 ) -> list[Track]:
     """List procedural songs as tracks, one per seed.
 
@@ -23,24 +31,36 @@ def song_tracks(
         first_seed (`int`): Seed of the first song.
         num_songs (`int`): Number of consecutive seeds.
         duration_s (`float`): Duration of each song.
-        songs_dir (`str`, *optional*): Folder in which songs are kept as 16-bit `<seed>.npy`, `(2, num_samples)` at 24
-            kHz: those that it lacks are synthesized into it, and all are read from it.
+        songs_dir (`str`, *optional*): Folder in which songs are kept as 16-bit arrays of vocals and instrumental (with
+            `parts`, of vocals, drums, bass and other) at 24 kHz: those that it lacks are synthesized into it, and all
+            are read from it. Each recipe has its own file names.
+        recipe ([`SongRecipe`]): How the songs are made.
+        parts (`bool`): Give every track `load_parts`.
 
     Raises:
         ValueError: If a seed is held out for evaluation.
     """
-    seeds = _check_seeds(first_seed, num_songs)
-    return [Track(_name(seed), SONG_LICENCE, _song_loader(seed, duration_s, songs_dir)) for seed in seeds]
+    keeper = _SongKeeper(duration_s, songs_dir, recipe)
+    return [
+        Track(_name(seed), SONG_LICENCE, keeper.loader(seed), load_parts=keeper.parts_loader(seed) if parts else None)
+        for seed in _check_seeds(first_seed, num_songs)
+    ]
 
 
 def song_recordings(
-    first_seed: int, num_songs: int, duration_s: float = 10.0, songs_dir: str | os.PathLike | None = None
+    first_seed: int,
+    num_songs: int,
+    duration_s: float = 10.0,
+    songs_dir: str | os.PathLike | None = None,
+    recipe: SongRecipe = PLAIN_SONGS,
 ) -> list[SourceRecording]:
-    """List procedural songs as recordings with stems; arguments and errors as in [`song_tracks`]."""
+    """List procedural songs as recordings with stems and parts; arguments and errors as in [`song_tracks`]."""
+    keeper = _SongKeeper(duration_s, songs_dir, recipe)
     recordings = []
     for seed in _check_seeds(first_seed, num_songs):
-        load_stems = _as_channels(_song_loader(seed, duration_s, songs_dir))
-        recordings.append(SourceRecording(_name(seed), mix_loader(load_stems), load_stems, SONG_LICENCE))
+        load_stems, load_parts = _as_channels(keeper.loader(seed)), _as_part_channels(keeper.parts_loader(seed))
+        mix = mix_loader(load_stems)
+        recordings.append(SourceRecording(_name(seed), mix, load_stems, SONG_LICENCE, load_parts=load_parts))
     return recordings
 
 
@@ -57,14 +77,57 @@ def _check_seeds(first_seed: int, num_songs: int) -> range:
     return range(first_seed, first_seed + num_songs)
 
 
-def _song_loader(seed: int, duration_s: float, songs_dir: str | os.PathLike | None) -> Callable[[], Stems]:
-    def load() -> Stems:
-        if songs_dir is not None:
-            return *_load_kept_song(Path(songs_dir), seed, duration_s), SONG_SAMPLING_RATE
-        song = generate_song(seed, duration_s=duration_s, sampling_rate=SONG_SAMPLING_RATE)
-        return song.vocals, song.instrumental, SONG_SAMPLING_RATE
+class _SongKeeper:
+    """Makes songs of one recipe, and keeps them in a folder if there is one."""
 
-    return load
+    def __init__(self, duration_s: float, songs_dir: str | os.PathLike | None, recipe: SongRecipe):
+        self.duration_s, self.recipe = duration_s, recipe
+        self.songs_dir = None if songs_dir is None else Path(songs_dir)
+        # Plain songs have had these names from the beginning; of others the name says what they are.
+        self.suffix = "" if songs_dir is None or recipe == PLAIN_SONGS else f"-{hash_json(recipe.describe())[:8]}"
+
+    def loader(self, seed: int) -> Callable[[], Stems]:
+        """Function that gives vocals, instrumental and their rate."""
+
+        def load() -> Stems:
+            if self.songs_dir is not None:
+                return *self._read(seed, f"{seed}{self.suffix}.npy", with_parts=False), SONG_SAMPLING_RATE
+            song = self.recipe.generate(seed, duration_s=self.duration_s, sampling_rate=SONG_SAMPLING_RATE)
+            return song.vocals, song.instrumental, SONG_SAMPLING_RATE
+
+        return load
+
+    def parts_loader(self, seed: int) -> Callable[[], PartStems]:
+        """Function that gives vocals, the band's parts and their rate."""
+
+        def load() -> PartStems:
+            if self.songs_dir is not None:
+                vocals, *parts = self._read(seed, f"{seed}{self.suffix}-parts.npy", with_parts=True)
+                return vocals, dict(zip(PARTS, parts, strict=True)), SONG_SAMPLING_RATE
+            song = self.recipe.generate(
+                seed, duration_s=self.duration_s, sampling_rate=SONG_SAMPLING_RATE, with_parts=True
+            )
+            return song.vocals, song.parts, SONG_SAMPLING_RATE
+
+        return load
+
+    def _read(self, seed: int, name: str, with_parts: bool) -> np.ndarray:
+        """Vocals and instrumental of a song, or its parts, through a 16-bit file."""
+        path = self.songs_dir / name
+        if not path.is_file():
+            song = self.recipe.generate(
+                seed, duration_s=self.duration_s, sampling_rate=SONG_SAMPLING_RATE, with_parts=with_parts
+            )
+            rows = [song.vocals, *(song.parts.values() if with_parts else [song.instrumental])]
+            self.songs_dir.mkdir(parents=True, exist_ok=True)
+            write_array(path, np.round(np.stack(rows).clip(-1, 1) * 32767).astype(np.int16))
+        rows = np.load(path)
+        if rows.shape != (1 + len(PARTS) if with_parts else 2, round(self.duration_s * SONG_SAMPLING_RATE)):
+            raise ValueError(
+                f"`songs_dir` has {path} of shape {rows.shape}, but songs of {self.duration_s} s at "
+                f"{SONG_SAMPLING_RATE} Hz were asked for. Use another folder."
+            )
+        return rows.astype(np.float32) / 32767
 
 
 def _as_channels(load: Callable[[], Stems]) -> Callable[[], Stems]:
@@ -75,18 +138,9 @@ def _as_channels(load: Callable[[], Stems]) -> Callable[[], Stems]:
     return load_channels
 
 
-def _load_kept_song(songs_dir: Path, seed: int, duration_s: float) -> np.ndarray:
-    """Vocals and instrumental of a song, through its 16-bit file in `songs_dir`."""
-    path = songs_dir / f"{seed}.npy"
-    if not path.is_file():
-        song = generate_song(seed, duration_s=duration_s, sampling_rate=SONG_SAMPLING_RATE)
-        pair = np.stack([song.vocals, song.instrumental])
-        songs_dir.mkdir(parents=True, exist_ok=True)
-        write_array(path, np.round(pair.clip(-1, 1) * 32767).astype(np.int16))
-    pair = np.load(path)
-    if pair.shape != (2, round(duration_s * SONG_SAMPLING_RATE)):
-        raise ValueError(
-            f"`songs_dir` has {path} of shape {pair.shape}, but songs of {duration_s} s at {SONG_SAMPLING_RATE} Hz "
-            "were asked for. Use another folder."
-        )
-    return pair.astype(np.float32) / 32767
+def _as_part_channels(load: Callable[[], PartStems]) -> Callable[[], PartStems]:
+    def load_channels() -> PartStems:
+        vocals, parts, sampling_rate = load()
+        return vocals[None], {name: part[None] for name, part in parts.items()}, sampling_rate
+
+    return load_channels

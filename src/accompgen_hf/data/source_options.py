@@ -21,6 +21,9 @@ from accompgen_hf.data.sources import (
     folder_recordings,
     pair_recordings,
 )
+from accompgen_hf.songs.composition import COMPOSITIONS, SINGERS
+from accompgen_hf.songs.recipe import SongRecipe
+from accompgen_hf.songs.song import RENDERERS
 
 SOURCES: dict[str, Callable[[argparse.Namespace], list[SourceRecording]]] = {
     "folder": lambda options: folder_recordings(options.data, options.licence),
@@ -32,7 +35,7 @@ SOURCES: dict[str, Callable[[argparse.Namespace], list[SourceRecording]]] = {
         options.data, options.audio_columns, options.dataset_split, options.licence, options.id_column
     ),
     "songs": lambda options: song_recordings(
-        options.first_seed, options.num_songs, options.song_duration_s, options.songs_dir
+        options.first_seed, options.num_songs, options.song_duration_s, options.songs_dir, read_song_recipe(options)
     ),
 }
 
@@ -51,7 +54,32 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     add("--num_songs", type=int, default=0, help="songs: how many, one per seed")
     add("--song_duration_s", type=float, default=10.0, help="songs: seconds of each")
     add("--songs_dir", help="songs: folder that keeps them as 16-bit files, for reuse")
+    add_song_recipe_options(parser)
     parser.add_argument("--shard", type=parse_share, metavar="i/n", help="this process's share of the work")
+
+
+def add_song_recipe_options(parser: argparse.ArgumentParser) -> None:
+    """Options that say how procedural songs are made; the defaults are the songs of the shipped default."""
+    add = parser.add_argument_group("procedural songs").add_argument
+    add("--composition", default="plain", choices=COMPOSITIONS, help="lead_sheets: melodies as loose as real ones")
+    add(
+        "--singers",
+        default="vowels",
+        choices=SINGERS,
+        help="words need flite and pyworld; mixed: in a third of the songs",
+    )
+    add(
+        "--renderer",
+        default="numpy",
+        choices=RENDERERS,
+        help="soundfont: sampled instruments; mixed: in half of the songs",
+    )
+    add("--soundfont", metavar="FILE", help="General MIDI bank (.sf2); default: FluidR3 GM of fluid-soundfont-gm")
+
+
+def read_song_recipe(options: argparse.Namespace) -> SongRecipe:
+    """The recipe of those options."""
+    return SongRecipe(options.composition, options.singers, options.renderer, options.soundfont)
 
 
 def parse_share(text: str) -> tuple[int, int]:

@@ -24,6 +24,7 @@ TABLE_NAME = "tracks.csv"
 TABLE_COLUMNS = ("licence", "artist", "album", "split")
 
 Stems = tuple[np.ndarray, np.ndarray, int]  # vocals, instrumental, their sampling rate
+PartStems = tuple[np.ndarray, dict[str, np.ndarray], int]  # vocals, the band's `PARTS` by name, their sampling rate
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Track:
         load (`callable`): Function that gives vocals and instrumental, float32 `(num_samples,)`, and their rate.
         group (`str`, *optional*): Group that stays on one side of a split (artist, album). `None` means the track.
         split (`str`, *optional*): `"train"`, `"validation"` or `"test"`, where the source itself says so.
+        load_parts (`callable`, *optional*): Function that gives vocals, a dictionary of drums, bass and other, and
+            their rate, if parts were asked for.
     """
 
     track_id: str
@@ -43,6 +46,7 @@ class Track:
     load: Callable[[], Stems]
     group: str | None = None
     split: str | None = None
+    load_parts: Callable[[], PartStems] | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,8 @@ class SourceRecording:
         licence, artist, album (`str`, *optional*): Values that the source states.
         split (`str`, *optional*): `"train"`, `"validation"` or `"test"`, as the source says.
         files (tuple of `Path`): Files that it is read from; equal content is found by them.
+        load_parts (`callable`, *optional*): Function that gives vocals, a dictionary of drums, bass and other, and
+            their rate, if the source has them. The instrumental is the sum of the three.
     """
 
     track_id: str
@@ -67,6 +73,7 @@ class SourceRecording:
     album: str | None = None
     split: str | None = None
     files: tuple[Path, ...] = ()
+    load_parts: Callable[[], PartStems] | None = None
 
 
 def folder_recordings(folder: str | os.PathLike, licence: str = UNKNOWN_LICENCE) -> list[SourceRecording]:
@@ -232,7 +239,10 @@ def filter_licences(
 
 
 def make_tracks(
-    recordings: Sequence[SourceRecording], separator: Separator | None = None, split_group: str = "track"
+    recordings: Sequence[SourceRecording],
+    separator: Separator | None = None,
+    split_group: str = "track",
+    parts: bool = False,
 ) -> list[Track]:
     """Turn recordings into tracks to tokenize, mono, separated where asked.
 
@@ -241,9 +251,11 @@ def make_tracks(
         separator ([`Separator`], *optional*): Splits every whole song, also those of a source that has stems: the
             separated vocals are then the data. Without it the source's own stems are.
         split_group (`str`): `"track"`, `"artist"` or `"album"`: what stays on one side of the split.
+        parts (`bool`): Give every track `load_parts`: drums, bass and other beside the vocals.
 
     Raises:
-        ValueError: If a song has no stems and there is no separator, or `split_group` is none of the three.
+        ValueError: If a song has no stems and there is no separator, `split_group` is none of the three, or `parts`
+            are asked for where the source or the separator has none.
     """
     if split_group not in ("track", "artist", "album"):
         raise ValueError(f"`split_group` must be 'track', 'artist' or 'album', got {split_group!r}.")
@@ -253,13 +265,30 @@ def make_tracks(
             f"`separate` is needed: {len(whole)} of {len(recordings)} recordings are whole songs, the first is "
             f"{whole[0]!r}. Give an .onnx file of MDX-Net or a demucs model, or a source of pairs."
         )
+    if parts:
+        _require_parts(recordings, separator)
     tracks = []
     for recording in recordings:
         name = None if split_group == "track" else getattr(recording, split_group)
         group = recording.track_id if name is None else f"{split_group} {name}"
         load = _track_loader(recording, separator)
-        tracks.append(Track(recording.track_id, recording.licence, load, group, recording.split))
+        load_parts = _parts_loader(recording, separator) if parts else None
+        tracks.append(Track(recording.track_id, recording.licence, load, group, recording.split, load_parts))
     return tracks
+
+
+def _require_parts(recordings: Sequence[SourceRecording], separator: Separator | None) -> None:
+    lacking = [recording.track_id for recording in recordings if recording.load_parts is None]
+    if separator is None and lacking:
+        raise ValueError(
+            f"`parts` (drums, bass and other) are there in procedural songs, MUSDB18 and MUSDB18-HQ; {len(lacking)} "
+            f"of {len(recordings)} recordings have none, the first is {lacking[0]!r}. Separate them with demucs."
+        )
+    if separator is not None and not hasattr(separator, "separate_parts"):
+        raise ValueError(
+            f"`parts` (drums, bass and other) need a separator of four stems such as htdemucs, got "
+            f"{type(separator).__name__}."
+        )
 
 
 def separate_recording(recording: SourceRecording, separator: Separator | None) -> Stems:
@@ -267,6 +296,21 @@ def separate_recording(recording: SourceRecording, separator: Separator | None) 
     if separator is None:
         return recording.load_stems()
     return separator.separate(*recording.load_mix())
+
+
+def separate_parts(recording: SourceRecording, separator: Separator | None) -> PartStems:
+    """Vocals and parts `(channels, num_samples)` of one recording, through the separator if there is one."""
+    if separator is None:
+        return recording.load_parts()
+    return separator.separate_parts(*recording.load_mix())
+
+
+def _parts_loader(recording: SourceRecording, separator: Separator | None) -> Callable[[], PartStems]:
+    def load() -> PartStems:
+        vocals, parts, sampling_rate = separate_parts(recording, separator)
+        return fold_to_mono(vocals), {name: fold_to_mono(part) for name, part in parts.items()}, sampling_rate
+
+    return load
 
 
 def _track_loader(recording: SourceRecording, separator: Separator | None) -> Callable[[], Stems]:

@@ -15,6 +15,7 @@ from accompgen_hf.songs.composition import COMPOSITIONS, SINGERS, compose_song
 from accompgen_hf.songs.sampled_band import render_sampled_band
 from accompgen_hf.songs.singer import render_vocals
 from accompgen_hf.songs.styles import STYLES
+from accompgen_hf.songs.theory import random_stream
 from accompgen_hf.songs.voices import Singer
 
 __all__ = [
@@ -37,7 +38,8 @@ __all__ = [
 ]
 
 HELD_OUT_SEED = 800_000
-RENDERERS = ("numpy", "soundfont")
+RENDERERS = ("numpy", "soundfont", "mixed")
+_RENDERER = 41
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,9 @@ def synthesize_song(
     Args:
         annotation (`SongAnnotation`): From `compose_song`, possibly transposed or at another tempo.
         sampling_rate (`int`): In Hz.
-        renderer (`str`): What the band plays on: `"numpy"`, tones as sums of partials that need nothing installed, or
-            `"soundfont"`, sampled instruments (needs `tinysoundfont` and a SoundFont).
+        renderer (`str`): What the band plays on: `"numpy"`, tones as sums of partials that need nothing installed,
+            `"soundfont"`, sampled instruments (needs `tinysoundfont` and a SoundFont), or `"mixed"`, in half of the
+            songs the one and in half the other.
         soundfont (`str`, *optional*): General MIDI bank (`.sf2`) of the sampled instruments; by default FluidR3 GM,
             where Debian's package `fluid-soundfont-gm` puts it.
         with_parts (`bool`): Give the band's parts, too.
@@ -108,6 +111,8 @@ def synthesize_song(
         raise ValueError(f"`renderer` must be one of {', '.join(RENDERERS)}, got {renderer!r}.")
     if renderer == "numpy" and soundfont is not None:
         raise ValueError(f'`soundfont` {soundfont} is not used by `renderer="numpy"`: choose `renderer="soundfont"`.')
+    if renderer == "mixed":
+        renderer = "soundfont" if random_stream(annotation.seed, _RENDERER).random() < 0.5 else "numpy"
     parts = None
     if renderer == "soundfont":
         instrumental, parts = render_sampled_band(annotation, sampling_rate, soundfont)

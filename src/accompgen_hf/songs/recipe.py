@@ -1,0 +1,63 @@
+"""How songs are made, in one value for data sets and manifests: composition, singers, renderer and SoundFont."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from accompgen_hf.songs.annotation import SongAnnotation
+from accompgen_hf.songs.composition import compose_song
+from accompgen_hf.songs.song import Song, synthesize_song
+from accompgen_hf.songs.soundfont import soundfont_sha256
+
+
+@dataclass(frozen=True)
+class SongRecipe:
+    """How songs are made; the fields are arguments of `generate_song`.
+
+    Attributes:
+        composition (`str`): `"plain"` or `"lead_sheets"`.
+        singers (`str`): `"vowels"`, `"words"` or `"mixed"`.
+        renderer (`str`): `"numpy"`, `"soundfont"` or `"mixed"`.
+        soundfont (`str`, *optional*): General MIDI bank of the sampled instruments.
+    """
+
+    composition: str = "plain"
+    singers: str = "vowels"
+    renderer: str = "numpy"
+    soundfont: str | os.PathLike | None = None
+
+    def compose(self, seed: int, *, whole_song: bool = False, duration_s: float = 10.0) -> SongAnnotation:
+        """Compose a song of this recipe; errors as those of `compose_song`."""
+        return compose_song(
+            seed, whole_song=whole_song, duration_s=duration_s, composition=self.composition, singers=self.singers
+        )
+
+    def generate(
+        self,
+        seed: int,
+        *,
+        whole_song: bool = False,
+        duration_s: float = 10.0,
+        sampling_rate: int = 24000,
+        with_parts: bool = False,
+    ) -> Song:
+        """Compose and play a song of this recipe; errors as those of `generate_song`."""
+        annotation = self.compose(seed, whole_song=whole_song, duration_s=duration_s)
+        return synthesize_song(
+            annotation, sampling_rate, renderer=self.renderer, soundfont=self.soundfont, with_parts=with_parts
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """What decides about the songs, for manifests: a SoundFont counts by its content, not by its name.
+
+        Raises:
+            ValueError: If the SoundFont is missing.
+        """
+        description = {"composition": self.composition, "singers": self.singers, "renderer": self.renderer}
+        if self.renderer != "numpy":
+            description["soundfont_sha256"] = soundfont_sha256(self.soundfont)
+        return description
+
+
+PLAIN_SONGS = SongRecipe()
+STUDIO_SONGS = SongRecipe("lead_sheets", "mixed", "mixed")
