@@ -1,6 +1,7 @@
 """Measure procedural songs: speed, loudness, and how well key, chords, bass and beat can be read from the audio.
 
     python examples/measure_songs.py --num_songs 200
+    python examples/measure_songs.py --composition lead_sheets --singers mixed --renderer soundfont --with_parts
 
 The analysis shares nothing with the synthesis: chroma from FFTs, key by profile correlation, chords by templates.
 """
@@ -10,8 +11,9 @@ import time
 
 import numpy as np
 
+from accompgen_hf.data.source_options import add_song_recipe_options, read_song_recipe
 from accompgen_hf.songs.mastering import loudness_lufs
-from accompgen_hf.songs.song import Song, compose_song, synthesize_song
+from accompgen_hf.songs.song import Song
 
 _KEY_PROFILES = {  # a key's share of each pitch class, from its tonic: Krumhansl and Kessler; Temperley (Kostka-Payne)
     "krumhansl": {
@@ -90,6 +92,10 @@ def measure(song: Song) -> dict[str, float]:
         "chords right, vocals": chord_accuracy(voice, song),
         "beat contrast, band": beat_contrast(song),
     }
+    if song.parts is not None:
+        for name, part in song.parts.items():
+            row[f"{name} LUFS"] = loudness_lufs(part, rate)
+        row["sum of parts against band, largest"] = float(np.abs(sum(song.parts.values()) - song.instrumental).max())
     for name, profiles in _KEY_PROFILES.items():
         for part, weights in (("band", band.mean(axis=0)), ("vocals", voice.mean(axis=0)), ("sung notes", score)):
             row[f"key right, {part}, {name}"] = float(estimate_key(weights, profiles) == key)
@@ -100,11 +106,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--num_songs", type=int, default=100)
     parser.add_argument("--first_seed", type=int, default=0)
+    parser.add_argument("--with_parts", action="store_true", help="measure drums, bass and other, too")
+    add_song_recipe_options(parser)
     arguments = parser.parse_args()
+    recipe = read_song_recipe(arguments)
     rows, cpu_s = [], 0.0
     for seed in range(arguments.first_seed, arguments.first_seed + arguments.num_songs):
         start_s = time.process_time()
-        song = synthesize_song(compose_song(seed))
+        song = recipe.generate(seed, with_parts=arguments.with_parts)
         cpu_s += time.process_time() - start_s
         rows.append(measure(song))
     print(f"{10.0 * len(rows) / cpu_s:.0f} x real time (CPU seconds), {len(rows)} songs of 10 s\n")
