@@ -48,9 +48,8 @@ def main() -> None:
         away = np.abs(12.0 * np.log2(found.pitch_hz[is_voiced] / 440.0) + 69.0 - melody[is_voiced])
         shares.append(float(np.mean(away < 0.5)))
         voice = annotation.singer.words_voice or "vowels"
-        print(
-            f"seed {seed}, {annotation.singer.voice} ({voice}): {shares[-1]:.3f}, median {np.median(away):.2f} semitones"
-        )
+        name = f"seed {seed}, {annotation.singer.voice} ({voice})"
+        print(f"{name}: {shares[-1]:.3f}, median {np.median(away):.2f} semitones")
     print(f"\nvoiced frames within 50 cents of the melody: mean {np.mean(shares):.3f}, least {min(shares):.3f}")
     print(f"core-seconds per second: {cpu_s / (10.0 * len(shares)):.3f} (without those of the program flite)")
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from accompgen_hf.accompgen.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
+from accompgen_hf.data.source_options import add_song_recipe_options, read_song_recipe
 from accompgen_hf.files import write_json
 from accompgen_hf.training.run_files import read_metrics
 from accompgen_hf.training.semantic_encoder.finish import (
@@ -45,6 +46,7 @@ def parse_arguments() -> argparse.Namespace:
         "--num_centroid_clips", type=int, default=250, help="of them, to fit all centroids on (default: %(default)s)"
     )
     parser.add_argument("--tuning_steps", type=int, default=3400, help="with centroids (default: %(default)s)")
+    add_song_recipe_options(parser)
     for name in RUN_OPTIONS:
         default = getattr(SemanticEncoderArguments, name)
         parser.add_argument(f"--{name}", type=type(default), default=default, help="(default: %(default)s)")
@@ -61,10 +63,11 @@ def main() -> None:
         seconds[name], started = round(time.perf_counter() - started, 1), time.perf_counter()
 
     # 1. Songs and the classes of their frames
-    pool = SongPool(output_dir / "pool", options.num_clips).build()
-    held_out_pool = SongPool(output_dir / "pool", options.num_held_out_clips, options.first_held_out_seed).build()
+    folder, recipe = output_dir / "pool", read_song_recipe(options)
+    pool = SongPool(folder, options.num_clips, recipe=recipe).build()
+    held_out_pool = SongPool(folder, options.num_held_out_clips, options.first_held_out_seed, recipe).build()
     note("songs")
-    few = SongPool(output_dir / "pool", min(options.num_clips, options.num_centroid_clips))
+    few = SongPool(folder, min(options.num_clips, options.num_centroid_clips), recipe=recipe)
     targets = SemanticTargets(output_dir / "targets", options.seed).build(few, pool, held_out_pool)
     note("targets")
 
@@ -99,6 +102,7 @@ def main() -> None:
     probes = probe_encoder(encoder, few, held_out_pool, arguments.noise_std)
     note("probes")
     report = {
+        "songs": recipe.describe(),
         "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
         "centroids": centroid_report,
         "probes": probes,

@@ -1,21 +1,27 @@
 """Drums, bass and other of real and procedural music, from the sources that have them."""
 
+import argparse
+
 import numpy as np
 import pytest
 import soundfile
-from test_separation import StandInDemucs, demucs  # noqa: F401
-from test_source_options import parse
 
 from accompgen_hf.data.corpora import musdb18_recordings, musdb18hq_recordings
 from accompgen_hf.data.separation import DemucsSeparator
 from accompgen_hf.data.song_source import song_recordings, song_tracks
-from accompgen_hf.data.source_options import read_song_recipe
+from accompgen_hf.data.source_options import add_song_recipe_options, read_song_recipe
 from accompgen_hf.data.sources import make_tracks, pair_recordings, separate_parts
 from accompgen_hf.songs.recipe import PLAIN_SONGS, SongRecipe
 from accompgen_hf.songs.song import generate_song
+from stand_in_demucs import StandInDemucs, install_demucs
 from stem_files import RATE, tones, write_stem_file
 
 PARTS = ["drums", "bass", "other"]
+
+
+@pytest.fixture
+def demucs(monkeypatch):
+    install_demucs(monkeypatch)
 
 
 def amplitude(audio: np.ndarray, frequency: float) -> float:
@@ -50,7 +56,7 @@ def test_musdb18_hq_gives_the_same_three(tmp_path):
     np.testing.assert_allclose(vocals, stems["vocals"].mean(axis=0), atol=1e-6)
 
 
-def test_demucs_gives_the_same_three_and_they_add_up_to_the_song(demucs):  # noqa: F811
+def test_demucs_gives_the_same_three_and_they_add_up_to_the_song(demucs):
     mix = np.random.default_rng(0).normal(0, 0.1, (2, RATE)).astype(np.float32)
     separator = DemucsSeparator("htdemucs", "cpu")
     vocals, parts, rate = separator.separate_parts(mix, RATE)
@@ -63,13 +69,13 @@ def test_demucs_gives_the_same_three_and_they_add_up_to_the_song(demucs):  # noq
     np.testing.assert_allclose(vocals, separator.separate(mix, RATE)[0], atol=0)
 
 
-def test_a_model_without_drums_is_named(demucs, monkeypatch):  # noqa: F811
+def test_a_model_without_drums_is_named(demucs, monkeypatch):
     monkeypatch.setattr(StandInDemucs, "sources", ("vocals", "bass", "other", "rest"))
     with pytest.raises(ValueError, match="'htdemucs' gives vocals, bass, other, rest: for `parts` it lacks drums"):
         DemucsSeparator("htdemucs", "cpu").separate_parts(np.zeros((2, 100), np.float32), RATE)
 
 
-def test_separated_songs_give_parts_through_the_separator(demucs, tmp_path):  # noqa: F811
+def test_separated_songs_give_parts_through_the_separator(demucs, tmp_path):
     (tmp_path / "a").mkdir()
     rng = np.random.default_rng(0)
     for name in ("vocals", "instrumental"):
@@ -115,6 +121,9 @@ def test_songs_of_another_recipe_lie_in_other_files(tmp_path):
 
 
 def test_options_lead_to_the_recipe():
-    assert read_song_recipe(parse()) == PLAIN_SONGS
+    parser = argparse.ArgumentParser()
+    add_song_recipe_options(parser)
+    assert read_song_recipe(parser.parse_args([])) == PLAIN_SONGS
     options = "--composition lead_sheets --singers mixed --renderer mixed --soundfont a.sf2"
-    assert read_song_recipe(parse(*options.split())) == SongRecipe("lead_sheets", "mixed", "mixed", "a.sf2")
+    recipe = read_song_recipe(parser.parse_args(options.split()))
+    assert recipe == SongRecipe("lead_sheets", "mixed", "mixed", "a.sf2")

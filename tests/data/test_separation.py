@@ -1,13 +1,12 @@
 """Separation: networks of MDX-Net's signature whose right answer is known to the sample."""
 
 import sys
-import types
 
 import numpy as np
 import pytest
-import torch
 
 from accompgen_hf.data.separation import load_separator
+from stand_in_demucs import StandInDemucs, install_demucs
 
 RATE = 44100
 DIM_F, DIM_T = 2048, 32  # of KUIELab's files; theirs have 256 frames
@@ -17,29 +16,9 @@ def noise(num_samples: int) -> np.ndarray:
     return 0.1 * np.random.default_rng(0).standard_normal((2, num_samples)).astype(np.float32)
 
 
-class StandInDemucs:
-    """As demucs describes itself: normalised (1, 2, num_samples) in, (1, sources, 2, num_samples) out."""
-
-    samplerate = 44100
-    sources = ("drums", "bass", "other", "vocals")
-
-
-def apply_model(model, mix, shifts, split, overlap, device):
-    assert (shifts, split) == (0, True)
-    assert abs(float(mix.std()) - 1) < 1e-3
-    return torch.stack([0.2 * mix, 0.1 * mix, 0.3 * mix, 0.4 * mix], dim=1)
-
-
 @pytest.fixture
 def demucs(monkeypatch):
-    pretrained, apply = types.ModuleType("demucs.pretrained"), types.ModuleType("demucs.apply")
-    pretrained.get_model, apply.apply_model = lambda name: StandInDemucs(), apply_model
-    for name, module in {
-        "demucs": types.ModuleType("demucs"),
-        pretrained.__name__: pretrained,
-        apply.__name__: apply,
-    }.items():
-        monkeypatch.setitem(sys.modules, name, module)
+    install_demucs(monkeypatch)
 
 
 def test_demucs_vocals_come_back_at_the_songs_level(demucs, monkeypatch):

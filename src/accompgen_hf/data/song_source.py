@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from accompgen_hf.accompgen.fingerprint_accompgen import hash_json
 from accompgen_hf.data.sources import PartStems, SourceRecording, Stems, Track, mix_loader
 from accompgen_hf.files import write_array
 from accompgen_hf.songs.band import PARTS
@@ -83,15 +82,14 @@ class _SongKeeper:
     def __init__(self, duration_s: float, songs_dir: str | os.PathLike | None, recipe: SongRecipe):
         self.duration_s, self.recipe = duration_s, recipe
         self.songs_dir = None if songs_dir is None else Path(songs_dir)
-        # Plain songs have had these names from the beginning; of others the name says what they are.
-        self.suffix = "" if songs_dir is None or recipe == PLAIN_SONGS else f"-{hash_json(recipe.describe())[:8]}"
+        self.tag = "" if songs_dir is None else recipe.tag()
 
     def loader(self, seed: int) -> Callable[[], Stems]:
         """Function that gives vocals, instrumental and their rate."""
 
         def load() -> Stems:
             if self.songs_dir is not None:
-                return *self._read(seed, f"{seed}{self.suffix}.npy", with_parts=False), SONG_SAMPLING_RATE
+                return *self._read(seed, f"{seed}{self.tag}.npy", with_parts=False), SONG_SAMPLING_RATE
             song = self.recipe.generate(seed, duration_s=self.duration_s, sampling_rate=SONG_SAMPLING_RATE)
             return song.vocals, song.instrumental, SONG_SAMPLING_RATE
 
@@ -102,7 +100,7 @@ class _SongKeeper:
 
         def load() -> PartStems:
             if self.songs_dir is not None:
-                vocals, *parts = self._read(seed, f"{seed}{self.suffix}-parts.npy", with_parts=True)
+                vocals, *parts = self._read(seed, f"{seed}{self.tag}-parts.npy", with_parts=True)
                 return vocals, dict(zip(PARTS, parts, strict=True)), SONG_SAMPLING_RATE
             song = self.recipe.generate(
                 seed, duration_s=self.duration_s, sampling_rate=SONG_SAMPLING_RATE, with_parts=True

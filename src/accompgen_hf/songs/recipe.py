@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from accompgen_hf.accompgen.fingerprint_accompgen import hash_json
 from accompgen_hf.songs.annotation import SongAnnotation
 from accompgen_hf.songs.composition import compose_song
 from accompgen_hf.songs.song import Song, synthesize_song
@@ -57,6 +58,10 @@ class SongRecipe:
         if self.renderer != "numpy":
             description["soundfont_sha256"] = soundfont_sha256(self.soundfont)
         return description
+
+    def tag(self) -> str:
+        """What files of these songs have in their names: nothing for plain songs, which came first."""
+        return "" if self == SongRecipe() else f"-{hash_json(self.describe())[:8]}"
 
 
 PLAIN_SONGS = SongRecipe()

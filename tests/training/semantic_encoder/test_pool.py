@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("sklearn")
+from accompgen_hf.songs.recipe import SongRecipe
 from accompgen_hf.songs.song import compose_song
 from accompgen_hf.training.semantic_encoder.pool import SongPool, label_frames
 
@@ -36,3 +37,9 @@ def test_pool_is_made_once_and_reads_the_same(parts):
     assert not list(pool.folder.glob("*.tmp"))
     with pytest.raises(ValueError, match="`num_clips` must be a positive multiple of"):
         SongPool(pool.folder, 3)
+
+
+def test_another_recipe_has_its_own_chunks(parts):
+    pool = SongPool(parts[0].folder, 2, recipe=SongRecipe(composition="lead_sheets")).build()
+    assert not np.array_equal(pool.read_waveform("instrumental", 0), parts[0].read_waveform("instrumental", 0))
+    assert len(list(pool.folder.glob("labels_000000*.npz"))) == 2

@@ -14,7 +14,8 @@ from tqdm import tqdm
 from accompgen_hf.accompgen.audio_accompgen import resample
 from accompgen_hf.accompgen.processing_accompgen import level_vocals
 from accompgen_hf.files import write_array, write_arrays
-from accompgen_hf.songs.song import SongAnnotation, generate_song
+from accompgen_hf.songs.annotation import SongAnnotation
+from accompgen_hf.songs.recipe import PLAIN_SONGS, SongRecipe
 
 SAMPLING_RATE = 16_000
 FRAME_RATE = 50
@@ -71,17 +72,22 @@ class SongPool:
         folder (path): Folder of the chunks.
         num_clips (`int`): Clips in all; a multiple of 50.
         first_seed (`int`): Seed of clip 0; clip i has seed `first_seed + i`.
+        recipe ([`SongRecipe`]): How the songs are made; each recipe has its own chunks.
 
     Raises:
         ValueError: If `num_clips` is not a positive multiple of 50.
     """
 
-    def __init__(self, folder: str | os.PathLike, num_clips: int, first_seed: int = 0):
+    def __init__(
+        self, folder: str | os.PathLike, num_clips: int, first_seed: int = 0, recipe: SongRecipe = PLAIN_SONGS
+    ):
         if num_clips <= 0 or num_clips % CHUNK_CLIPS:
             raise ValueError(f"`num_clips` must be a positive multiple of {CHUNK_CLIPS}, got {num_clips}.")
         self.folder = Path(folder)
         self.num_clips = num_clips
         self.first_seed = first_seed
+        self.recipe = recipe
+        self._tag = recipe.tag()
         self.num_samples = round(CLIP_DURATION_S * SAMPLING_RATE)
         self.num_frames = round(CLIP_DURATION_S * FRAME_RATE)
         self._open: dict[Path, np.ndarray] = {}
@@ -111,13 +117,13 @@ class SongPool:
 
     def _path(self, kind: str, chunk: int) -> Path:
         suffix = "npz" if kind == "labels" else "npy"
-        return self.folder / f"{kind}_{self.first_seed + chunk * CHUNK_CLIPS:06d}.{suffix}"
+        return self.folder / f"{kind}_{self.first_seed + chunk * CHUNK_CLIPS:06d}{self._tag}.{suffix}"
 
     def _build_chunk(self, chunk: int) -> None:
         audio = {kind: np.empty((CHUNK_CLIPS, self.num_samples), np.float16) for kind in KINDS}
         labels: list[dict[str, np.ndarray]] = []
         for row in range(CHUNK_CLIPS):
-            song = generate_song(self.first_seed + chunk * CHUNK_CLIPS + row, duration_s=CLIP_DURATION_S)
+            song = self.recipe.generate(self.first_seed + chunk * CHUNK_CLIPS + row, duration_s=CLIP_DURATION_S)
             vocals = resample(song.vocals, song.sampling_rate, SAMPLING_RATE)
             audio["vocals"][row] = level_vocals(vocals, SAMPLING_RATE)[: self.num_samples]
             audio["instrumental"][row] = resample(song.instrumental, song.sampling_rate, SAMPLING_RATE)[
