@@ -38,6 +38,7 @@ EXAMPLES = Path(__file__).resolve().parent
 SHIPPED_VOCALS = Path(accompgen_hf.__file__).parent / "assets" / "vocals" / "vocadito_10.wav"
 CODE_NAMES = ("vocal_semantic_ids", "instrumental_semantic_ids", "coarse_codes", "fine_codes")
 TOKEN_COLUMNS = ["track_id", "split", "start_s", "vocal_semantic_ids", "instrumental_semantic_ids", "codes"]
+PARTS = ("generation", "codec", "semantic_encoder", "stages")
 SEEDS = (1, 2, 3)
 STAGE_SIZES = ("--model.hidden_size", 64, "--model.head_dim", 16, "--model.intermediate_size", 168)
 STAGE_STEPS = ("--max_steps", 50, "--global_batch_size", 4, "--validation_clips", 4, "--save_every", 25)
@@ -49,15 +50,15 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--inputs", type=Path, required=True, help="folder that keeps the songs; may be new")
     parser.add_argument("--against", type=Path, help="JSON file of an earlier call to compare with")
-    parser.add_argument("--only", choices=("generation", "training"), help="record a part (default: everything)")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to record (default: all)")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    hashes: Hashes = {}
-    if options.only != "training":
-        hashes |= pin_generation()
-    if options.only != "generation":
-        with tempfile.TemporaryDirectory() as work:
-            hashes |= pin_training(Path(work), options.inputs.resolve())
+    pins = {"codec": pin_codec, "semantic_encoder": pin_semantic_encoder, "stages": pin_stages}
+    hashes: Hashes = pin_generation() if "generation" in options.only else {}
+    with tempfile.TemporaryDirectory() as work:
+        for part in (part for part in options.only if part in pins):
+            hashes |= pins[part](Path(work) / part, options.inputs.resolve())
+    hashes |= {f"inputs/{path.relative_to(options.inputs)}": hash_file(path) for path in list_files(options.inputs)}
     options.output.write_text(json.dumps(hashes, indent=2) + "\n", "utf-8")
     if options.against is not None:
         sys.exit(compare(hashes, json.loads(options.against.read_text("utf-8"))))
@@ -145,16 +146,15 @@ def pin_model(pipe: Any) -> Hashes:
 # ---- training ------------------------------------------------------------------------------------------------------
 
 
-def pin_training(work: Path, inputs: Path) -> Hashes:
-    """Hashes of the tokens of a few songs and of the weights that short trainings on them give."""
-    hashes = pin_codec(work / "codec", inputs / "codec_songs")
-    hashes |= pin_semantic_encoder(work / "semantic_encoder", inputs / "pool")
+def pin_stages(work: Path, inputs: Path) -> Hashes:
+    """Tokens of a few songs, made by the shipped codec and encoder, and the weights of the stages trained on them."""
     shipped = pipeline("vocal-accompaniment", model=accompgen_hf.DEFAULT_MODEL, device="cpu")
     shipped.model.codec.save_pretrained(work / "shipped_codec")
     shipped.model.semantic_encoder.save_pretrained(work / "shipped_encoder")
     parts = ("--semantic_encoder", work / "shipped_encoder", "--codec", work / "shipped_codec")
     songs = ("--num_songs", 12, "--songs_dir", inputs / "stage_songs", "--validation_share", 0.4)
     run("prepare_dataset.py", *songs, *parts, "--output_dir", work / "tokens")
+    hashes: Hashes = {}
     for path in sorted((work / "tokens").glob("*.parquet")):
         tokens = read_table(path, columns=TOKEN_COLUMNS).to_pydict()
         hashes[f"training/tokens/{path.name}"] = hashlib.sha256(json.dumps(tokens).encode()).hexdigest()
@@ -164,25 +164,27 @@ def pin_training(work: Path, inputs: Path) -> Hashes:
         places = ("--config", config, "--data", work / "tokens", "--output_dir", work / stage)
         run("train_stage.py", *places, *starts, *(STAGE_SIZES if stage != "fine" else ()), *STAGE_STEPS)
         hashes[f"training/{stage}/weights"] = hash_tensors(work / stage / "final" / "model.safetensors")
-    return {f"inputs/{path.relative_to(inputs)}": hash_file(path) for path in list_files(inputs)} | hashes
+    return hashes
 
 
-def pin_codec(output: Path, songs: Path) -> Hashes:
-    sizes = ("--num_songs", 4, "--num_test_songs", 1, "--batch_size", 2)
+def pin_codec(work: Path, inputs: Path) -> Hashes:
+    """Weights of a codec after a few updates in each of its two phases."""
+    sizes = ("--num_songs", 4, "--num_test_songs", 1, "--batch_size", 2, "--songs_dir", inputs / "codec_songs")
     steps = (name_of_option("train_codec.py", "num_steps", "max_steps"), 12, "--num_continuous_steps", 6)
     steps += ("--num_codebook_fit_batches", 40, "--warmup_steps", 2)
-    run("train_codec.py", "--output_dir", output, "--songs_dir", songs, *sizes, *steps)
-    return {"training/codec/weights": hash_tensors(output / "final" / "model.safetensors")}
+    run("train_codec.py", "--output_dir", work, *sizes, *steps)
+    return {"training/codec/weights": hash_tensors(work / "final" / "model.safetensors")}
 
 
-def pin_semantic_encoder(output: Path, pool: Path) -> Hashes:
-    output.mkdir(parents=True)
-    pool.mkdir(parents=True, exist_ok=True)
-    (output / "pool").symlink_to(pool, target_is_directory=True)
+def pin_semantic_encoder(work: Path, inputs: Path) -> Hashes:
+    """Weights and centroids of an encoder after a few updates of masked prediction and of tuning."""
+    work.mkdir(parents=True)
+    (inputs / "pool").mkdir(parents=True, exist_ok=True)
+    (work / "pool").symlink_to(inputs / "pool", target_is_directory=True)
     sizes = ("--num_clips", 50, "--num_held_out_clips", 50, "--num_clusters", 20, "--batch_clips", 2)
     steps = ("--max_steps", 8, "--tuning_steps", 4, "--warmup_steps", 2, "--evaluate_every", 4, "--save_every", 4)
-    run("train_semantic_encoder.py", "--output_dir", output, *sizes, *steps)
-    return {"training/semantic_encoder/weights": hash_tensors(output / "final" / "model.safetensors")}
+    run("train_semantic_encoder.py", "--output_dir", work, *sizes, *steps)
+    return {"training/semantic_encoder/weights": hash_tensors(work / "final" / "model.safetensors")}
 
 
 def name_of_option(script: str, *names: str) -> str:
