@@ -1,7 +1,11 @@
 """Files and folders are whole or absent, whatever happens while they are written."""
 
+import re
+from pathlib import Path
+
 import pytest
 
+import accompgen_hf
 from accompgen_hf.files import (
     read_json,
     save_figure,
@@ -53,3 +57,10 @@ def test_a_figure_is_a_picture_without_a_program_name(tmp_path):
     content = (tmp_path / "a.png").read_bytes()
     assert content.startswith(b"\x89PNG")
     assert b"Software" not in content
+
+
+def test_no_other_module_gives_files_their_names():
+    source = Path(accompgen_hf.__file__).parent
+    renaming = re.compile(r"os\.(replace|rename)\(|\.rename\(|shutil\.move\(")
+    found = {path.name for path in source.rglob("*.py") if renaming.search(path.read_text("utf-8"))}
+    assert found == {"whole_files_accompgen.py"}
