@@ -1,13 +1,10 @@
 """Procedural songs: what is annotated is what sounds, the same seed is the same song, held-out seeds are refused."""
 
-import json
-
 import numpy as np
 import pytest
 
 from accompgen_hf.songs.song import (
     HELD_OUT_SEED,
-    STYLES,
     compose_song,
     generate_song,
     require_training_seed,
@@ -38,19 +35,6 @@ def seconds(wave: np.ndarray, start_s: float, end_s: float) -> np.ndarray:
 
 def rms_db(wave: np.ndarray) -> float:
     return float(20.0 * np.log10(np.sqrt(np.mean(wave.astype(np.float64) ** 2)) + 1e-9))
-
-
-@pytest.fixture(scope="module")
-def songs():
-    """One ten-second song of every style."""
-    found = {}
-    for seed in range(HELD_OUT_SEED, HELD_OUT_SEED + 200):
-        style = compose_song(seed).style
-        if style not in found:
-            found[style] = generate_song(seed)
-        if len(found) == len(STYLES):
-            return list(found.values())
-    raise AssertionError(f"200 seeds gave only {sorted(found)}")
 
 
 def test_the_same_seed_gives_the_same_bytes():
@@ -112,25 +96,6 @@ def test_tracks_are_finite_loud_enough_and_never_clip(songs):
         assert rms_db(song.vocals) - rms_db(song.instrumental) < 5.0  # the paper's filter keeps every one
 
 
-def test_the_voice_sings_most_of_an_excerpt(songs):
-    for song in songs:
-        sung_s = sum(note.end_s - note.start_s for note in song.annotation.melody)
-        assert sung_s > 0.6 * song.annotation.duration_s
-
-
-def test_annotations_lie_inside_the_window(songs):
-    for song in songs:
-        annotation = song.annotation
-        for event in (*annotation.chords, *annotation.melody, *annotation.sections):
-            assert 0.0 <= event.start_s < event.end_s <= annotation.duration_s
-        for earlier, later in zip(annotation.chords[:-1], annotation.chords[1:], strict=True):
-            assert later.start_s == pytest.approx(earlier.end_s)
-        beats = annotation.beat_times
-        assert np.allclose(np.diff(beats), 60.0 / annotation.tempo_bpm)
-        assert set(annotation.downbeat_times.round(6)) <= set(beats.round(6))
-        assert np.allclose(np.diff(annotation.downbeat_times), annotation.meter * annotation.beat_s)
-
-
 def test_chord_tones_hold_more_of_the_energy_than_chance(songs):
     gains = []
     for song in songs:
@@ -169,22 +134,6 @@ def test_onsets_are_stronger_on_the_beat_than_between_beats(songs):
     assert min(ratios) > 1.0
 
 
-def test_the_voice_sings_the_annotated_pitches(songs):
-    errors = []
-    for song in songs:
-        for note in sorted(song.annotation.melody, key=lambda n: n.start_s - n.end_s)[:3]:
-            middle_s = 0.5 * (note.start_s + note.end_s)
-            wave = seconds(song.vocals, middle_s - 0.1, middle_s + 0.1)
-            power = np.abs(np.fft.rfft(wave * np.hanning(len(wave)), 8 * 4096)) ** 2
-            lags = np.fft.irfft(power)
-            expected = SAMPLING_RATE / (440.0 * 2.0 ** ((note.midi_pitch - 69) / 12.0))
-            around = np.arange(int(expected / 1.12), int(expected * 1.12) + 1)
-            best = around[np.argmax(lags[around])]
-            errors.append(12.0 * np.log2(expected / best))
-    assert np.median(np.abs(errors)) < 0.5
-    assert np.mean(np.abs(errors) < 1.0) > 0.8
-
-
 def test_transposing_turns_the_chroma_of_both_tracks_and_nothing_else(songs):
     for song in songs[:3]:
         shifted = synthesize_song(song.annotation.transposed(3))
@@ -193,38 +142,6 @@ def test_transposing_turns_the_chroma_of_both_tracks_and_nothing_else(songs):
         for before, after in ((song.instrumental, shifted.instrumental), (song.vocals, shifted.vocals)):
             likeness = [np.dot(np.roll(average_chroma(before), turn), average_chroma(after)) for turn in range(12)]
             assert int(np.argmax(likeness)) == 3
-
-
-def test_another_tempo_scales_the_beats_and_keeps_length_and_pitches(songs):
-    for song in songs[:2]:
-        annotation = song.annotation
-        faster = annotation.at_tempo(1.1)
-        assert faster.tempo_bpm == pytest.approx(1.1 * annotation.tempo_bpm)
-        assert np.allclose(np.diff(faster.beat_times), annotation.beat_s / 1.1)
-        assert faster.duration_s == annotation.duration_s
-        assert [note.midi_pitch for note in faster.song_melody] == [n.midi_pitch for n in annotation.song_melody]
-        first, first_faster = annotation.chords[1].start_s, faster.chords[1].start_s
-        assert first_faster == pytest.approx(first / 1.1)
-        assert len(synthesize_song(faster).vocals) == len(song.vocals)
-
-
-def test_a_whole_song_at_another_tempo_stays_whole():
-    annotation = compose_song(4, whole_song=True)
-    slower = annotation.at_tempo(0.8)
-    assert slower.start_s == 0.0
-    assert slower.duration_s == pytest.approx(annotation.duration_s / 0.8)
-
-
-def test_impossible_windows_keys_and_tempos_are_named():
-    annotation = compose_song(4)
-    with pytest.raises(ValueError, match="`start_s` and `duration_s` must give a window inside the song"):
-        annotation.window(annotation.song_duration_s - 1.0, 5.0)
-    with pytest.raises(ValueError, match=r"`semitones` must be a whole number in \[-12, 12\]"):
-        annotation.transposed(0.5)
-    with pytest.raises(ValueError, match=r"`semitones` must be a whole number in \[-12, 12\]"):
-        annotation.transposed(13)
-    with pytest.raises(ValueError, match=r"`factor` must be between 0.5 and 2"):
-        annotation.at_tempo(3.0)
 
 
 def test_a_whole_song_is_silent_in_the_voice_where_nobody_sings():
@@ -250,11 +167,3 @@ def test_a_whole_song_is_rendered_to_its_last_chord():
     assert np.abs(song.instrumental).max() <= 1.0
     final = chroma(song.instrumental[-2 * SAMPLING_RATE :])
     assert final[song.annotation.tonic] > 0.15
-
-
-def test_annotations_go_into_json():
-    annotation = compose_song(9)
-    loaded = json.loads(json.dumps(annotation.to_dict()))
-    assert loaded["tempo_bpm"] == annotation.tempo_bpm
-    assert len(loaded["melody"]) == len(annotation.melody)
-    assert loaded["singer"]["voice"] == annotation.singer.voice

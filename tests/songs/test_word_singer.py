@@ -2,7 +2,6 @@
 
 import importlib.util
 import shutil
-import subprocess
 import sys
 
 import numpy as np
@@ -10,10 +9,9 @@ import pytest
 
 from accompgen_hf.songs.annotation import MelodyNote
 from accompgen_hf.songs.composition import SINGERS, compose_song
-from accompgen_hf.songs.lyrics import count_syllables, write_line
 from accompgen_hf.songs.singer import render_vocals
 from accompgen_hf.songs.song import generate_song
-from accompgen_hf.songs.speech import FLITE_VOICES, FRAME_S, VOWELS, make_voice, require_speech, speak
+from accompgen_hf.songs.speech import FLITE_VOICES, FRAME_S, make_voice, speak
 from accompgen_hf.songs.voices import draw_singer, give_words
 from accompgen_hf.songs.word_singer import sing_words
 
@@ -21,20 +19,6 @@ needs_speech = pytest.mark.skipif(
     shutil.which("flite") is None or importlib.util.find_spec("pyworld") is None,
     reason="needs flite (Debian: flite) and pyworld",
 )
-
-
-@pytest.mark.parametrize("num_syllables", [1, 2, 3, 8, 24])
-def test_a_line_has_the_asked_number_of_syllables(num_syllables):
-    for seed in range(10):
-        line = write_line(np.random.default_rng(seed), num_syllables)
-        assert sum(count_syllables(word) for word in line) == num_syllables
-
-
-def test_lines_and_words_that_cannot_be_are_named():
-    with pytest.raises(ValueError, match="`num_syllables` must be at least 1, got 0"):
-        write_line(np.random.default_rng(0), 0)
-    with pytest.raises(ValueError, match="`word` must be one of the vocabulary, got 'syzygy'"):
-        count_syllables("syzygy")
 
 
 def test_words_are_sung_in_a_third_of_mixed_songs():
@@ -55,15 +39,6 @@ def test_mixed_songs_without_words_are_those_of_the_vowels():
 def test_unknown_singers_are_named():
     with pytest.raises(ValueError, match="`singers` must be one of vowels, words, mixed, got 'opera'"):
         compose_song(0, singers="opera")
-
-
-@needs_speech
-def test_flite_speaks_as_many_syllables_as_the_vocabulary_counts():
-    line = write_line(np.random.default_rng(3), 12)
-    phones = speak(" ".join(line), "slt").phones
-    assert sum(name in VOWELS for name, _, _ in phones) == 12
-    starts = [start_s for _, start_s, _ in phones]
-    assert starts == sorted(starts)
 
 
 def _estimate_pitch_hz(wave: np.ndarray, rate: int, low_hz: float, high_hz: float) -> float:
@@ -133,34 +108,8 @@ def test_an_independent_tracker_hears_the_melody():
     assert np.mean(within) >= 0.9
 
 
-def test_missing_flite_is_named_with_the_way_out(monkeypatch):
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(ImportError, match=r'need the program flite \(Debian: `apt install flite`\).*singers="vowels"'):
-        require_speech()
-
-
 def test_missing_pyworld_is_named_with_the_way_out(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/flite")
     monkeypatch.setitem(sys.modules, "pyworld", None)
     with pytest.raises(ImportError, match=r'pip install pyworld "setuptools<81".*singers="vowels"'):
         make_voice(np.zeros(4), np.ones((4, 513)), np.ones((4, 513)))
-
-
-def test_unknown_voices_are_named():
-    with pytest.raises(ValueError, match="`voice` must be one of awb, rms, kal16, slt, got 'nobody'"):
-        speak("hello", "nobody")
-
-
-@needs_speech
-def test_flite_that_does_not_speak_is_named(monkeypatch):
-    failed = subprocess.CompletedProcess([], 1, "", "no memory")
-    monkeypatch.setattr(subprocess, "run", lambda *arguments, **options: failed)
-    with pytest.raises(RuntimeError, match="flite could not speak 'hush' with the voice 'slt': no memory"):
-        speak("hush", "slt")
-
-
-@needs_speech
-def test_a_voice_at_another_rate_is_named(monkeypatch):
-    monkeypatch.setitem(FLITE_VOICES, "kal", 1.0)
-    with pytest.raises(RuntimeError, match="flite's voice 'kal' must speak at 16000 Hz, got 8000"):
-        speak("hello", "kal")

@@ -87,11 +87,6 @@ def test_a_saved_codec_starts_a_run_whose_decoder_trains_on_alone(tmp_path):
         assert torch.equal(saved[name], value) != name.startswith("decoder."), name
 
 
-def test_a_frozen_start_without_a_codec_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="`freeze_encoder` needs `init_from`"):
-        tiny_arguments(tmp_path, freeze_encoder=True)
-
-
 def test_learning_rate_rises_stays_and_falls_to_zero(tmp_path):
     trainer = make_trainer(tmp_path, max_steps=100, warmup_steps=10, decay_share=0.5)
     rates = [trainer.rate_share.at(step) for step in (0, 9, 40, 49, 75, 99)]
@@ -127,10 +122,3 @@ def test_data_start_gives_every_convolution_unit_variance(tmp_path):
 def test_the_default_codec_is_small_enough_to_travel():
     config = build_codec_config(**TINY_DECODER)
     assert (config.decoder_type, config.hop_length, config.num_quantizers) == ("fourier", 320, 8)
-
-
-def test_descent_and_freeze_must_fit_the_run(tmp_path):
-    with pytest.raises(ValueError, match=r"`decay_share` must be above 0 and at most 1, got 1.5"):
-        tiny_arguments(tmp_path, decay_share=1.5)
-    with pytest.raises(ValueError, match=r"`freeze_step` must come after `num_continuous_steps` \(3\).* got 3"):
-        tiny_arguments(tmp_path, freeze_step=3)
