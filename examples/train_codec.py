@@ -4,15 +4,19 @@
     python examples/train_codec.py --output_dir runs/decoder --songs_dir songs --init_from runs/codec/final \\
         --freeze_encoder
 
-`--num_songs` synthesizes procedural songs into the folder `numpy/` of `--songs_dir`; other folders of songs may stand
-beside it (see `accompgen_hf.training.codec.material`). `--model` and the other settings that are no plain numbers are
+`--num_songs` synthesizes procedural songs into the folder `numpy/` of `--songs_dir`, `--num_sampled_songs` songs by
+sampled instruments into `soundfont/`; other folders of songs may stand beside them (see
+`accompgen_hf.training.codec.material`). `--model` and the other settings that are no plain numbers are
 given as JSON. Started again with the same arguments, it continues from the newest checkpoint.
 """
 
 import argparse
 import json
 from dataclasses import MISSING, fields
+from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from accompgen_hf.songs.song import HELD_OUT_SEED
 from accompgen_hf.training.codec.arguments import CodecTrainingArguments
@@ -21,11 +25,12 @@ from accompgen_hf.training.codec.material import synthesize_tracks, write_songs
 from accompgen_hf.training.codec.run import train_codec
 
 
-def parse_arguments() -> tuple[CodecTrainingArguments, int, int]:
+def parse_arguments() -> tuple[CodecTrainingArguments, dict[str, int], int]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", required=True, help="receives checkpoints, curves and the codec in final/")
     parser.add_argument("--songs_dir", help="folder of folders of songs; default: songs/ in the output folder")
     parser.add_argument("--num_songs", type=int, default=0, help="procedural songs to synthesize into songs_dir/numpy")
+    parser.add_argument("--num_sampled_songs", type=int, default=0, help="the same into songs_dir/soundfont")
     parser.add_argument("--num_test_songs", type=int, default=16, help="held-out songs to measure the codec on")
     for field in fields(CodecTrainingArguments):
         if field.name in ("output_dir", "songs_dir"):
@@ -39,20 +44,28 @@ def parse_arguments() -> tuple[CodecTrainingArguments, int, int]:
             kind = type(default) if default is not None else (str if field.name == "init_from" else int)
             parser.add_argument(f"--{field.name}", type=kind, default=default)
     values = vars(parser.parse_args())
-    num_songs, num_test_songs = values.pop("num_songs"), values.pop("num_test_songs")
+    num_songs = {"numpy": values.pop("num_songs"), "soundfont": values.pop("num_sampled_songs")}
+    num_test_songs = values.pop("num_test_songs")
     values["songs_dir"] = values["songs_dir"] or str(Path(values["output_dir"]) / "songs")
     return CodecTrainingArguments(**values), num_songs, num_test_songs
 
 
+def synthesize_band(seed: int) -> np.ndarray:
+    """All of a song but the vocals."""
+    return sum(track for name, track in synthesize_tracks(seed).items() if name != "vocals")
+
+
 def main() -> None:
     arguments, num_songs, num_test_songs = parse_arguments()
-    if num_songs:
-        write_songs(Path(arguments.songs_dir) / "numpy", range(num_songs), synthesize_tracks)
+    for renderer, number in num_songs.items():
+        if number:
+            source = partial(synthesize_tracks, renderer=renderer)
+            write_songs(Path(arguments.songs_dir) / renderer, range(number), source)
     codec = train_codec(arguments)
     if codec is None:
         raise SystemExit("SIGTERM: saved and stopped. The same command goes on.")
     seeds = range(HELD_OUT_SEED, HELD_OUT_SEED + num_test_songs)
-    results = evaluate_codec(codec, (synthesize_tracks(seed)["instrumental"] for seed in seeds))
+    results = evaluate_codec(codec, map(synthesize_band, seeds))
     text = json.dumps(results, indent=2)
     (Path(arguments.output_dir) / "evaluation.json").write_text(text + "\n", "utf-8")
     print(text)

@@ -100,10 +100,10 @@ def test_shares_that_no_song_has_are_refused(tmp_path):
         draw_clips(read_songs(arguments.songs_dir), arguments, 0, 320)
 
 
-def test_the_song_source_gives_both_tracks_at_the_codecs_rate():
+def test_the_song_source_gives_all_tracks_at_the_codecs_rate():
     tracks = synthesize_tracks(3)
-    assert list(tracks) == ["vocals", "instrumental"]
-    assert tracks["vocals"].shape == tracks["instrumental"].shape == (240_000,)
+    assert set(tracks) == {"vocals", "drums", "bass", "other"}
+    assert {track.shape for track in tracks.values()} == {(240_000,)}
 
 
 def test_the_tracks_file_says_names_and_rate(tmp_path):

@@ -31,9 +31,9 @@ class CodecTrainingArguments:
         mel_scales (`tuple[tuple[int, int], ...]`): Window sizes (samples) and mel bands of the mel loss.
         linear_weight (`float`): Weight of the linear distance inside the mel loss.
         spectrum_scales (`tuple[tuple[int, float], ...]`): Window sizes of the linear-frequency loss and their weights.
-        treble_weight (`float`): Of bins above 4 kHz in it, relative to those below.
-        comb_weight (`float`): Of lines at multiples of the frame rate.
-        convergence_weight (`float`): Of the linear distance inside the linear-frequency loss.
+        treble_weight (`float`): Weight of bins above 4 kHz in it, relative to those below.
+        comb_weight (`float`): Weight of the hum at multiples of the frame rate.
+        convergence_weight (`float`): Weight of the linear distance inside the linear-frequency loss.
         keep_decoder_layers (`tuple[int, ...]`, *optional*): With `init_from`: the blocks of its Fourier decoder that
             are kept, by their numbers. `None` keeps all.
         discriminator_step (`int`, *optional*): First update with discriminators. `None` is never.

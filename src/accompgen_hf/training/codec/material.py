@@ -48,10 +48,10 @@ class SongTracks:
         return [self.names.index(kind)] if kind in self.names else []
 
 
-def synthesize_tracks(seed: int) -> dict[str, np.ndarray]:
-    """Vocals and instrumental of a procedural song, 24 kHz, 10 s."""
-    song = generate_song(seed, sampling_rate=SAMPLING_RATE)
-    return {"vocals": song.vocals, "instrumental": song.instrumental}
+def synthesize_tracks(seed: int, renderer: str = "numpy") -> dict[str, np.ndarray]:
+    """Vocals and the band's parts of a procedural song, 24 kHz, 10 s; `renderer` as in `generate_song`."""
+    song = generate_song(seed, sampling_rate=SAMPLING_RATE, renderer=renderer, with_parts=True)
+    return {"vocals": song.vocals, **song.parts}
 
 
 def write_songs(folder: str | os.PathLike, seeds: Sequence[int], source: TrackSource) -> None:
