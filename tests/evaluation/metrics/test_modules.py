@@ -1,4 +1,4 @@
-"""The `evaluate` modules load from their folders without a network and give the package's numbers."""
+"""The `evaluate` modules say on a card what they are; what they compute is tested in `modules`."""
 
 from pathlib import Path
 
@@ -7,17 +7,6 @@ import pytest
 import accompgen_hf
 
 MODULES = Path(accompgen_hf.__file__).parent / "evaluation" / "metrics" / "modules"
-
-
-@pytest.fixture(scope="module")
-def load(tmp_path_factory):
-    import evaluate
-
-    folder = tmp_path_factory.mktemp("evaluate")  # one for all: Python remembers where it found a package
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("evaluate.config.HF_EVALUATE_OFFLINE", True)
-        patch.setattr("evaluate.config.HF_MODULES_CACHE", str(folder / "modules"))
-        yield lambda name: evaluate.load(str(MODULES / name), cache_dir=str(folder / "cache"))
 
 
 @pytest.mark.parametrize("name", ["fad", "apa"])

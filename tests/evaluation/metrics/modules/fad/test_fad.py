@@ -1,25 +1,8 @@
 """The `evaluate` module of FAD gives the package's numbers."""
 
-from pathlib import Path
-
 import numpy as np
-import pytest
 
-import accompgen_hf
 from accompgen_hf.evaluation.metrics.frechet import frechet_audio_distance
-
-MODULES = Path(accompgen_hf.__file__).parent / "evaluation" / "metrics" / "modules"
-
-
-@pytest.fixture(scope="module")
-def load(tmp_path_factory):
-    import evaluate
-
-    folder = tmp_path_factory.mktemp("evaluate")  # one for all: Python remembers where it found a package
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("evaluate.config.HF_EVALUATE_OFFLINE", True)
-        patch.setattr("evaluate.config.HF_MODULES_CACHE", str(folder / "modules"))
-        yield lambda name: evaluate.load(str(MODULES / name), cache_dir=str(folder / "cache"))
 
 
 def windows(num_windows: int, seed: int) -> np.ndarray:
