@@ -28,7 +28,7 @@ class Part(NamedTuple):
     Attributes:
         kind (`str`): `mov`, `matroska` or `aac`, FFmpeg's names of what only PyAV reads; `mp3`, `ogg`, `flac`, `wav`,
             `w64`, `aiff`, `au`, `caf`, or `other`.
-        prefix, num_skipped, min_duration_s: Of MP3, see `Mp3Part`.
+        prefix, num_skipped, min_duration_s: Fields of an MP3 file; see `Mp3Part`.
     """
 
     kind: str
@@ -54,21 +54,26 @@ class FilePart:
         self._size = max(0, end - self._start)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move to a place, as every file does."""
         place = offset + (0, self._place, self._size)[whence]
         if place >= 0:
             self._place = place
         return self._place
 
     def tell(self) -> int:
+        """Give the place."""
         return self._place
 
     def seekable(self) -> bool:
+        """Always true."""
         return True
 
     def readable(self) -> bool:
+        """Always true."""
         return True
 
     def read(self, num_bytes: int = -1) -> bytes:
+        """Read up to `num_bytes`, prefix first."""
         left = max(0, self._size - self._place)
         left = left if num_bytes is None or num_bytes < 0 else min(left, num_bytes)
         if self._place < len(self._prefix):
@@ -83,6 +88,7 @@ class FilePart:
         return b""
 
     def readinto(self, buffer: memoryview) -> int:
+        """Read into a buffer and give the number of bytes."""
         content = self.read(len(buffer))
         buffer[: len(content)] = content
         return len(content)

@@ -28,7 +28,7 @@ def read_with_pyav(
 
     Args:
         file (`FilePart`): One recording.
-        name (`str`): Of the source, for messages.
+        name (`str`): Name of the source, for messages.
         container_format (`str`): FFmpeg's name. Forced, because its own guess would also follow playlists to other
             files and to the network.
         is_cut (`bool`): Whether the file is known to end too early.

@@ -38,7 +38,7 @@ def read_with_soundfile(
 
     Args:
         file (`FilePart`): One recording.
-        name (`str`): Of the source, for messages.
+        name (`str`): Name of the source, for messages.
         file_size (`int`): Bytes of the part.
         num_skipped (`int`): Samples at the beginning that are no part of the recording.
         max_duration_s (`float`, *optional*): Stop as soon as the audio is longer.

@@ -144,7 +144,7 @@ class _Level:
     """The one gain of vocals that arrive in pieces, found from their first sound on.
 
     Attributes:
-        gain (`float`): Of what may go on by now: that of silence until there is a sound.
+        gain (`float`): Gain of the samples that may go on by now; until there is a sound, that of silence.
     """
 
     def __init__(self, processor: Any, vocals_lufs: float | None):

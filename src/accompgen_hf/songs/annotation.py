@@ -1,7 +1,7 @@
-"""What is known about a procedural song (key, beats, chords, melody, sections), in any key and at any tempo.
+"""The annotation of a procedural song (key, beats, chords, melody, sections), in any key and at any tempo.
 
-An annotation holds the timeline of the whole song and a window on it. Everything a reader asks for (`chords`,
-`melody`, `beat_times`, ...) is relative to the window's start and cut at its edges; `song_*` is the whole timeline.
+An annotation holds the timeline of the whole song and a window on it. Its properties (`chords`, `melody`,
+`beat_times`, ...) are relative to the window's start and cut at its edges; `song_*` is the whole timeline.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -63,12 +63,12 @@ class SongAnnotation:
         tempo_bpm (`float`): Beats (quarter notes) per minute, constant through the song.
         meter (`int`): Beats per bar, 3 or 4.
         swing (`float`): Place of the off-beat eighth in its beat; 0.5 is straight.
-        style (`str`): A key of `songs_styles.STYLES`.
+        style (`str`): A key of `styles.STYLES`.
         singer (`Singer`): The voice and how it was recorded.
         song_duration_s (`float`): Length of the whole song with its last chord ringing out.
         song_chords, song_melody, song_sections (`tuple`): The whole song, in seconds from its first downbeat.
         start_s, duration_s (`float`): The window of the song that is heard.
-        tuning_cents (`float`): How far the whole song is tuned above A = 440 Hz.
+        tuning_cents (`float`): Tuning of the whole song above A = 440 Hz, in cents.
     """
 
     seed: int

@@ -63,7 +63,7 @@ def perform(annotation: SongAnnotation) -> list[BandNote]:
 
 
 class _BarContext:
-    """What a player knows at the start of a bar."""
+    """The state of a player at the start of a bar."""
 
     def __init__(self, annotation: SongAnnotation, bar: int):
         self.annotation, self.bar, self.meter = annotation, bar, annotation.meter
@@ -121,7 +121,7 @@ def _play_bar(notes: list[BandNote], context: _BarContext, layer: Layer, index: 
     for step in range(context.steps):
         chord, symbol = context.chords[step], pattern[step]
         changed = step > 0 and context.chords[step - 1][2:] != chord[2:]
-        if symbol == "-" and changed:  # whoever holds a note plays it again when the chord changes
+        if symbol == "-" and changed:  # a player who holds a note plays it again when the chord changes
             symbol = {"bass": "r", "arpeggio": "0", "lead": "0"}.get(layer.role, "x")
         if symbol in "-.":
             continue
@@ -196,7 +196,7 @@ def _drum_bar(notes: list[BandNote], context: _BarContext) -> None:
 def _final_chord(
     notes: list[BandNote], annotation: SongAnnotation, instruments: list[str], plays: list[bool], start_s: float
 ) -> None:
-    """After the last bar everyone meets on the tonic and lets it ring."""
+    """Let all players strike the tonic after the last bar, and let it ring."""
     chord = Chord(start_s, start_s + 1.8, annotation.tonic, "maj" if annotation.mode == "major" else "min")
     for index, layer in enumerate(STYLES[annotation.style].layers):
         if plays[index] and layer.role != "lead":

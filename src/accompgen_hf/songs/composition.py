@@ -1,6 +1,6 @@
 """Composition of procedural songs: draws style, key, tempo and singer, then writes form, harmony and tunes.
 
-There are two ways to compose. `"plain"` songs tell everything: phrases begin on the bar, chord tones stand where
+There are two ways to compose. `"plain"` songs are easy to follow: phrases begin on the bar, chord tones stand where
 chords change, progressions are those of pop songs. `"lead_sheets"` are as loose as real songs: pick-ups, rests on the
 downbeat, held notes, appoggiaturas, sevenths, roots that move by fourths, two chords a bar.
 """
@@ -56,14 +56,13 @@ def compose_song(
 
     Args:
         seed (`int`): Non-negative; everything about the song follows from it.
-        whole_song (`bool`): Hear all of it; `duration_s` is then not used.
+        whole_song (`bool`): Whether the window is the whole song; `duration_s` is then not used.
         duration_s (`float`): Length of the excerpt, taken from the middle where the voice sings most of the time.
-        composition (`str`): `"plain"`, in which the voice gives bar and chord away, or `"lead_sheets"`, which is as
-            loose as real songs: also in tuning, rubato and dynamics. Style, key, tempo and voice of a seed are the
-            same in both.
-        singers (`str`): Who sings: `"vowels"`, a synthetic voice on vowels and consonants at random, `"words"`, a
-            speech synthesizer that sings English words (flite and pyworld), or `"mixed"`, words in a third of the
-            songs.
+        composition (`str`): `"plain"`, in which the voice tells bar and chord, or `"lead_sheets"`, which is as loose
+            as real songs, also in tuning, rubato and dynamics. Style, key, tempo and voice of a seed are the same in
+            both.
+        singers (`str`): `"vowels"` for a synthetic voice on random vowels and consonants, `"words"` for a speech
+            synthesizer that sings English words (flite and pyworld), or `"mixed"` for words in a third of the songs.
 
     Returns:
         `SongAnnotation`.

@@ -28,10 +28,10 @@ class Player(NamedTuple):
 
     Attributes:
         program (`int`): General MIDI program, or the drum kit.
-        lag_s (`float`): How far behind the beat (or, if negative, ahead of it) the player is on average.
-        timing_s (`float`): Standard deviation of the rest.
-        accent (`float`): How much stronger strokes differ from weaker ones; 1 as written.
-        length (`float`): Part of its length that a damped note sounds.
+        lag_s (`float`): Mean lag of the player behind the beat in seconds; negative values are ahead of it.
+        timing_s (`float`): Standard deviation of the other timing errors in seconds.
+        accent (`float`): Factor on the differences between strong and weak strokes.
+        length (`float`): Share of its length that a damped note sounds.
         level_lu (`float`): Loudness among the players.
         tilt_db (`float`): Treble above 2 kHz against what the samples have.
         room (`float`): Share of the room's sound.
@@ -53,9 +53,9 @@ def render_sampled_band(
     """The instrumental of the annotation's window by sampled instruments, and its parts, mastered.
 
     Args:
-        annotation (`SongAnnotation`): What is played.
-        sampling_rate (`int`): In Hz.
-        soundfont (`str`, *optional*): A `.sf2` file; FluidR3 GM where Debian installs it by default.
+        annotation (`SongAnnotation`): The song to play.
+        sampling_rate (`int`): Rate in Hz.
+        soundfont (`str`, *optional*): A `.sf2` file. `None` means FluidR3 GM where Debian installs it.
 
     Returns:
         The mix, float32 `(num_samples,)`, and a dictionary of `PARTS` of that shape whose sum it is.

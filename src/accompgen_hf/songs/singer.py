@@ -1,7 +1,7 @@
 """The singing voice of procedural songs: glottal pulses and noise through moving formants, phrase by phrase.
 
-The source is a band-limited pulse train in closed form (the Dirichlet kernel of a gliding phase) with breath; what the
-singer does to it is a set of slow curves, and `songs_vocal_tract` shapes it.
+The source is a band-limited pulse train in closed form (the Dirichlet kernel of a gliding phase) with breath. What the
+singer does to it is a set of slow curves, and `vocal_tract` shapes it.
 """
 
 import numpy as np

@@ -47,9 +47,9 @@ class Song:
     """A song as audio: two mono tracks that start at the same instant.
 
     Attributes:
-        annotation (`SongAnnotation`): What is played and sung.
+        annotation (`SongAnnotation`): The annotation of what is played and sung.
         vocals (`np.ndarray`), instrumental (`np.ndarray`): float32 of shape `(num_samples,)`, peaks at most 1.
-        sampling_rate (`int`): In Hz.
+        sampling_rate (`int`): Rate in Hz.
         parts (`dict`, *optional*): `"drums"`, `"bass"` and `"other"`, arrays like `instrumental`, which is their sum
             within rounding. `None` if they were not asked for.
     """
@@ -86,14 +86,14 @@ def synthesize_song(
     """Play an annotation's window.
 
     Args:
-        annotation (`SongAnnotation`): From `compose_song`, possibly transposed or at another tempo.
-        sampling_rate (`int`): In Hz.
-        renderer (`str`): What the band plays on: `"numpy"`, tones as sums of partials that need nothing installed,
-            `"soundfont"`, sampled instruments (needs `tinysoundfont` and a SoundFont), or `"mixed"`, in half of the
-            songs the one and in half the other.
-        soundfont (`str`, *optional*): General MIDI bank (`.sf2`) of the sampled instruments; by default FluidR3 GM,
+        annotation (`SongAnnotation`): Result of `compose_song`, possibly transposed or at another tempo.
+        sampling_rate (`int`): Rate in Hz.
+        renderer (`str`): Instruments of the band: `"numpy"` for tones as sums of partials, which need nothing
+            installed; `"soundfont"` for sampled instruments, which need `tinysoundfont` and a SoundFont; `"mixed"` for
+            the one in half of the songs and the other in the other half.
+        soundfont (`str`, *optional*): General MIDI bank (`.sf2`) of the sampled instruments. `None` means FluidR3 GM
             where Debian's package `fluid-soundfont-gm` puts it.
-        with_parts (`bool`): Give the band's parts, too.
+        with_parts (`bool`): Whether to give the band's parts, too.
 
     Returns:
         `Song` of exactly `round(annotation.duration_s * sampling_rate)` samples.
@@ -144,7 +144,7 @@ def generate_song(
         duration_s (`float`): Length of an excerpt in which the voice sings most of the time.
         composition (`str`): `"plain"` or `"lead_sheets"`, as in `compose_song`.
         singers (`str`): `"vowels"`, `"words"` or `"mixed"`, as in `compose_song`.
-        sampling_rate, renderer, soundfont, with_parts: As in [`synthesize_song`].
+        sampling_rate, renderer, soundfont, with_parts: The same as in [`synthesize_song`].
 
     Returns:
         `Song`; an excerpt has exactly `round(duration_s * sampling_rate)` samples.

@@ -34,7 +34,7 @@ def find_soundfont(soundfont: str | os.PathLike | None = None) -> Path:
     """The SoundFont to play with.
 
     Args:
-        soundfont (`str`, *optional*): A `.sf2` file; by default FluidR3 GM where Debian installs it.
+        soundfont (`str`, *optional*): A `.sf2` file. `None` means FluidR3 GM where Debian installs it.
 
     Raises:
         ValueError: If there is no such file.
@@ -126,10 +126,10 @@ class SoundFontPlayer:
 
         Args:
             program (`int`): General MIDI program, or with `is_drums` the kit.
-            strokes (sequence of `KeyStroke`): In any order; those before 0 are played, too, and ring into the sound.
-            num_samples (`int`): How many samples are heard from 0 on, at `sampling_rate`.
-            is_drums (`bool`): The program is a drum kit.
-            tuning_cents (`float`): How far above A = 440 Hz.
+            strokes (sequence of `KeyStroke`): Strokes in any order. Those before 0 are also played and ring on.
+            num_samples (`int`): Number of samples from 0 on, at `sampling_rate`.
+            is_drums (`bool`): Whether the program is a drum kit.
+            tuning_cents (`float`): Tuning above A = 440 Hz, in cents.
 
         Returns:
             Mono, float32 `(num_samples,)`.

@@ -103,9 +103,9 @@ def loosen_singer(rng: np.random.Generator, singer: Singer) -> Singer:
 
 
 def give_words(rng: np.random.Generator, singer: Singer) -> Singer:
-    """The same singer with a voice that speaks: men's voices serve women, too, with formants moved up.
+    """Give the singer a voice that speaks: men's voices serve women, too, with formants moved up.
 
-    Vibrato, scoops and errors are those of a singer whose words one is to understand: within half a semitone.
+    Vibrato, scoops and errors stay within half a semitone, so that the words can be understood.
     """
     is_low = singer.voice in ("bass", "baritone", "tenor")
     shares = {"awb": 0.4, "rms": 0.4, "kal16": 0.2} if is_low else {"slt": 0.6, "awb": 0.15, "rms": 0.15, "kal16": 0.1}

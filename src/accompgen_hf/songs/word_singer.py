@@ -33,10 +33,11 @@ def sing_words(
     """Sing a phrase on words.
 
     Args:
-        notes (list of `MelodyNote`): With times from the start of the sound; the first leaves room for consonants.
+        notes (list of `MelodyNote`): Notes, in times from the start of the sound. The first one leaves room for
+            consonants.
         pitch (`np.ndarray`): MIDI pitch every 5 ms until the phrase has died away.
-        singer (`Singer`): With a `words_voice`.
-        rng (`np.random.Generator`): Chooses the words.
+        singer (`Singer`): Singer with a `words_voice`.
+        rng (`np.random.Generator`): Generator that chooses the words.
 
     Returns:
         float32 samples and their rate.

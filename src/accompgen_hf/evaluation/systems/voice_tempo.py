@@ -1,6 +1,6 @@
 """Tempo of a voice alone, for retrieval: the even grid that its onsets and changes of harmony fit best.
 
-The metrics' grid (`evaluation/meter.py`) knows bands, with their drums and basses, and hears a voice worse than this.
+The metrics' grid (`metrics/meter.py`) is made for bands with drums and bass, and finds a voice's tempo less often.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Recipe of a codec: what the trainer takes from its user."""
+"""The arguments of a codec's training run."""
 
 import math
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ class CodecTrainingArguments:
     """Recipe of a codec.
 
     Args:
-        output_dir (`str`): Receives checkpoints, `metrics.jsonl`, `curves.png`, samples and the codec in `final/`.
+        output_dir (`str`): Folder for checkpoints, `metrics.jsonl`, `curves.png`, samples and the codec in `final/`.
         songs_dir (`str`): Folder of songs as `material` writes them.
         init_from (`str`, *optional*): Folder of a codec whose weights start the run.
         freeze_encoder (`bool`): Train the decoder alone; with `init_from`.

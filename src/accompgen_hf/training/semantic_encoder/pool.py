@@ -1,7 +1,7 @@
 """Procedural clips on disk, at 16 kHz and with frame labels: what the semantic encoder is trained and probed on.
 
 Synthesis costs more than a training step, so clips are made once, in chunks; a chunk that is there is not made again.
-Labels come from the songs' annotations: chord and beat teach the encoder (`semantic_targets`), all serve probes.
+Labels come from the songs' annotations: chord and beat teach the encoder (`targets`), all serve probes.
 """
 
 import os

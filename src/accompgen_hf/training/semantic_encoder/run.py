@@ -1,7 +1,7 @@
 """A small HuBERT trained by masked prediction, as HuBERT is, on procedural vocals and instrumentals.
 
 Spans of frames are hidden from the encoder, and it says from their surroundings to which class of every target family
-(`semantic_targets`) each frame belongs. Vocals are heard with their noise while their classes come from the
+(`targets`) each frame belongs. Vocals are heard with their noise while their classes come from the
 clean signal. Frames that are not hidden count too, with `unmasked_weight`: the targets are good ones, and the features
 of frames that ARE heard are what becomes tokens.
 

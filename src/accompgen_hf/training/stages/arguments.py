@@ -1,4 +1,4 @@
-"""What a stage's training run is told: a YAML file, every field of it overridable (paper §4.2, Table 1)."""
+"""The arguments of a stage's training run: a YAML file whose every field can be overridden (paper §4.2, Table 1)."""
 
 import argparse
 from dataclasses import dataclass, field, fields
@@ -18,7 +18,7 @@ TRAINING_FIELDS = (
 MIXED_PRECISIONS = ("no", "fp16", "bf16")
 OPTIMIZERS = ("adamw", "muon")
 TRACKERS = ("tensorboard", "trackio", "wandb")
-# What changes neither the weights nor the numbers that are compared: a checkpoint goes on under other values of it.
+# Fields that change neither the weights nor the numbers that are compared: a checkpoint goes on under other values.
 FREE_FIELDS = (
     *("data", "output_dir", "micro_batch_size", "num_workers", "gradient_checkpointing", "torch_compile"),
     *("log_every", "validate_every", "validation_clips", "validation_batch_size", "save_every", "keep_checkpoints"),
@@ -43,34 +43,35 @@ class StageTrainingArguments:
             semantic ids, and the semantic stage's head, start from (ours). With `init_from`, a coarse or fine stage
             goes on with this encoder's ids instead of those that it was trained on; the codec must be the same.
         init_codes_from (`str`, *optional*): Folder or Hub id of the codec whose codebooks the embeddings and heads of
-            a new coarse or fine stage start from (ours; see `training/code_tables.py`).
+            a new coarse or fine stage start from (ours; see `code_tables.py`).
         max_steps (`int`): Optimiser steps.
         global_batch_size (`int`): Clips per optimiser step over all processes.
-        micro_batch_size (`int`, *optional*): Clips per forward; the step accumulates as many as it needs. All by
-            default.
-        optimizer (`str`): `"adamw"`, as in the paper, or `"muon"` (ours; see `training/muon.py`).
-        learning_rate (`float`): Reached after `warmup_steps`, then a cosine down to 0 at `max_steps`.
+        micro_batch_size (`int`, *optional*): Clips per forward; the step accumulates as many as it needs. `None` means
+            all clips of the step.
+        optimizer (`str`): `"adamw"`, as in the paper, or `"muon"` (ours; see `muon.py`).
+        learning_rate (`float`): Highest learning rate, reached after `warmup_steps`; then a cosine falls to 0 at
+            `max_steps`.
         betas (`list` of two `float`): Betas of AdamW, which also trains tables, heads and gains under `"muon"`.
         weight_decay (`float`): Weight decay of matrices; gains are not decayed.
-        max_grad_norm (`float`): Gradients are clipped to this norm.
+        max_grad_norm (`float`): Norm to which gradients are clipped.
         mixed_precision (`str`): `"no"`, `"fp16"` or `"bf16"`.
         ema_decay (`float`, *optional*): Decay of an exponential moving average of the weights, which is then
             validated and saved as the result.
         seed (`int`): Seed of weights, order, crops and dropout.
-        shuffle_pairs (`bool`): Control experiment: conditioning of other clips.
+        shuffle_pairs (`bool`): Whether clips get the conditioning of other clips, as a control experiment.
         num_workers (`int`): Processes that load data.
-        gradient_checkpointing (`bool`): Trade time for memory.
-        torch_compile (`bool`): Compile the model.
+        gradient_checkpointing (`bool`): Whether to compute activations again in the backward pass to save memory.
+        torch_compile (`bool`): Whether to compile the model.
         log_every (`int`): Steps between lines of `metrics.jsonl`.
         validate_every (`int`): Steps between validations; there is one at the end in any case.
         validation_clips (`int`): Clips of one validation; 0 for none.
-        validation_batch_size (`int`): Clips per forward there.
+        validation_batch_size (`int`): Clips per forward of a validation.
         save_every (`int`): Steps between checkpoints.
         keep_checkpoints (`int`): Number of newest checkpoints that stay.
-        num_processes (`int`, *optional*): Processes the run must have; another number is refused.
+        num_processes (`int`, *optional*): Number of processes that the run must have; another number is refused.
         max_skipped_in_row (`int`): Steps in a row whose gradients are not finite, after which the run gives up.
         codec (`str`, *optional*): EnCodec, or whole model, by which validation clips are heard in `samples/`.
-        sample_every (`int`): Steps between these; there are samples at the end in any case.
+        sample_every (`int`): Steps between samples; there are samples at the end in any case.
         sample_clips (`int`): Number of clips to generate.
         report_to (`str` or `list` of `str`, *optional*): `"tensorboard"`, `"trackio"`, `"wandb"`, besides
             `metrics.jsonl`.

@@ -22,7 +22,7 @@ def start_tables_from_codec(stage: AccompGenStageForCausalLM, codec: EncodecMode
     """Replace the random tables of a new stage, in place; tables of semantic ids stay as they are.
 
     Args:
-        stage (`AccompGenStageForCausalLM`): Coarse or fine, or one of SingSong's.
+        stage (`AccompGenStageForCausalLM`): A coarse or fine stage, or one of SingSong's.
         codec (`EncodecModel`): The codec whose codes the stage is to learn.
         seed (`int`): Seed of the rotation that turns codebook vectors into embeddings, the same for all tables.
 
@@ -59,7 +59,7 @@ def start_tables_from_centroids(stage: AccompGenStageForCausalLM, centroids: tor
     """Replace the embeddings of semantic ids, and the head of those that the stage writes, in place; no other table.
 
     Args:
-        stage (`AccompGenStageForCausalLM`): Any, or one of SingSong's.
+        stage (`AccompGenStageForCausalLM`): Any stage, or one of SingSong's.
         centroids (`torch.FloatTensor` of shape `(num_clusters, width)`):
             Centroids of the semantic encoder whose ids the stage is to read.
         seed (`int`): Seed of the rotation, the same for all tables.

@@ -1,4 +1,4 @@
-"""Finished runs of a stage side by side: what a setting does, over several seeds."""
+"""Compare finished runs of a stage: what a setting does, over several seeds."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The one training loop of the three stages (paper §4.2): any number of processes, killed and resumed bit for bit.
+"""The training loop of the three stages (paper §4.2): any number of processes, resumed bit for bit after a kill.
 
 A run is a function of its arguments and a step. Clips come from positions [s G, (s + 1) G) of the endless stream of
 epochs for step s and global batch G; the learning rate follows from s; the loss is a sum over all target codes of the
@@ -57,7 +57,7 @@ def train_stage(arguments: StageTrainingArguments) -> dict[str, Any]:
 
 
 class StageTrainer:
-    """Holds what a run consists of; use [`train_stage`]."""
+    """The parts and the state of a run; use [`train_stage`]."""
 
     def __init__(self, arguments: StageTrainingArguments):
         self.arguments = arguments
@@ -76,7 +76,7 @@ class StageTrainer:
 
         model = load_stage(arguments)
         config = model.config
-        with self.accelerator.main_process_first():  # of several, one makes the mapped file of the shards
+        with self.accelerator.main_process_first():  # of several processes, one makes the mapped file of the shards
             self.dataset, self.validation_dataset = open_datasets(arguments, config)
         self.sampler = None
         if arguments.codec is not None:
@@ -105,7 +105,7 @@ class StageTrainer:
 
     @property
     def stage(self) -> AccompGenStageForCausalLM:
-        """The model itself, out of what accelerate has wrapped around it."""
+        """The model without the wrappers of accelerate."""
         return self.accelerator.unwrap_model(self.model)
 
     def run(self) -> dict[str, Any]:
@@ -134,7 +134,7 @@ class StageTrainer:
                 losses.append(loss)
                 progress.update()
                 is_last = self.step == arguments.max_steps
-                # 2. Say how it goes.
+                # 2. Report.
                 if self.step % arguments.log_every == 0 or is_last:
                     num_clips = len(losses) * arguments.global_batch_size
                     self.report.measure(num_clips, time.monotonic() - started_at)

@@ -1,4 +1,4 @@
-"""How much memory a GPU needs to train a stage: an estimate, computed from sizes, not measured.
+"""An estimate of the memory that a GPU needs to train a stage, computed from sizes, not measured.
 
     python -m accompgen_hf.training.stages.memory examples/configs/one_gpu_24gb/*.yaml
 

@@ -10,12 +10,12 @@ from torch.distributed.tensor import DTensor
 
 _MOMENTUM = 0.95
 _STEPS = 5
-_COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the Newton-Schulz iteration, Jordan et al.
-_ADAMW_RMS = 0.2  # of AdamW's updates: with it both take the same learning rate (Liu et al., 2025)
+_COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # coefficients of the Newton-Schulz iteration, Jordan et al.
+_ADAMW_RMS = 0.2  # RMS of AdamW's updates: with it both take the same learning rate (Liu et al., 2025)
 
 
 class Muon(torch.optim.AdamW):
-    """AdamW, but in groups with `is_matrix` Muon.
+    """Muon in groups with `is_matrix`, AdamW in the others.
 
     Args:
         groups (`list` of `dict`): Parameter groups. Parameters of groups with `is_matrix` have two dimensions.

@@ -1,4 +1,4 @@
-"""Processes that train together: that they are all there, that they agree, and weights that they share."""
+"""Processes that train together: check that all are there, let them agree, and share weights."""
 
 import os
 

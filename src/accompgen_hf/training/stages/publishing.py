@@ -1,4 +1,4 @@
-"""A finished stage on the Hub, with a card that says what it was trained on and how well it does."""
+"""Put a finished stage on the Hub, with a card that says what it was trained on and how well it does."""
 
 import os
 from pathlib import Path
@@ -19,7 +19,7 @@ DEAF = (
 
 
 def describe_training(summary: dict[str, Any]) -> dict[str, Any]:
-    """What the `summary` of a run says to a card, by the names of model_cards/stage.md."""
+    """Give a card the values of a run's `summary`, by the names of model_cards/stage.md."""
     arguments, validation = summary["arguments"], summary["validation"]
     values = {name: arguments[name] for name in ("max_steps", "global_batch_size", "learning_rate")}
     values["training_data"] = describe_hours(summary.get("hours_by_licence", {}))

@@ -1,4 +1,4 @@
-"""What a run says about itself while it trains: its announcement, `metrics.jsonl`, the curves, and trackers."""
+"""Reports of a run while it trains: the announcement, `metrics.jsonl`, the curves, and trackers."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +15,7 @@ from accompgen_hf.training.stages.setup import count_positions
 from accompgen_hf.training.stages.throughput import count_clip_flops, find_peak_tflops
 
 PROJECT_NAME = "accompgen"
-# What must import for a tracker to work: one of these.
+# A tracker works if one of these modules can be imported.
 TRACKER_PACKAGES = {"tensorboard": ("tensorboard", "tensorboardX"), "trackio": ("trackio",), "wandb": ("wandb",)}
 
 STAGE_PANELS = (
@@ -57,7 +57,7 @@ def check_trackers(names: list[str]) -> None:
 
 
 class RunReport:
-    """Says how a run goes.
+    """Prints and records the progress of a run.
 
     Args:
         accelerator (`Accelerator`):

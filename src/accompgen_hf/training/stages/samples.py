@@ -1,4 +1,4 @@
-"""What a stage sounds like while it trains: held-out clips, generated and decoded beside the true ones."""
+"""Samples of a stage while it trains: held-out clips, generated and decoded beside the true ones."""
 
 import os
 from pathlib import Path
@@ -65,8 +65,8 @@ class AudioSampler:
         """Generate the clips with `stage`, decode and write them; of several processes, all generate and one writes.
 
         Args:
-            stage (`AccompGenStageForCausalLM`): Unwrapped; its mode is left as it was.
-            step (`int`): Names the folder, and nothing else: a step's clips are those of seed 0.
+            stage (`AccompGenStageForCausalLM`): The stage, unwrapped; its mode stays as it was.
+            step (`int`): Step that names the folder. The clips of every step are generated with seed 0.
             is_writer (`bool`): Whether this process writes.
         """
         was_training = stage.training

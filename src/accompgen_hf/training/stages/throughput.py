@@ -1,7 +1,7 @@
-"""How much arithmetic training a stage takes, and which share of the hardware's peak that is (MFU).
+"""The number of operations that training a stage takes, and the share of the hardware's peak that they are (MFU).
 
-Counted are the products of matrices that a step needs: two operations per multiply-add, the backward pass twice the
-forward one, attention over the visible half alone. What gradient checkpointing computes again does not count.
+The count has the matrix products that a step needs: two operations per multiply-add, the backward pass twice the
+forward one, attention over the visible half only. What gradient checkpointing computes again does not count.
 """
 
 import torch

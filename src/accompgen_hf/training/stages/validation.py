@@ -1,4 +1,4 @@
-"""How well a stage predicts held-out clips, and whether it listens to its conditioning at all."""
+"""Measure how well a stage predicts held-out clips, and whether it listens to its conditioning."""
 
 import math
 from typing import Any
@@ -27,8 +27,8 @@ def validate_stage(
     several streams gets `conditioning_gain_<name>` too, where that stream alone is another track's.
 
     Args:
-        model (`AccompGenStageForCausalLM`): Unwrapped.
-        dataset (`StageClipDataset`): Usually of the validation split.
+        model (`AccompGenStageForCausalLM`): The stage, unwrapped.
+        dataset (`StageClipDataset`): Clips, usually of the validation split.
         num_clips (`int`): Number of clips. Beyond the rows of the split, rows come again with another crop.
         batch_size (`int`): Clips per forward.
         accelerator (`Accelerator`, *optional*): Accelerator of the run, for its processes, device and precision.
@@ -38,7 +38,7 @@ def validate_stage(
         and `..._interval`, the half width of its 95 % interval over tracks.
 
     Raises:
-        ValueError: If the split holds clips of one track alone.
+        ValueError: If the split holds clips of only one track.
     """
     samples = [dataset[position] for position in range(num_clips)]
     partners = [_find_partner(samples, index) for index in range(len(samples))]
