@@ -165,6 +165,18 @@ def test_the_composite_holds_a_fourier_codec(tmp_path):
     assert torch.equal(loaded.generate(vocals, seed=3).audio, model.generate(vocals, seed=3).audio)
 
 
+def test_a_stream_through_a_fourier_codec_equals_the_whole():
+    parts = {**parts_of(tiny_model()), "codec": tiny_codec(**FOURIER)}
+    model = AccompGenForConditionalGeneration.from_sub_models(**parts, bandwidth=2.4, preview_bandwidth=1.2)
+    vocals = make_waveform(640 * 60)
+    whole = model.generate(vocals, seed=3).audio
+    pieces = list(model.stream(vocals[0].split(640 * 7), seed=3))
+    assert len(pieces) > 1
+    streamed = torch.cat(pieces)[None]
+    assert streamed.shape == whole.shape
+    torch.testing.assert_close(streamed, whole, atol=1e-5, rtol=1e-4)
+
+
 def test_the_fingerprint_covers_encoder_and_quantizer_alone():
     codec = tiny_codec(**FOURIER)
     model = tiny_model()
