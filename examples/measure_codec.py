@@ -30,6 +30,7 @@ from accompgen_hf.training.codec.material import read_songs
 from accompgen_hf.training.codec.samples import draw_spectrogram
 
 RATE = 24_000
+FRAME_RATE = 75.0
 BANDS_HZ = {"flatness_low_db": (100, 1000), "flatness_high_db": (1000, 4000)}
 NUM_DRAWN = 4
 PARTS = ("drums", "bass", "other")
@@ -70,7 +71,8 @@ def code(codec: AccompGenCodec, waveform: np.ndarray) -> tuple[np.ndarray, torch
 
 def describe(decoded: np.ndarray, target: np.ndarray) -> dict[str, float]:
     numbers = {name: spectral_flatness_db(decoded, *band, RATE) for name, band in BANDS_HZ.items()}
-    numbers["comb_db"] = comb_excess_db(decoded, 75.0, RATE)
+    numbers["flatness_between_db"] = spectral_flatness_db(decoded, *BANDS_HZ["flatness_high_db"], RATE, FRAME_RATE)
+    numbers["comb_db"] = comb_excess_db(decoded, FRAME_RATE, RATE)
     numbers["log_mel_error"] = log_mel_distance(torch.from_numpy(decoded)[None], torch.from_numpy(target)[None], RATE)
     return numbers
 

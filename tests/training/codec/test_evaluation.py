@@ -73,6 +73,12 @@ def test_flatness_is_near_zero_for_noise_and_far_below_for_a_tone():
     assert spectral_flatness_db(np.zeros(24_000), 100, 1000, 24_000) == 0
 
 
+def test_a_hum_counts_as_tonal_unless_it_is_left_out():
+    hum = sum(np.sin(2 * np.pi * 75 * number * seconds() + number**2) for number in range(13, 55)) + white_noise(0.5)
+    assert spectral_flatness_db(hum, 1000, 4000, 24_000) < -15
+    assert spectral_flatness_db(hum, 1000, 4000, 24_000, without_hz=75.0) > -4
+
+
 def test_a_comb_is_measured_in_db_above_its_gaps():
     teeth = sum(np.sin(2 * np.pi * 75 * number * seconds() + number**2) for number in range(13, 81))
     assert comb_excess_db(white_noise(), 75.0, 24_000) == pytest.approx(0, abs=0.6)

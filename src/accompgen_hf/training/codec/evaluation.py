@@ -104,14 +104,21 @@ def perplexity(counts: torch.Tensor) -> float:
     return torch.special.entr(probabilities).sum().exp().item()
 
 
-def spectral_flatness_db(waveform: np.ndarray, low_hz: float, high_hz: float, sampling_rate: int) -> float:
+def spectral_flatness_db(
+    waveform: np.ndarray, low_hz: float, high_hz: float, sampling_rate: int, without_hz: float | None = None
+) -> float:
     """Return the mean spectral flatness of a band in dB: 0 is noise, and the lower, the more tonal.
 
-    Geometric over arithmetic mean of the powers in a band of 4096-sample frames; the quietest fifth is left out.
+    Geometric over arithmetic mean of the powers in a band of 4096-sample frames; the quietest fifth is left out. Bins
+    at multiples of `without_hz` are left out as well: a hum is tonal, but no music.
     """
     power = _frame_powers(waveform, 4096)
     hertz = np.fft.rfftfreq(4096, 1 / sampling_rate)
-    power = power[:, (hertz >= low_hz) & (hertz < high_hz)] + 1e-12
+    is_kept = (hertz >= low_hz) & (hertz < high_hz)
+    if without_hz is not None:
+        distance = np.abs(hertz - without_hz * np.round(hertz / without_hz))
+        is_kept &= distance > 2 * sampling_rate / 4096  # half of a line's width
+    power = power[:, is_kept] + 1e-12
     level = power.sum(axis=1)
     power = power[level > np.percentile(level, 20)]
     if not len(power):
