@@ -93,6 +93,14 @@ def test_learning_rate_rises_stays_and_falls_to_zero(tmp_path):
     assert rates == pytest.approx([0.1, 1.0, 1.0, 1.0, 0.5, 0.001], abs=1e-3)
 
 
+@pytest.mark.gpu
+def test_updates_in_every_phase_run_on_a_gpu(tmp_path):
+    trainer = make_trainer(tmp_path, device="cuda", use_bf16=True, discriminator_step=4, freeze_step=8, max_steps=12)
+    for _ in range(12):
+        numbers = trainer.step()
+        assert all(np.isfinite(value) for value in numbers.values())
+
+
 def test_noise_before_the_quantizer_is_relative_to_each_channel(tmp_path):
     trainer = make_trainer(tmp_path, latent_noise_share=0.3)
     scales = torch.tensor([0.1, 1.0, 7.0, 1.0, 1.0, 1.0, 1.0, 50.0])

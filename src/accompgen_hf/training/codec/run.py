@@ -8,6 +8,7 @@ the clips come from: `material`; what is measured: `evaluation`.
 import json
 from pathlib import Path
 
+import torch
 from tqdm.auto import tqdm
 from transformers import EncodecFeatureExtractor
 
@@ -40,6 +41,8 @@ def train_codec(arguments: CodecTrainingArguments) -> AccompGenCodec | None:
     Raises:
         ValueError: If `songs_dir` has no songs, or if the checkpoint belongs to other arguments.
     """
+    if arguments.device.startswith("cuda"):
+        torch.set_float32_matmul_precision("high")  # TF32 where bfloat16 is not
     # 1. Songs, mapped from disk.
     songs = read_songs(arguments.songs_dir)
     # 2. A new trainer, or the state of the newest checkpoint.
