@@ -89,6 +89,7 @@ def open_tracks(arguments: argparse.Namespace) -> tuple[list[Track], list[Source
     """Tracks, the recordings that they come from, and the source's description for the manifest."""
     if arguments.source == "songs":
         recipe = read_song_recipe(arguments)
+        recipe.require()
         seeds = (arguments.first_seed, arguments.num_songs)
         songs = song_tracks(*seeds, arguments.song_duration_s, arguments.songs_dir, recipe)
         source = None if recipe == PLAIN_SONGS else {"corpus": "songs", "recipe": recipe.describe()}

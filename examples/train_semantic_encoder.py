@@ -64,6 +64,7 @@ def main() -> None:
 
     # 1. Songs and the classes of their frames
     folder, recipe = output_dir / "pool", read_song_recipe(options)
+    recipe.require()
     pool = SongPool(folder, options.num_clips, recipe=recipe).build()
     held_out_pool = SongPool(folder, options.num_held_out_clips, options.first_held_out_seed, recipe).build()
     note("songs")

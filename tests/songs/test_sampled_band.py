@@ -62,7 +62,7 @@ def test_the_voice_is_the_same_whoever_accompanies_it():
 
 
 def test_unknown_renderers_and_idle_banks_are_named():
-    with pytest.raises(ValueError, match="`renderer` must be one of numpy, soundfont, got 'midi'"):
+    with pytest.raises(ValueError, match="`renderer` must be one of numpy, soundfont, mixed, got 'midi'"):
         generate_song(0, duration_s=1.0, renderer="midi")
     with pytest.raises(ValueError, match=r'`soundfont` a\.sf2 is not used by `renderer="numpy"`'):
         generate_song(0, duration_s=1.0, soundfont="a.sf2")

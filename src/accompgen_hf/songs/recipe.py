@@ -8,7 +8,8 @@ from accompgen_hf.accompgen.fingerprint_accompgen import hash_json
 from accompgen_hf.songs.annotation import SongAnnotation
 from accompgen_hf.songs.composition import compose_song
 from accompgen_hf.songs.song import Song, synthesize_song
-from accompgen_hf.songs.soundfont import soundfont_sha256
+from accompgen_hf.songs.soundfont import find_soundfont, import_tinysoundfont, soundfont_sha256
+from accompgen_hf.songs.speech import require_speech
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,19 @@ class SongRecipe:
         if self.renderer != "numpy":
             description["soundfont_sha256"] = soundfont_sha256(self.soundfont)
         return description
+
+    def require(self) -> None:
+        """Say at once what these songs need and what is missing, not at the first song that needs it.
+
+        Raises:
+            ImportError: If tinysoundfont, flite or pyworld is missing.
+            ValueError: If the SoundFont is missing.
+        """
+        if self.renderer != "numpy":
+            import_tinysoundfont()
+            find_soundfont(self.soundfont)
+        if self.singers != "vowels":
+            require_speech()
 
     def tag(self) -> str:
         """What files of these songs have in their names: nothing for plain songs, which came first."""

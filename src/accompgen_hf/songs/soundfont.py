@@ -59,7 +59,12 @@ def _hash_file(path: str, size: int, mtime_ns: int) -> str:
     return hash_file(path)
 
 
-def _import_tinysoundfont() -> Any:
+def import_tinysoundfont() -> Any:
+    """Return the module `tinysoundfont`.
+
+    Raises:
+        ImportError: If it is missing; says how to install it, and what does without.
+    """
     try:
         return importlib.import_module("tinysoundfont")
     except Exception as error:  # a broken shared library raises OSError
@@ -83,7 +88,7 @@ class SoundFontPlayer:
     """
 
     def __init__(self, path: Path, sampling_rate: int):
-        tinysoundfont = _import_tinysoundfont()
+        tinysoundfont = import_tinysoundfont()
         self.path, self.sampling_rate = path, sampling_rate
         self.render_rate = sampling_rate * -(-_LOWEST_RENDER_RATE // sampling_rate)
         self._synth = tinysoundfont.Synth(samplerate=self.render_rate, gain=-6)
@@ -95,7 +100,7 @@ class SoundFontPlayer:
     @classmethod
     def open(cls, soundfont: str | os.PathLike | None, sampling_rate: int) -> "SoundFontPlayer":
         """The player of a SoundFont; loading takes half a second, so the last one is kept."""
-        _import_tinysoundfont()
+        import_tinysoundfont()
         path = find_soundfont(soundfont)
         return _open_player(path, sampling_rate, path.stat().st_mtime_ns)
 
