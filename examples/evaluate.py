@@ -1,4 +1,4 @@
-"""Score accompaniment systems, ours and anybody's, on held-out songs: one table with its intervals and its making.
+"""Score accompaniment systems, ours and others, on held-out songs: one table with intervals and what made it.
 
     python examples/evaluate.py --num_songs 32 --output_dir runs/evaluation
     python examples/evaluate.py --export_inputs TO_SING_TO --output_dir runs/evaluation

@@ -3,7 +3,7 @@
     python examples/fit_kmeans.py --encoder facebook/hubert-large-ll60k --layer 9 \\
         --vocals data/vocals --instrumental data/instrumental --output_dir runs/centroids
 
-Vocals are leveled and get their noise, instrumentals neither; both count equally. A killed run goes on. The results
+Vocals get their level and noise, instrumentals neither; both count equally. A killed run goes on. The results
 `centroids.safetensors` and `report.json` lie in `--output_dir`.
 """
 

@@ -1,9 +1,9 @@
-"""Fit what the musical metrics know of music on training songs, and write it into the package.
+"""Fit the tables of the musical metrics on training songs, and write them into the package.
 
     python examples/fit_musical_tables.py
 
-Chords of keys are counted in the scores of songs, places of onsets in the bar fitted on true accompaniments: no model,
-no held-out song. examples/measure_metrics.py measures the result on others.
+Chords of keys are counted in the scores of songs. Places of onsets in the bar are fitted on true accompaniments. No
+model's output and no held-out song goes in. examples/measure_metrics.py measures the result on other songs.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rhythm_seeds", type=int, nargs=2, default=[0, 160], metavar=("FIRST", "END"))
     parser.add_argument("--chord_seeds", type=int, nargs=2, default=[20_000, 21_500], metavar=("FIRST", "END"))
     parser.add_argument("--num_metronomes", type=int, default=32)
-    parser.add_argument("--duration_s", type=float, default=10.0, help="of an excerpt")
+    parser.add_argument("--duration_s", type=float, default=10.0, help="seconds of an excerpt")
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""Does the band follow the singer: the same songs in another key, at another tempo, and a real recording.
+"""Measure whether the band follows the singer: the same songs in another key or tempo, and a real recording.
 
     python examples/follow_singer.py --output_dir runs/following [--model DIR] [--num_songs 64] [--page PAGE]
 
@@ -31,7 +31,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--num_songs", type=int, default=64)
     parser.add_argument("--num_seeds", type=int, default=20, help="accompaniments of every version of the recording")
     parser.add_argument("--recording", type=Path, default=SHIPPED_VOCALS, help="real singing")
-    parser.add_argument("--num_reference", type=int, default=100, help="real pairs beside which swapped ones stand")
+    parser.add_argument("--num_reference", type=int, default=100, help="real pairs to compare swapped ones with")
     parser.add_argument("--page", type=Path, metavar="FILE", help="also put the table into this Markdown page")
     return parser.parse_args()
 

@@ -45,7 +45,7 @@ def main() -> None:
     options = parser.parse_args()
     work, repository = options.work_dir, options.work_dir / "accompgen-tiny"
     codec, encoder, tokens = make_tokens(options)
-    # 3. The three stages; what they begin with is what encoder and codec know.
+    # 3. The three stages; their tables begin with those of encoder and codec.
     starts = {"semantic": ["--init_ids_from", encoder], "fine": ["--init_codes_from", codec]}
     starts["coarse"] = starts["semantic"] + starts["fine"]
     for index, stage in enumerate(STAGES):

@@ -48,9 +48,9 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--num_songs", type=int, default=8)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--short_s", type=float, default=60.0, help="of the comparison of costs")
-    parser.add_argument("--long_s", type=float, default=600.0)
-    parser.add_argument("--memory_s", type=float, default=3600.0, help="of vocals, streamed")
+    parser.add_argument("--short_s", type=float, default=60.0, help="seconds of the shorter cost run")
+    parser.add_argument("--long_s", type=float, default=600.0, help="seconds of the longer one")
+    parser.add_argument("--memory_s", type=float, default=3600.0, help="seconds of streamed vocals")
     arguments = parser.parse_args()
     pipe = load_pipeline(arguments.model, arguments.device)
     folder = arguments.output_dir / hash_module_state(pipe.model)[:8]

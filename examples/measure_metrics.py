@@ -29,7 +29,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--num_songs", type=int, default=64)
     parser.add_argument("--first_seed", type=int, default=HELD_OUT_SEED + 1000, help="default: held out, %(default)s")
-    parser.add_argument("--duration_s", type=float, default=10.0, help="of an excerpt")
+    parser.add_argument("--duration_s", type=float, default=10.0, help="seconds of an excerpt")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--output", type=Path, metavar="FILE", help="also as JSON")
     return parser.parse_args()

@@ -1,8 +1,6 @@
 """Draw a sheet of procedural songs: mel spectrograms of voice and band with the annotated chords, beats and melody.
 
-    python examples/plot_songs.py --seeds 800000 800005 800006 --output docs/guide/images/songs.png
-
-Needs matplotlib (`pip install "accompgen_hf[plot]"`).
+python examples/plot_songs.py --seeds 800000 800005 800006 --output docs/guide/images/songs.png
 """
 
 import argparse
@@ -108,7 +106,7 @@ def first_seeds_of_styles(count: int) -> list[int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--seeds", type=int, nargs="+", help="Default: the first held-out seed of each of eight styles."
+        "--seeds", type=int, nargs="+", help="seeds to draw (the first held-out one of each of eight styles)"
     )
     parser.add_argument("--duration_s", type=float, default=10.0)
     parser.add_argument("--output", default="songs.png")

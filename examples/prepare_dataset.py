@@ -51,7 +51,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--no_duplicates_check", action="store_true", help="do not look for equal files")
     parser.add_argument("--vocal_target_lufs", type=parse_optional, default=-20.0, help="level of the vocals, or none")
     parser.add_argument("--noise_std", type=float, default=0.01, help="noise on the vocals")
-    parser.add_argument("--bandwidth", type=float, default=6.0, help="of the codec, in kbps")
+    parser.add_argument("--bandwidth", type=float, default=6.0, help="rate of the codec in kbps")
     parser.add_argument("--noise_seed", type=int, default=0)
     parser.add_argument("--device", default="cpu", help="where the models run")
     parser.add_argument("--dry_run", action="store_true", help="say what would be made, and stop")
@@ -78,7 +78,7 @@ def add_filter_options(parser: argparse.ArgumentParser) -> None:
         help=f"default {default.max_bleed_correlation} for ready pairs; off for what a separator made",
     )
     add("--keep_vocalless", type=float, default=default.keep_vocalless, help="share of clips without voice that stay")
-    add("--clip_duration_s", type=float, default=default.clip_duration_s, help="what is judged at once")
+    add("--clip_duration_s", type=float, default=default.clip_duration_s, help="length of the clips that are judged")
 
 
 def parse_optional(text: str) -> float | None:

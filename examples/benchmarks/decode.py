@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=1 python examples/benchmarks/decode.py --contexts 875 1250 --rounds 12
 
-All models take turns in every round, and ratios are taken within a round, so that whatever else the machine does meets
-all of them. A step is one position of two rows, which is what guidance takes. Time is the processor's (other processes
-do not lengthen it; that they take caches and memory bandwidth does), on a GPU the clock's. The floor is the time to
+All models take turns in every round, and ratios are taken within a round, so that other work on the machine affects
+all of them alike. A step is one position of two rows, as guidance needs them. The time is processor time, which other
+processes lengthen only by taking caches and memory bandwidth; on a GPU it is the clock's. The floor is the time to
 read weights, keys and values once at the bandwidth that a sum over a large array reaches in the same rounds.
 
 The Llama has the stage's width, depth, heads and inner size, and a head as wide as one codebook's. MusicGen's decoder
@@ -46,7 +46,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--contexts", type=int, nargs="+", default=[875, 1250], help="positions before the first step")
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--subjects", nargs="+", choices=SUBJECTS, default=list(SUBJECTS))
-    parser.add_argument("--reference", choices=SUBJECTS, default=PEERS[-1], help="what speeds are compared with")
+    parser.add_argument("--reference", choices=SUBJECTS, default=PEERS[-1], help="speeds are compared with this one")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--hidden_size", type=int, default=1024, help="the paper's by default; less to try it out")
     parser.add_argument("--num_layers", type=int, default=6)
@@ -66,7 +66,7 @@ def make_stage(model_class: type, config_class: type, options: argparse.Namespac
 
 
 def random_cache(config, num_rows: int, context: int, like: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Keys and values of every layer: their content takes no part in the time."""
+    """Fill keys and values of every layer with random numbers: their content does not change the time."""
     shape = (num_rows, config.num_attention_heads, context, config.hidden_size // config.num_attention_heads)
     return [
         (like.new_empty(shape).normal_(), like.new_empty(shape).normal_()) for _ in range(config.num_hidden_layers)
@@ -211,7 +211,7 @@ def run_rounds(
 
 
 def floor_bytes(stage, context: int, num_rows: int, weight_bytes: int, cache_bytes: int) -> int:
-    """What a step cannot but read: the layers, one head, and all keys and values."""
+    """Count the bytes that a step must read: the layers, one head, and all keys and values."""
     config = stage.config
     num_weights = sum(p.numel() for p in stage.model.layers.parameters()) + stage.heads[0].weight.numel()
     num_cached = 2 * config.num_hidden_layers * num_rows * config.num_attention_heads * config.head_dim * context

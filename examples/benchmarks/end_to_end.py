@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=1 python examples/benchmarks/end_to_end.py --durations 10 60 600
 
-The voice is the shipped recording, repeated. Every duration has a process of its own, so that its peak of memory is
-its own. What starts the process and loads the model is not counted; a second of music before it warms up. Times are
-the processor's and, beside them, the clock's, which everything else on the machine lengthens.
+The voice is the shipped recording, repeated. Every duration runs in a process of its own, so that its peak of memory
+is its own. Starting the process and loading the model are not counted, and a second of music warms up. Times are the
+processor's and, beside them, the clock's, which other work on the machine lengthens.
 """
 
 import argparse

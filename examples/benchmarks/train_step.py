@@ -2,10 +2,10 @@
 
     OMP_NUM_THREADS=1 python examples/benchmarks/train_step.py --stage semantic --rounds 5
 
-A step is forward, backward and AdamW. The two models take turns, so that whatever else the machine does meets both.
+A step is forward, backward and AdamW. The two models take turns, so that other work on the machine affects both alike.
 On a CPU the time is that of the processor, which other processes do not lengthen; on a GPU it is the clock's. The
-Llama predicts every position with one head over the whole vocabulary; a stage its target positions, each with the head
-of its codebook. That is the work that training either of them takes.
+Llama predicts every position with one head over the whole vocabulary. A stage predicts its target positions, each with
+the head of its codebook. That is the work that training either of them takes.
 """
 
 import argparse
