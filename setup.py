@@ -27,6 +27,7 @@ EXTRAS = {
     "train": ["accelerate>=1.10", "datasets>=4.0", "scikit-learn>=1.5", "PyYAML>=6.0"],
     "eval": ["evaluate>=0.4.3", "scipy>=1.12", "mir_eval>=0.8"],
     "separate": ["onnxruntime>=1.19"],
+    "fast": ["numba>=0.62"],  # compiled decoding on the CPU
     "media": ["av>=14"],  # m4a, aac, webm and the five-stream STEM mp4
     "web": ["gradio>=6.7"],
 }
@@ -46,6 +47,7 @@ EXTRAS["soundfont"] = ["tinysoundfont>=0.3.6"]
 EXTRAS["dev"] = [
     *EXTRAS["train"],
     *EXTRAS["eval"],
+    *EXTRAS["fast"],
     *EXTRAS["media"],
     *EXTRAS["separate"],
     *EXTRAS["web"],

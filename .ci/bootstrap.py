@@ -24,14 +24,14 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 MINIMUM = (3, 10)
 MINIMUM_PIP = (23, 3)  # older ones fetch a whole wheel to learn what it needs, before anything could be announced
-EXTRA = {"demo": "", "test": "[dev]", "docs": "[dev,docs]"}
+EXTRA = {"demo": "[fast]", "test": "[dev]", "docs": "[dev,docs]"}
 COVERED_BY = {"demo": {"demo", "test", "docs"}, "test": {"test", "docs"}, "docs": {"docs"}}
 # The parity reference of the codec tests. Without its dependencies: it would bring torchaudio, which does not import
 # beside a CPU build of torch.
 WITHOUT_DEPENDENCIES = {"demo": [], "test": ["encodec", "einops"], "docs": ["encodec", "einops"]}
 
 # Measured wheel sizes in GB: everything but torch, then torch with what it brings.
-OTHERS_GB = {"demo": 0.12, "test": 0.32, "docs": 0.33}
+OTHERS_GB = {"demo": 0.18, "test": 0.38, "docs": 0.39}
 TORCH_CPU_GB = 0.2
 TORCH_CUDA_GB = 2.8
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"

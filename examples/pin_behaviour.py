@@ -34,6 +34,8 @@ from transformers import pipeline
 
 import accompgen_hf
 
+sys.modules["numba"] = None  # compiled steps sum in another order: the pins are those of PyTorch's loop
+
 EXAMPLES = Path(__file__).resolve().parent
 SHIPPED_VOCALS = Path(accompgen_hf.__file__).parent / "assets" / "vocals" / "vocadito_10.wav"
 CODE_NAMES = ("vocal_semantic_ids", "instrumental_semantic_ids", "coarse_codes", "fine_codes")

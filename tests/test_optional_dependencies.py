@@ -52,6 +52,7 @@ def test_the_list_of_optional_libraries_is_the_one_of_setup():
         "gradio",
         "matplotlib",
         "mir_eval",
+        "numba",
         "onnxruntime",
     }
     expected |= {"pyloudnorm", "scipy", "sklearn", "soundfile", "soxr", "encodec"}

@@ -77,7 +77,7 @@ def test_logits_of_every_slot_equal_one_whole_forward(config_class, axis, bidire
 def test_tokens_equal_those_of_the_stock_loop(settings):
     stage = make_stage(AccompGenCoarseConfig, relative_position_axis="time")
     conditioning = make_conditioning(stage.config, 0.8)
-    fast = stage.generate_codes(**conditioning, **settings)
+    fast = stage.generate_codes(**conditioning, **settings, engine="torch")
     stock = stage.generate_codes(**conditioning, **settings, cache_implementation="dynamic")
     assert torch.equal(fast, stock)
 
@@ -96,7 +96,7 @@ def test_the_lean_loop_steps_back_for_what_it_does_not_cover(monkeypatch, settin
     calls = []
     monkeypatch.setattr(generation, "FastStageDecoder", lambda *args: calls.append(1) or FastStageDecoder(*args))
     stage = make_stage(AccompGenSemanticConfig)
-    stage.generate_codes(**make_conditioning(stage.config, 0.08), seed=1, **settings)
+    stage.generate_codes(**make_conditioning(stage.config, 0.08), seed=1, engine="torch", **settings)
     assert bool(calls) == is_fast
 
 
@@ -156,16 +156,17 @@ def test_a_changed_weight_is_heard_in_the_next_call():
     with torch.no_grad():
         stage.model.layers[0].mlp.up_proj.weight.mul_(-1)
     assert fuse_weights(stage) is not weights
-    fast = stage.generate_codes(**conditioning, seed=5)
+    fast = stage.generate_codes(**conditioning, seed=5, engine="torch")
     assert torch.equal(fast, stage.generate_codes(**conditioning, seed=5, cache_implementation="dynamic"))
 
 
 def test_autocast_around_the_call_changes_nothing():
     stage = make_stage(AccompGenSemanticConfig)
     conditioning = make_conditioning(stage.config, 0.24)
-    plain = stage.generate_codes(**conditioning, seed=5)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(stage.generate_codes(**conditioning, seed=5), plain)
+    for engine in ("numba", "torch"):
+        plain = stage.generate_codes(**conditioning, seed=5, engine=engine)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(stage.generate_codes(**conditioning, seed=5, engine=engine), plain)
 
 
 @pytest.mark.gpu

@@ -6,6 +6,7 @@ import inspect
 import pytest
 
 from accompgen_hf import VocalAccompanimentPipeline
+from accompgen_hf.accompgen.numba_engine_accompgen import ENGINES
 from accompgen_hf.accompgen.options_accompgen import GENERATION_OPTIONS, is_of_kind, limit_options, split_by_step
 from accompgen_hf.app.cli import build_parser
 from accompgen_hf.app.result_folders import SETTINGS_KINDS
@@ -32,6 +33,15 @@ def test_the_pipelines_steps_take_the_options_that_are_theirs():
         if option.step in steps:
             parameters = inspect.signature(getattr(VocalAccompanimentPipeline, steps[option.step])).parameters
             assert option.name in parameters
+
+
+def test_an_option_of_words_takes_its_choices_alone():
+    engine = GENERATION_OPTIONS["engine"]
+    assert engine.choices == ENGINES
+    assert engine.accepts("numba")
+    assert not engine.accepts("jax")
+    assert not engine.accepts(1)
+    assert command_options()["engine"].choices == ENGINES
 
 
 def test_the_page_narrows_ranges_and_nothing_else():

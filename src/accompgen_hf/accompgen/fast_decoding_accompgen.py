@@ -57,7 +57,7 @@ class FastStageDecoder:
         """Take the prompt's keys and values of every layer, each `(R, H, num_prompt_positions, D)`."""
         self.state = self.weights.take_state(len(keys_and_values[0][0]), self._num_keys())
         self.state.restart(keys_and_values)
-        self.bias = _BiasRow(self.model.model.relative_bias, self.state.bias, self.first_target)
+        self.bias = BiasRow(self.model.model.relative_bias, self.state.bias, self.first_target)
 
     def _num_keys(self) -> int:
         """Positions that the buffers hold; on a GPU those of a whole window, so that all windows share one graph."""
@@ -88,15 +88,20 @@ class FastStageDecoder:
 
 def fuse_weights(model: nn.Module) -> "FusedWeights":
     """The stage's weights as decoding reads them, made anew whenever a parameter or their format has changed."""
-    states = [
-        (parameter.data_ptr(), 0 if parameter.is_inference() else parameter._version)
-        for parameter in model.parameters()
-    ]
-    version = [model.weight_format, *states]
+    version = weights_version(model)
     weights = _FUSED_WEIGHTS.get(model)
     if weights is None or weights.version != version:
         weights = _FUSED_WEIGHTS[model] = FusedWeights(model, version)
     return weights
+
+
+def weights_version(model: nn.Module) -> list:
+    """Something that differs whenever a parameter or the format of a stage has changed."""
+    states = [
+        (parameter.data_ptr(), 0 if parameter.is_inference() else parameter._version)
+        for parameter in model.parameters()
+    ]
+    return [model.weight_format, *states]
 
 
 class FusedWeights:
@@ -309,7 +314,7 @@ class _Norm:
         return normed.to(values.dtype) if out is None else out.copy_(normed)
 
 
-class _BiasRow:
+class BiasRow:
     """The bias of one target slot against all positions, kept in a buffer `(1, H, 1, S)`, from tables made once.
 
     A step moves every table by a whole number of entries, so a row is a few contiguous copies. What is not written yet

@@ -29,6 +29,7 @@ from .logits_accompgen import (
     order_processors,
     without_guidance,
 )
+from .numba_engine_accompgen import CompiledStageDecoder, check_engine, takes_compiled_steps
 from .seeds_accompgen import draw_uniforms, resolve_seeds
 from .weight_formats_accompgen import check_weight_format
 
@@ -47,8 +48,9 @@ class AccompGenGenerationMixin(GenerationMixin):
         them, and another call with `None` undoes this one.
 
         Args:
-            weight_format (`str`, *optional*): `"int8"` rounds weights and the activations they meet; `"float16"`
-                rounds weights alone, and changes nothing in a checkpoint saved in float16; `None` rounds nothing.
+            weight_format (`str`, *optional*): `"int8"` rounds weights and, without numba, the activations they meet;
+                `"float16"` rounds weights alone, and changes nothing in a checkpoint saved in float16; `None` rounds
+                nothing.
 
         Returns:
             The model itself.
@@ -71,6 +73,7 @@ class AccompGenGenerationMixin(GenerationMixin):
         attention_mask: torch.Tensor | None = None,
         seed: int | list[int] | None = None,
         uniforms: torch.FloatTensor | None = None,
+        engine: str | None = None,
         **kwargs,
     ) -> Any:
         """Generate the target of one window, as transformers' `generate` does.
@@ -84,14 +87,20 @@ class AccompGenGenerationMixin(GenerationMixin):
             seed (`int` or `list` of `int`, *optional*): Item i of the batch uses `seed + i`, or its own.
             uniforms (`torch.FloatTensor` of shape `(batch_size, max_new_tokens)`, *optional*): Numbers in [0, 1) that
                 decide instead of `seed`.
+            engine (`str`, *optional*): What computes the steps where it can: `"numba"`, compiled steps on the CPU, or
+                `"torch"`, which gives the same bits with and without numba. `None` takes numba if it is installed.
+                Sums run in another order, so a near tie may fall to another code.
             kwargs: Any field of the generation config: `guidance_scale`, `temperature`, `top_k`, `top_p`, ...
 
         Returns:
             The sequence [conditioning | BOS | target prefix] with the new ids behind it.
 
         Raises:
-            ValueError: If the inputs do not fit, or a mode other than greedy search and sampling is asked for.
+            ValueError: If the inputs do not fit, or an unknown engine or a mode other than greedy search and sampling
+                is asked for.
+            ImportError: If `engine` is `"numba"` and it is not installed.
         """
+        check_engine(engine)
         self._refuse_other_modes(generation_config, kwargs)
         named = [name for name in self.config.conditioning_names if name in kwargs]
         if named or input_ids is None or segment_ids is None or segment_positions is None:
@@ -119,6 +128,7 @@ class AccompGenGenerationMixin(GenerationMixin):
             segment_ids=segment_ids,
             segment_positions=segment_positions,
             uniforms=uniforms,
+            engine=engine,
             guided_rows=_guided_rows(self._guidance_scale(generation_config, kwargs)),
             **kwargs,
         )
@@ -162,6 +172,7 @@ class AccompGenGenerationMixin(GenerationMixin):
         segment_positions: torch.LongTensor | None = None,
         uniforms: torch.FloatTensor | None = None,
         guided_rows: str = CONDITIONAL,
+        engine: str | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | None = None,
         **kwargs,
@@ -222,7 +233,9 @@ class AccompGenGenerationMixin(GenerationMixin):
         if not synced_gpus and self._fits_fast_path(
             logits_processor, stopping_criteria, generation_config, model_kwargs
         ):
-            return self._sample_fast(input_ids, logits_processor, stopping_criteria, streamer, model_kwargs)
+            is_compiled = takes_compiled_steps(self, model_kwargs.get("engine"), logits_processor)
+            sample = self._sample_compiled if is_compiled else self._sample_fast
+            return sample(input_ids, logits_processor, stopping_criteria, streamer, model_kwargs)
         # The last processor has chosen already; taking the maximum leaves global random state alone.
         greedy = copy.copy(generation_config)
         greedy.do_sample = False
@@ -303,7 +316,35 @@ class AccompGenGenerationMixin(GenerationMixin):
             streamer.end()
         return sequences
 
+    def _sample_compiled(
+        self,
+        input_ids: torch.LongTensor,
+        logits_processor: LogitsProcessorList,
+        stopping_criteria: StoppingCriteriaList,
+        streamer: BaseStreamer | None,
+        model_kwargs: dict[str, Any],
+    ) -> torch.LongTensor:
+        """The same by `CompiledStageDecoder`, some slots at a time."""
+        prompt_length = input_ids.shape[1]
+        max_length = min(criterion.max_length for criterion in stopping_criteria)
+        prompt = self.prepare_inputs_for_generation(input_ids, **{**model_kwargs, "past_key_values": None})
+        sequences = input_ids.new_empty((len(input_ids), max_length))
+        sequences[:, :prompt_length] = input_ids
+        with torch.inference_mode(), torch.autocast("cpu", enabled=False):
+            decoder = CompiledStageDecoder(self, prompt["segment_positions"], max_length, logits_processor, input_ids)
+            decoder.prefill(prompt["input_ids"], prompt["segment_ids"], prompt["segment_positions"])
+            for first in range(prompt_length, max_length, _SLOTS_PER_CALL):
+                last = min(first + _SLOTS_PER_CALL, max_length)
+                sequences[:, first:last] = ids = decoder.decode(first - prompt_length, last - prompt_length)
+                if streamer is not None:
+                    for of_slot in ids.T:
+                        streamer.put(of_slot)
+        if streamer is not None:
+            streamer.end()
+        return sequences
 
+
+_SLOTS_PER_CALL = 64  # a call has a price, and between calls a listener hears of what is done
 _SLICE_PROCESSORS = (
     AccompGenGuidanceLogitsProcessor,
     TemperatureLogitsWarper,

@@ -15,9 +15,10 @@ class GenerationOption:
 
     Attributes:
         name (`str`): Argument of the pipeline.
-        kind (`type`): `int`, `float`, `bool`, or `dict` for the settings of one stage.
+        kind (`type`): `int`, `float`, `bool`, `str`, or `dict` for the settings of one stage.
         step (`str`): Part of the pipeline that takes it.
         low, high (`float`): Range of a number.
+        choices (`tuple` of `str`): Words that a `str` may be.
         help (`str`, *optional*): What it does, in the command's words. Without it the command has no such option.
         metavar (`str`, *optional*): Stands for the value in the command's help.
         is_setting (`bool`): Whether a settings file may hold it.
@@ -33,6 +34,7 @@ class GenerationOption:
     metavar: str | None = None
     is_setting: bool = True
     label: str | None = None
+    choices: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -40,8 +42,12 @@ class GenerationOption:
         return self.name if self.label is None else self.label
 
     def accepts(self, value: Any) -> bool:
-        """Whether a value is of the option's kind and, if it is a number, in its range."""
-        return is_of_kind(value, self.kind) and (self.kind in (bool, dict) or self.low <= value <= self.high)
+        """Whether a value is of the option's kind and in its range or among its choices, if it has these."""
+        if not is_of_kind(value, self.kind):
+            return False
+        if self.kind is str:
+            return value in self.choices
+        return self.kind in (bool, dict) or self.low <= value <= self.high
 
 
 def is_of_kind(value: Any, kind: type) -> bool:
@@ -85,6 +91,12 @@ GENERATION_OPTIONS: dict[str, GenerationOption] = {
         GenerationOption("top_k", int, low=0, help="choose among the K likeliest codes only", metavar="K"),
         GenerationOption(
             "top_p", float, low=0, high=1, help="choose among the likeliest codes that sum up to P", metavar="P"
+        ),
+        GenerationOption(
+            "engine",
+            str,
+            help="what decodes on the CPU (numba if it is installed); torch gives the same bits without it",
+            choices=("numba", "torch"),
         ),
         GenerationOption(
             "accompaniment_lufs_offset",

@@ -96,7 +96,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_generation_option(add: Callable[..., Any], option: GenerationOption) -> None:
     how: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
-    if option.kind is not bool:
+    if option.kind is str:
+        how = {"choices": option.choices}
+    elif option.kind is not bool:
         how = {"type": _number(option.kind, option.low, option.high), "metavar": option.metavar}
     add(f"--{option.key.replace('_', '-')}", help=option.help, **how)
 

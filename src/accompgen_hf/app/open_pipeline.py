@@ -70,9 +70,11 @@ def set_threads(num_threads: int | None) -> None:
 
 
 def describe_model(pipe: Any) -> dict[str, Any]:
-    """Describe model, device and threads, as far as they can change a token."""
+    """Describe model, device, threads and engine, as far as they can change a token."""
     import torch
 
+    from accompgen_hf.accompgen.numba_engine_accompgen import has_numba
+
     fingerprint = getattr(pipe.model.config, "token_fingerprint", None)
-    threads = {"num_threads": torch.get_num_threads()} if str(pipe.device) == "cpu" else {}
-    return {"device": str(pipe.device), **threads, **({"token_fingerprint": fingerprint} if fingerprint else {})}
+    on_cpu = {"num_threads": torch.get_num_threads(), "has_numba": has_numba()} if str(pipe.device) == "cpu" else {}
+    return {"device": str(pipe.device), **on_cpu, **({"token_fingerprint": fingerprint} if fingerprint else {})}
