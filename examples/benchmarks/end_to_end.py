@@ -4,13 +4,16 @@
 
 The voice is the shipped recording, repeated. Every duration runs in a process of its own, so that its peak of memory
 is its own. Starting the process and loading the model are not counted, and a second of music warms up. Times are the
-processor's and, beside them, the clock's, which other work on the machine lengthens.
+processor's and, beside them, the clock's, which other work on the machine lengthens. For every duration a table says
+what each part of the work costs, per second of music: the prompt of a stage's windows ("prefill") and its steps, the
+mix, and also the picture and the files that the command writes.
 """
 
 import argparse
 import json
 import multiprocessing
 import resource
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -19,9 +22,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from accompgen_hf.accompgen import pipeline_accompgen
 from accompgen_hf.accompgen.audio_accompgen import load_audio
-from accompgen_hf.app.open_pipeline import SHIPPED_VOCALS, load_pipeline, set_threads
+from accompgen_hf.accompgen.fast_decoding_accompgen import FastStageDecoder
+from accompgen_hf.accompgen.numba_engine_accompgen import ENGINES, CompiledStageDecoder
+from accompgen_hf.app import result_folders
+from accompgen_hf.app.open_pipeline import SHIPPED_VOCALS, describe_model, load_pipeline, set_threads
 
+STAGES = ("semantic", "coarse", "fine")
 # Part of the model and the method that holds its work.
 PARTS = {
     "semantic_encoder": "extract_block_features",
@@ -38,6 +46,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--model", help="a folder or Hub repository; without it the small default")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, help="of the CPU (small models: 1, others: one a core)")
+    parser.add_argument("--engine", choices=ENGINES, help="what computes the steps on the CPU (numba if installed)")
     parser.add_argument("--weight_format", help="what the model's set_weight_format takes")
     return parser.parse_args()
 
@@ -51,17 +60,31 @@ class PartTimes:
         for part, method in PARTS.items():
             module = getattr(model, part)
             setattr(module, method, self.timed(part, getattr(module, method)))
+        stage_names = {id(getattr(model, name)): name for name in STAGES}
+        for decoder in (FastStageDecoder, CompiledStageDecoder):
+            name_of = lambda decoder: f"{stage_names[id(decoder.model)]} prefill"  # noqa: E731
+            decoder.prefill = self.timed(name_of, decoder.prefill)
+        pipeline_accompgen.mix = self.timed("mix", pipeline_accompgen.mix)
+        result_folders.draw_picture = self.timed("picture", result_folders.draw_picture)
 
-    def timed(self, part: str, call: Callable) -> Callable:
+    def timed(self, part: str | Callable, call: Callable) -> Callable:
+        """The call, with its seconds added to a part; a function names the part by the call's first argument."""
+
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             processor, clock = self.now()
             result = call(*args, **kwargs)
             ended = self.now()
-            self.seconds[part][0] += ended[0] - processor
-            self.seconds[part][1] += ended[1] - clock
+            seconds = self.seconds[part if isinstance(part, str) else part(args[0])]
+            seconds[0] += ended[0] - processor
+            seconds[1] += ended[1] - clock
             return result
 
         return wrapper
+
+    def separate(self, whole: str, parts: list[str], rest: str) -> None:
+        """Rename what is left of a whole without its parts."""
+        columns = zip(self.seconds.pop(whole), *(self.seconds[part] for part in parts), strict=True)
+        self.seconds[rest] = [total - sum(of_parts) for total, *of_parts in columns]
 
     def now(self) -> tuple[float, float]:
         if self.is_gpu:
@@ -77,16 +100,21 @@ def measure(duration_s: float, options: argparse.Namespace) -> dict[str, Any]:
     vocals, rate = load_audio(SHIPPED_VOCALS)
     num_samples = round(duration_s * rate)
     vocals = np.tile(vocals, (1, -(-num_samples // vocals.shape[-1])))[:, :num_samples]
-    pipe({"array": vocals[:, :rate], "sampling_rate": rate}, seed=0)
+    how = {} if options.engine is None else {"engine": options.engine}
+    pipe({"array": vocals[:, :rate], "sampling_rate": rate}, seed=0, **how)
     loaded_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     times = PartTimes(pipe.model, options.device.startswith("cuda"))
     start = times.now()
-    result = pipe({"array": vocals, "sampling_rate": rate}, seed=0)
-    end = times.now()
-    total = [after - before for after, before in zip(end, start, strict=True)]
-    times.seconds["rest (level, resampling, mix)"] = [
-        whole - sum(column) for whole, column in zip(total, zip(*times.seconds.values(), strict=True), strict=True)
-    ]
+    result = times.timed("song", pipe)({"array": vocals, "sampling_rate": rate}, seed=0, **how)
+    total = [after - before for after, before in zip(times.now(), start, strict=True)]
+    times.separate("song", [part for part in times.seconds if part in PARTS or part == "mix"], "level, resampling")
+    for stage in STAGES:
+        times.separate(stage, [f"{stage} prefill"], f"{stage} steps")
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {"vocals": "voice.wav", "seed": 0}
+        write = times.timed("write", result_folders.write_result)
+        write(folder, settings, vocals, rate, result, describe_model(pipe))
+    times.separate("write", ["picture"], "files")
     report = {
         "duration_s": duration_s,
         "num_threads": torch.get_num_threads(),
@@ -100,6 +128,13 @@ def measure(duration_s: float, options: argparse.Namespace) -> dict[str, Any]:
     if options.device.startswith("cuda"):
         report["peak_gpu_mib"] = torch.cuda.max_memory_allocated() // 2**20
     return report
+
+
+def print_table(report: dict[str, Any]) -> None:
+    """Seconds of the processor per second of music of every part, the largest first."""
+    print(f"| part, {report['duration_s']:g} s of music | s per s |\n|---|---|")
+    for part, (processor, _) in sorted(report["seconds"].items(), key=lambda item: -item[1][0]):
+        print(f"| {part} | {processor / report['duration_s']:.4f} |")
 
 
 def main() -> None:
@@ -116,6 +151,7 @@ def main() -> None:
         }
         reports.append(report)
         print(json.dumps(report, indent=1), flush=True)
+        print_table(report)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,184 @@
+"""Compiled decoding beside PyTorch's loop: a song of the shipped default, and steps of stages of several sizes.
+
+    OMP_NUM_THREADS=1 python examples/benchmarks/engines.py song sizes
+
+Both engines take turns in every round, in an order that turns around, and ratios are taken within a round, so that
+whatever else the machine does meets both. Time is the processor's: other processes do not lengthen it by taking turns,
+but they do by emptying caches.
+
+`song` accompanies the shipped recording. `sizes` times steps of coarse stages with random weights, in the middle of a
+window: six rows, which is what three parts with guidance take, at 300 steps for a second of music. The floor is the
+time to read weights, keys and values once at the bandwidth that a sum over a large array reaches in the same rounds.
+`--dry_run` takes tiny numbers everywhere.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from decode import floor_bytes
+from train_step import median_interval
+from transformers.generation.logits_process import LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper
+
+from accompgen_hf import AccompGenCoarseConfig, AccompGenCoarseForCausalLM
+from accompgen_hf.accompgen.audio_accompgen import load_audio
+from accompgen_hf.accompgen.codebooks_accompgen import build_stage_inputs
+from accompgen_hf.accompgen.fast_decoding_accompgen import FastStageDecoder
+from accompgen_hf.accompgen.logits_accompgen import (
+    AccompGenGuidanceLogitsProcessor,
+    AccompGenKeyedChoiceLogitsProcessor,
+    inverse_cdf_choice,
+)
+from accompgen_hf.accompgen.numba_engine_accompgen import ENGINES, CompiledStageDecoder
+from accompgen_hf.app.open_pipeline import SHIPPED_VOCALS, load_pipeline, set_threads
+
+WINDOW_S, STEPS_PER_SECOND = 2.0, 300
+STEPS = 32  # a round, of each engine
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="+", choices=("song", "sizes"))
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--duration", type=float, default=10.0, help="of the song, in seconds")
+    parser.add_argument("--sizes", nargs="+", default=["4x128", "5x160", "6x192", "6x256"], metavar="LAYERSxWIDTH")
+    parser.add_argument("--rows", type=int, default=6, help="half of them for guidance")
+    parser.add_argument("--weight_format", help="what the stages' set_weight_format takes")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--dry_run", action="store_true")
+    return parser.parse_args()
+
+
+def take_turns(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of the processor that each call takes in every round, after one round to warm up."""
+    times_s: dict[str, list[float]] = {name: [] for name in calls}
+    for index in range(rounds + 1):
+        for name in sorted(calls, reverse=index % 2 == 1):
+            start = time.process_time()
+            calls[name]()
+            if index:
+                times_s[name].append(time.process_time() - start)
+    return times_s
+
+
+def ratios(times_s: dict[str, list[float]]) -> list[float]:
+    """How many times as long PyTorch's loop takes: median and 95 % interval."""
+    pairs = zip(times_s["torch"], times_s["numba"], strict=True)
+    return [round(value, 2) for value in median_interval([slow / fast for slow, fast in pairs])]
+
+
+def measure_song(options: argparse.Namespace) -> dict[str, Any]:
+    """Real-time factors of the shipped default by both engines."""
+    pipe = load_pipeline(None, "cpu")
+    pipe.model.set_weight_format(options.weight_format)
+    set_threads(options.threads)
+    vocals, rate = load_audio(SHIPPED_VOCALS)
+    vocals = vocals[:, : round(options.duration * rate)]
+    duration_s = vocals.shape[-1] / rate
+    recording = {"array": vocals, "sampling_rate": rate}
+    calls = {name: lambda name=name: pipe(recording, seed=0, engine=name, show_progress=False) for name in ENGINES}
+    times_s = take_turns(calls, options.rounds)
+    factors = {
+        name: [round(value / duration_s, 3) for value in median_interval(values)] for name, values in times_s.items()
+    }
+    return {"duration_s": round(duration_s, 2), "real_time_factor": factors, "torch / numba": ratios(times_s)}
+
+
+class Steps:
+    """Steps of one stage by both engines from the middle of a window on, over and over."""
+
+    def __init__(self, num_layers: int, hidden_size: int, options: argparse.Namespace):
+        torch.manual_seed(0)
+        self.config = AccompGenCoarseConfig(
+            hidden_size=hidden_size,
+            num_hidden_layers=num_layers,
+            num_attention_heads=hidden_size // 32,
+            head_dim=32,
+            intermediate_size=hidden_size * 8 // 3,
+            relative_position_axis="time",
+            clip_duration_s=WINDOW_S,
+            window_overlap_s=WINDOW_S / 2,
+        )
+        self.stage = AccompGenCoarseForCausalLM(self.config).eval().set_weight_format(options.weight_format)
+        num_codes, target = options.rows // 2, self.config.target_segment
+        conditioning = {
+            segment.name: torch.randint(segment.codebook_size, (1, round(WINDOW_S * segment.frame_rate)))
+            for segment in self.config.segments[:-1]
+        }
+        known = torch.randint(target.codebook_size, (1, target.num_codebooks, round(WINDOW_S / 2 * target.frame_rate)))
+        inputs = build_stage_inputs(self.config, conditioning, known)
+        ids = inputs["input_ids"].expand(options.rows, -1)
+        prompt = (ids, inputs["segment_ids"], inputs["segment_positions"])
+        self.context = ids.shape[1]
+        uniforms = torch.rand(num_codes, STEPS + 1)
+        self.guidance = AccompGenGuidanceLogitsProcessor(3.0)
+        self.warpers = [self.guidance, TemperatureLogitsWarper(0.9), TopKLogitsWarper(250)]
+        self.choice = AccompGenKeyedChoiceLogitsProcessor(uniforms, 0)
+        processors = LogitsProcessorList([*self.warpers, self.choice])
+        num_positions = self.context + STEPS + 1
+        self.compiled = CompiledStageDecoder(self.stage, prompt[2], num_positions, processors, ids[:num_codes])
+        self.compiled.prefill(*prompt)
+        self.loop = FastStageDecoder(self.stage, prompt[2], num_positions)
+        self.scores = self.loop.prefill(*prompt)
+        self.start = (self.loop.slot, self.loop.index)
+
+    def numba(self) -> None:
+        """Choose and step, the same slots every time."""
+        self.compiled.decode(0, STEPS)
+
+    def torch(self) -> None:
+        """The same as `_sample_fast` does it."""
+        self.loop.slot, self.loop.index = self.start
+        scores = self.scores
+        for index in range(STEPS):
+            for warper in self.warpers:
+                scores = warper(None, scores)
+            codes = inverse_cdf_choice(scores, self.choice.uniforms[:, index])
+            scores = self.loop.step(codes + self.loop.first_code_id)
+
+
+def measure_size(size: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Milliseconds and steps per second of one size, and what they mean for a song."""
+    steps = Steps(*map(int, size.split("x")), options)
+    array = torch.ones(2**20 if options.dry_run else 2**26)
+    times_s = take_turns({"numba": steps.numba, "torch": steps.torch, "read": array.sum}, options.rounds)
+    bandwidth = 4 * len(array) / statistics.median(times_s.pop("read"))
+    weight_bytes = 1 if options.weight_format == "int8" else 4
+    floor_s = floor_bytes(steps.stage, steps.context, options.rows, weight_bytes, 4) / bandwidth
+    step_s = {name: [value / STEPS for value in median_interval(values)] for name, values in times_s.items()}
+    return {
+        "size": size,
+        "parameters": sum(parameter.numel() for parameter in steps.stage.parameters()),
+        "positions": steps.context,
+        "ms": {name: [round(1e3 * value, 3) for value in values] for name, values in step_s.items()},
+        "steps_per_s": round(1 / step_s["numba"][0]),
+        "coarse real-time factor": round(STEPS_PER_SECOND * step_s["numba"][0], 3),
+        "torch / numba": ratios(times_s),
+        "read_gb_per_s": round(bandwidth / 1e9, 1),
+        "times the floor": round(step_s["numba"][0] / floor_s, 2),
+    }
+
+
+@torch.inference_mode()
+def main() -> None:
+    options = parse_arguments()
+    if options.dry_run:
+        options.rounds, options.duration, options.sizes = 1, 1.0, ["1x32"]
+    torch.set_num_threads(options.threads)
+    report: dict[str, Any] = {"num_threads": options.threads, "rounds": options.rounds, "torch": torch.__version__}
+    if "sizes" in options.what:
+        report["rows"], report["sizes"] = options.rows, []
+        for size in options.sizes:
+            report["sizes"].append(measure_size(size, options))
+            print(json.dumps(report["sizes"][-1]), flush=True)
+    if "song" in options.what:
+        report["song"] = measure_song(options)
+    print(json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    main()
