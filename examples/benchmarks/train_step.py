@@ -16,6 +16,9 @@ import statistics
 import time
 
 import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import accompgen_hf.singsong  # noqa: F401  (its models can be measured, too)
@@ -34,7 +37,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--batch_size", type=int, default=1)
     parser.add_argument("--relative_position_axis", choices=("token", "time"), default="token")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--mixed_precision", choices=("no", "bf16"), default="no")
+    parser.add_argument("--mixed_precision", choices=("no", "bf16", "fp16"), default="no")
+    parser.add_argument("--fsdp2", action="store_true", help="the stage sharded by FSDP2 over this one device")
     parser.add_argument("--gradient_checkpointing", action="store_true")
     parser.add_argument("--peak_tflops", type=float, help="of the device, for the MFU; known for some GPUs")
     parser.add_argument("--hidden_size", type=int, default=1024, help="the paper's by default; less to try it out")
@@ -88,11 +92,15 @@ class TimedModel:
     """A model, its batch and optimizer; `step` trains once and returns the seconds that it took."""
 
     def __init__(self, model: torch.nn.Module, batch: dict[str, torch.Tensor], options: argparse.Namespace):
-        self.device, self.mixed_precision = torch.device(options.device), options.mixed_precision
+        self.device = torch.device(options.device)
         self.model = model.to(self.device).train()
         if options.gradient_checkpointing:
             self.model.gradient_checkpointing_enable()
         self.batch = {name: tensor.to(self.device) for name, tensor in batch.items()}
+        self.dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(options.mixed_precision)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=options.mixed_precision == "fp16")
+        if options.fsdp2 and hasattr(self.model, "heads"):  # a stage, not the Llama beside it
+            shard(self.model, self.device)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, fused=True)
 
     def step(self) -> float:
@@ -101,14 +109,25 @@ class TimedModel:
             torch.cuda.synchronize()
         clock = time.perf_counter if is_gpu else time.process_time
         start = clock()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision == "bf16"):
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
             loss = self.model(**self.batch).loss
-        loss.backward()
-        self.optimizer.step()
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.optimizer.zero_grad()
         if is_gpu:
             torch.cuda.synchronize()
         return clock() - start
+
+
+def shard(model: torch.nn.Module, device: torch.device) -> None:
+    """Share a stage among the processes of a group of one, layer by layer, as accelerate's FSDP2 does."""
+    store = dist.HashStore()
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", store=store, rank=0, world_size=1)
+    mesh = init_device_mesh(device.type, (1,))
+    for layer in model.model.layers:
+        fully_shard(layer, mesh=mesh)
+    fully_shard(model, mesh=mesh)
 
 
 def median_interval(values: list[float]) -> tuple[float, float, float]:
@@ -143,6 +162,7 @@ def main() -> None:
         "device": torch.cuda.get_device_name() if options.device.startswith("cuda") else platform.processor() or "cpu",
         "num_threads": torch.get_num_threads(),
         "mixed_precision": options.mixed_precision,
+        "fsdp2": options.fsdp2,
         "num_parameters": {
             name: sum(parameter.numel() for parameter in model.model.parameters()) for name, model in models.items()
         },
@@ -164,6 +184,8 @@ def main() -> None:
     if options.device.startswith("cuda"):
         report["max_memory_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
     print(json.dumps(report, indent=1))
+    if options.fsdp2:
+        dist.destroy_process_group()
 
 
 if __name__ == "__main__":
