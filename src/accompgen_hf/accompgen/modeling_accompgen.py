@@ -40,7 +40,7 @@ class AccompGenOutput(ModelOutput):
     """What `AccompGenForConditionalGeneration.generate` returns; the fields stand in the order of computation.
 
     Attributes:
-        audio (`torch.FloatTensor` of shape `(batch_size, num_frames * 320)`): Accompaniment at 24 kHz.
+        audio (`torch.FloatTensor` of shape `(batch_size, T75 * 320)`): Accompaniment at 24 kHz.
         vocal_semantic_ids (`torch.LongTensor` of shape `(batch_size, T50)`): Ids of the vocals, the stages' input.
         instrumental_semantic_ids (`torch.LongTensor` of shape `(batch_size, T50)`): Result of stage 1.
         coarse_codes (`torch.LongTensor` of shape `(batch_size, num_codebooks, T75)`): Result of stage 2.
@@ -319,7 +319,7 @@ def fingerprint_of_parts(
 def equivalent_fingerprints(
     config: AccompGenConfig, semantic_encoder: PreTrainedModel, codec: PreTrainedModel
 ) -> tuple[str, str]:
-    """Fingerprints of the tokens that these parts make: today's, and the former one that covered the decoder."""
+    """Fingerprints of the tokens that these parts make: the current one, and the older one that covered the decoder."""
     return (
         fingerprint_of_parts(config, semantic_encoder, codec),
         fingerprint_of_parts(config, semantic_encoder, codec, covers_decoder=True),

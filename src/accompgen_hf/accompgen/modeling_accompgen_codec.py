@@ -48,7 +48,7 @@ class AccompGenCodec(EncodecModel):
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | os.PathLike | None, *args: Any, **kwargs: Any
     ) -> Any:
-        """As Transformers' own, but no weight is ever drawn at random.
+        """Load as Transformers does, but refuse missing weights instead of drawing them at random.
 
         Raises:
             ValueError: If a weight is missing, NaN or infinite.

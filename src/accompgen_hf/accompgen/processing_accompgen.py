@@ -183,10 +183,10 @@ class AccompGenProcessor(ProcessorMixin):
 
         Args:
             vocals: Anything `load_audio` takes, or a list of such.
-            sampling_rate (`int`): Hz, for bare arrays.
+            sampling_rate (`int`): Rate of bare arrays in Hz.
             seed (`int` or sequence of `int`): Seed of the noise. With one seed, item i of a list uses `seed + i`, as
                 it would alone.
-            instrumental: For training pairs: likewise as many instrumentals. They get neither level nor noise.
+            instrumental: One instrumental per recording, for training pairs. They get neither level nor noise.
             return_tensors (`str`): "pt" or "np".
             allow_truncated (`bool`): The same as for `load_audio`.
 

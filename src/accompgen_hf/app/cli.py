@@ -1,4 +1,4 @@
-"""The command line: `accompgen generate VOCALS...`, `demo`, and for repositories `assemble` and `verify`.
+"""The command line: `accompgen generate VOCALS...`, `demo`, `web`, and for repositories `assemble` and `verify`.
 
 Exit codes: 0 everything was made; 1 a recording or the model could not be used, or the work was stopped; 2 the call
 itself is wrong, and nothing was started. Results are named on stdout, everything else is said on stderr.

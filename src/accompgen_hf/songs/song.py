@@ -90,7 +90,7 @@ def synthesize_song(
         sampling_rate (`int`): Rate in Hz.
         renderer (`str`): Instruments of the band: `"numpy"` for tones as sums of partials, which need nothing
             installed; `"soundfont"` for sampled instruments, which need `tinysoundfont` and a SoundFont; `"mixed"` for
-            the one in half of the songs and the other in the other half.
+            `numpy` in half of the songs and `soundfont` in the rest.
         soundfont (`str`, *optional*): General MIDI bank (`.sf2`) of the sampled instruments. `None` means FluidR3 GM
             where Debian's package `fluid-soundfont-gm` puts it.
         with_parts (`bool`): Whether to give the band's parts, too.

@@ -51,7 +51,7 @@ class System(Protocol):
     name: str
 
     def describe(self) -> dict[str, Any]:
-        """What decides its outputs, as JSON: outputs made under another description are made again."""
+        """Return, as JSON, all that determines the outputs; under another description they are made again."""
 
     def generate(self, vocals: np.ndarray, sampling_rate: int, seed: int, window: Window) -> np.ndarray:
         """float32 `(num_samples,)` -> an accompaniment of the same shape at the same rate.
@@ -190,8 +190,7 @@ class OursSystem(ModelSystem):
     def accompany(
         self, vocals: list[np.ndarray], sampling_rate: int, seeds: list[int], **kwargs: Any
     ) -> list[np.ndarray]:
-        """float32 `(num_samples,)` each through the pipeline together, whatever window they come from; `kwargs` are of
-        this call."""
+        """Accompany several vocals, float32 `(num_samples,)` each, at once; `kwargs` apply to this call only."""
         recordings = [{"array": voice, "sampling_rate": sampling_rate} for voice in vocals]
         options = {"output_sampling_rate": "input", "show_progress": False, **self.generate_kwargs, **kwargs}
         results = self.pipeline(recordings, seed=seeds, batch_size=len(vocals), **options)

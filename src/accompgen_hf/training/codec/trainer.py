@@ -228,7 +228,7 @@ class CodecTrainer:
         return quantized.embeddings, losses | {"commitment": quantized.commitment_loss}
 
     def _judge(self, decoded: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Losses by the discriminator whose turn it is, which learns itself in every second of its turns."""
+        """Losses by the discriminator whose turn it is, which is itself trained in every other turn."""
         num_rounds, turn = divmod(self.completed_steps, len(self.discriminators))
         losses = {}
         if num_rounds % DISCRIMINATOR_INTERVAL == 0:

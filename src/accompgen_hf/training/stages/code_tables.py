@@ -1,4 +1,4 @@
-"""Start a stage's tables from the codec and the semantic encoder: codebook vectors and centroids, turned.
+"""Start a stage's tables from the codec and the semantic encoder: codebook vectors and centroids, rotated.
 
 EnCodec's codebooks are residual: a frame is the sum of one vector per codebook. A stage that starts with random tables
 learns the place of every single code from the few times it is seen; with the codec's geometry it knows from the first

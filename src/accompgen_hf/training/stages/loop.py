@@ -301,7 +301,7 @@ class StageTrainer:
         return summary
 
     def _list_tracks(self) -> set[str]:
-        """Of the shards, and of the model whose weights the run began with, where that says so."""
+        """List the tracks of the shards, and those of the initial model if it records them."""
         data = self.arguments.data
         folders = [data] if isinstance(data, str) else data
         first = None if self.arguments.init_from is None else read_record(self.arguments.init_from)
