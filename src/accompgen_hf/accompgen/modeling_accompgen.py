@@ -319,7 +319,7 @@ def fingerprint_of_parts(
 def equivalent_fingerprints(
     config: AccompGenConfig, semantic_encoder: PreTrainedModel, codec: PreTrainedModel
 ) -> tuple[str, str]:
-    """Fingerprints of the tokens that these parts make: the current one, and the older one that covered the decoder."""
+    """Fingerprints of the tokens that these parts make: the current one and the older one, over the decoder too."""
     return (
         fingerprint_of_parts(config, semantic_encoder, codec),
         fingerprint_of_parts(config, semantic_encoder, codec, covers_decoder=True),
