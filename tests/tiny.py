@@ -109,7 +109,7 @@ def tiny_stage(config_class, seed: int = 0, **fields):
 def random_codes(segment, batch_size: int, duration_s: float, seed: int = 0) -> torch.Tensor:
     num_frames = round(duration_s * segment.frame_rate)
     shape = (batch_size, segment.num_codebooks, num_frames)
-    if segment.name.endswith("semantic_ids"):
+    if not segment.has_codebook_axis:
         shape = (batch_size, num_frames)
     return torch.randint(segment.codebook_size, shape, generator=torch.Generator().manual_seed(seed))
 

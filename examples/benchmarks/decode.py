@@ -78,8 +78,7 @@ def prompt_positions(config, num_slots: int) -> torch.LongTensor:
     conditioning = {}
     for segment in config.segments[:-1]:
         num_frames = round(config.clip_duration_s * segment.frame_rate)
-        is_semantic = segment.name.endswith("semantic_ids")
-        shape = (1, num_frames) if is_semantic else (1, segment.num_codebooks, num_frames)
+        shape = (1, segment.num_codebooks, num_frames) if segment.has_codebook_axis else (1, num_frames)
         conditioning[segment.name] = torch.zeros(shape, dtype=torch.long)
     inputs = build_stage_inputs(config, conditioning)
     return torch.cat([inputs["segment_positions"], torch.arange(1, num_slots)[None]], dim=1)

@@ -64,7 +64,7 @@ def make_stage(options: argparse.Namespace) -> tuple[torch.nn.Module, dict[str, 
         num_frames = round(config.clip_duration_s * segment.frame_rate)
         shape = (options.batch_size, segment.num_codebooks, num_frames)
         codes[segment.name] = torch.randint(segment.codebook_size, shape, generator=generator)
-        if segment.name.endswith("semantic_ids"):
+        if not segment.has_codebook_axis:
             codes[segment.name] = codes[segment.name][:, 0]
     target = codes.pop(config.target_name)
     return model_class(config), build_stage_inputs(config, codes, target)

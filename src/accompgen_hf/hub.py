@@ -15,7 +15,7 @@ from huggingface_hub import EvalResult, HfApi, ModelCard, snapshot_download
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from accompgen_hf.accompgen.configuration_accompgen import AccompGenStageConfig
+from accompgen_hf.accompgen.configuration_accompgen import SEMANTIC_NAMES, AccompGenStageConfig
 from accompgen_hf.accompgen.manifest_accompgen import finish_folder, verify_manifest, write_manifest
 from accompgen_hf.accompgen.modeling_accompgen import STAGES, AccompGenForConditionalGeneration
 from accompgen_hf.accompgen.modeling_accompgen_stages import AccompGenStageForCausalLM
@@ -131,15 +131,17 @@ def _to_half(name: str, tensor: torch.Tensor) -> torch.Tensor:
 def list_stage_words(config: AccompGenStageConfig) -> list[str]:
     """Name every id of a stage's flat vocabulary, in order: `<vocal_17>`, `<instrumental_3>`, `<coarse2_1003>`.
 
-    Codebooks are counted as in the paper: coarse 1 to 4, fine 5 to 8.
+    Codebooks are counted as in the paper: coarse 1 to 4, fine 5 to 8. The streams of several parts have their names:
+    `<drums_3>`.
     """
     words = list(SPECIAL_TOKENS)
     for segment in config.segments:
         kind = segment.name.removesuffix("_semantic_ids").removesuffix("_codes")
-        is_semantic = segment.name.endswith("semantic_ids")
         first = segment.num_codebooks + 1 if kind == "fine" else 1
-        for codebook in range(first, first + segment.num_codebooks):
-            prefix = kind if is_semantic else f"{kind}{codebook}"
+        prefixes = [f"{kind}{codebook}" for codebook in range(first, first + segment.num_codebooks)]
+        if segment.name in SEMANTIC_NAMES:
+            prefixes = config.part_names if segment.has_codebook_axis else [kind]
+        for prefix in prefixes:
             words += [f"<{prefix}_{code}>" for code in range(segment.codebook_size)]
     return words
 

@@ -52,7 +52,7 @@ def codes_to_ids(segment, codes: torch.LongTensor) -> torch.LongTensor:
 
     Args:
         segment (`Segment`): The segment, which says where its codes begin in the vocabulary.
-        codes (`torch.LongTensor`): `(batch_size, num_frames)` for one codebook at 50 Hz, else
+        codes (`torch.LongTensor`): `(batch_size, num_frames)` for one semantic stream, else
             `(batch_size, num_codebooks, num_frames)`.
 
     Returns:
@@ -61,7 +61,7 @@ def codes_to_ids(segment, codes: torch.LongTensor) -> torch.LongTensor:
     Raises:
         ValueError: If the shape or a code does not fit the segment.
     """
-    expected_ndim = 2 if segment.name.endswith("semantic_ids") else 3
+    expected_ndim = 3 if segment.has_codebook_axis else 2
     if codes.ndim != expected_ndim or (codes.ndim == 3 and codes.shape[1] != segment.num_codebooks):
         shape = (
             "(batch_size, num_frames)" if expected_ndim == 2 else f"(batch_size, {segment.num_codebooks}, num_frames)"
@@ -82,8 +82,8 @@ def codes_to_ids(segment, codes: torch.LongTensor) -> torch.LongTensor:
 
 
 def ids_to_codes(segment, ids: torch.LongTensor) -> torch.LongTensor:
-    """Undo `codes_to_ids` for whole frames: `(B, N)` to `(B, T)` (semantic) or `(B, K, T)`."""
-    if segment.name.endswith("semantic_ids"):
+    """Undo `codes_to_ids` for whole frames: `(B, N)` to `(B, T)` (one semantic stream) or `(B, K, T)`."""
+    if not segment.has_codebook_axis:
         return ids - segment.offset
     codebook_offsets = torch.arange(segment.num_codebooks, device=ids.device) * segment.codebook_size
     return deinterleave_codes(ids - segment.offset, segment.num_codebooks) - codebook_offsets[:, None]

@@ -5,6 +5,7 @@ target codebook. `Segment` says where each of them begins; nothing else in the p
 """
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
@@ -13,6 +14,7 @@ from transformers.models.hubert.configuration_hubert import HubertConfig
 
 from .configuration_accompgen_codec import AccompGenCodecConfig
 from .model_checks_accompgen import CheckedConfigMixin
+from .parts_accompgen import WHOLE_BAND, check_part_names, check_style_names
 
 NUM_SPECIAL_TOKENS = 3  # padding, beginning of sequence, null (dropped) conditioning
 TIME_UNITS_PER_SECOND = 150  # the least common multiple of 50 and 75 Hz: every frame starts on a whole unit
@@ -20,6 +22,7 @@ GRID_RATE = 25  # Hz; 50 and 75 Hz frames start together on this grid
 SEMANTIC_FRAME_RATE = 50  # Hz (paper §3.2)
 CODEC_FRAME_RATE = 75  # Hz (paper §3.2)
 RELATIVE_POSITION_AXES = ("token", "time")
+SEMANTIC_NAMES = ("vocal_semantic_ids", "instrumental_semantic_ids")
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Segment:
     Attributes:
         name (`str`): The tensor it holds, for example `"vocal_semantic_ids"`.
         frame_rate (`int`): Frames per second.
-        num_codebooks (`int`): Codes per frame, interleaved frame by frame.
+        num_codebooks (`int`): Codes per frame, interleaved frame by frame; of semantic ids those of all parts.
         codebook_size (`int`): Codes of one codebook.
         offset (`int`): Vocabulary id of code 0 of codebook 0; codebook k begins at `offset + k * codebook_size`.
     """
@@ -39,6 +42,11 @@ class Segment:
     num_codebooks: int
     codebook_size: int
     offset: int
+
+    @property
+    def has_codebook_axis(self) -> bool:
+        """Whether its tensors are `(batch_size, num_codebooks, num_frames)`; one semantic stream has no such axis."""
+        return self.num_codebooks > 1 or self.name not in SEMANTIC_NAMES
 
     @property
     def num_ids(self) -> int:
@@ -60,10 +68,15 @@ class StreamsMixin:
     Attributes:
         conditioning_names (`tuple` of `str`): Streams that the stage reads.
         target_names (`tuple` of `str`): Streams that it writes; a base class without streams has none.
+        plans_all_parts (`bool`): Whether its target holds the streams of all parts, as codebooks of each frame.
+        part_names, style_names (`tuple` of `str`): Parts that a model plays, and styles that it knows.
     """
 
     conditioning_names: ClassVar[tuple[str, ...]] = ()
     target_names: ClassVar[tuple[str, ...]] = ()
+    plans_all_parts: ClassVar[bool] = False
+    part_names = WHOLE_BAND
+    style_names = ()
 
     def __post_init__(self, **kwargs: Any):
         expected = self.segments[-1].offset + self.segments[-1].num_ids if self.target_names else NUM_SPECIAL_TOKENS
@@ -93,8 +106,9 @@ class StreamsMixin:
         segments, offset = [], NUM_SPECIAL_TOKENS
         for name in (*self.conditioning_names, *self.target_names):
             sizes = (CODEC_FRAME_RATE, self.num_codebooks, self.codebook_size)
-            if name.endswith("semantic_ids"):
-                sizes = (SEMANTIC_FRAME_RATE, 1, self.num_clusters)
+            if name in SEMANTIC_NAMES:
+                is_plan = self.plans_all_parts and name in self.target_names
+                sizes = (SEMANTIC_FRAME_RATE, len(self.part_names) if is_plan else 1, self.num_clusters)
             segments.append(Segment(name, *sizes, offset))
             offset += segments[-1].num_ids
         return tuple(segments)
@@ -115,6 +129,16 @@ class StreamsMixin:
         return self.segments[-1]
 
     @property
+    def num_part_rows(self) -> int:
+        """Rows of the part embedding, if a row of a batch is one part; 0 for one part, or where all are planned."""
+        return 0 if self.plans_all_parts or len(self.part_names) == 1 else len(self.part_names)
+
+    @property
+    def num_style_rows(self) -> int:
+        """Rows of the style embedding, the first for any style; 0 if there are no styles."""
+        return len(self.style_names) + 1 if self.style_names else 0
+
+    @property
     def target_name(self) -> str:
         """Name of the last segment that the stage writes."""
         if not self.target_names:
@@ -129,7 +153,8 @@ class AccompGenStageConfig(StreamsMixin, CheckedConfigMixin, PreTrainedConfig):
     Args:
         intermediate_size (`int`): Inner width of GEGLU, floor(2/3 * 4 * hidden_size) in the paper.
         relative_attention_num_buckets (`int`): Buckets of the same-segment (or whole-sequence) T5 bias.
-        relative_attention_max_distance (`int`): Tokens from which that bias is constant.
+        relative_attention_max_distance (`int`, *optional*): Tokens from which that bias is constant; `None` is 128,
+            times the number of parts where the target holds them all.
         relative_position_axis (`str`): `"token"`, the paper's token distance over the whole sequence, or `"time"`,
             which compares segments by the instant at which their frames sound.
         cross_segment_num_buckets (`int`): Buckets of the bias between segments on the `"time"` axis, both directions.
@@ -141,6 +166,9 @@ class AccompGenStageConfig(StreamsMixin, CheckedConfigMixin, PreTrainedConfig):
         condition_dropout (`float`): Probability of hiding a training sample's conditioning (paper §3.5).
         history_dropout (`float`): Largest share of a training sample's own past that is hidden, in blocks of 0.4 s,
             so that codes which repeat themselves cannot be told by copying; the share is uniform below it (paper: 0).
+        part_names (`list` of `str`): Parts of the accompaniment, in the order of their streams.
+        style_names (`list` of `str`): Styles that can be asked for.
+        style_dropout (`float`): Probability of hiding a training sample's style.
         clip_duration_s (`float`): Seconds of a training clip, and of a generation window.
         window_overlap_s (`float`): Seconds that consecutive generation windows share.
         silence_codes (`dict`, *optional*): Codes of silence, one list (a value per codebook) per conditioning name;
@@ -163,7 +191,7 @@ class AccompGenStageConfig(StreamsMixin, CheckedConfigMixin, PreTrainedConfig):
     initializer_range: float = 0.02
     dropout: float | int = 0.0
     relative_attention_num_buckets: int = 32
-    relative_attention_max_distance: int = 128
+    relative_attention_max_distance: int | None = None
     relative_position_axis: str = "token"
     cross_segment_num_buckets: int = 64
     cross_segment_max_distance: int = 500
@@ -171,6 +199,9 @@ class AccompGenStageConfig(StreamsMixin, CheckedConfigMixin, PreTrainedConfig):
     bidirectional_prefix: bool = False
     condition_dropout: float | int = 0.1
     history_dropout: float | int = 0.0
+    part_names: list[str] | tuple[str, ...] = WHOLE_BAND
+    style_names: list[str] | tuple[str, ...] = ()
+    style_dropout: float | int = 0.3
     num_clusters: int = 500
     codebook_size: int = 1024
     num_codebooks: int = 4
@@ -184,6 +215,13 @@ class AccompGenStageConfig(StreamsMixin, CheckedConfigMixin, PreTrainedConfig):
     null_token_id: int = 2
     eos_token_id: int | list[int] | None = None
     tie_word_embeddings: bool = False
+
+    def __post_init__(self, **kwargs: Any):
+        self.part_names = check_part_names(self.part_names)
+        self.style_names = check_style_names(self.style_names)
+        if self.relative_attention_max_distance is None:
+            self.relative_attention_max_distance = 128 * (len(self.part_names) if self.plans_all_parts else 1)
+        super().__post_init__(**kwargs)
 
     def validate_stage(self):
         """Refuse values that would build another model than asked for (called by `@strict`)."""
@@ -208,6 +246,7 @@ class AccompGenSemanticConfig(AccompGenStageConfig):
     base_config_key = "semantic_config"
     conditioning_names: ClassVar[tuple[str, ...]] = ("vocal_semantic_ids",)
     target_names: ClassVar[tuple[str, ...]] = ("instrumental_semantic_ids",)
+    plans_all_parts: ClassVar[bool] = True
 
     clip_duration_s: float | int = 10.0
     window_overlap_s: float | int = 5.0
@@ -245,7 +284,7 @@ class AccompGenFineConfig(AccompGenStageConfig):
     @property
     def conditioning_names(self) -> tuple[str, ...]:
         """Names of the conditioning segments, in their order."""
-        semantics = ("vocal_semantic_ids", "instrumental_semantic_ids") if self.condition_on_semantics else ()
+        semantics = SEMANTIC_NAMES if self.condition_on_semantics else ()
         return (*semantics, "coarse_codes")
 
 
@@ -310,6 +349,16 @@ class CompositeConfig(CheckedConfigMixin, PreTrainedConfig):
             setattr(self, name, as_config(getattr(self, name), config_class))
         super().__post_init__(**kwargs)
 
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """Parts of the accompaniment, which all stages share."""
+        return self.coarse_config.part_names
+
+    @property
+    def style_names(self) -> tuple[str, ...]:
+        """Styles that can be asked for, which all stages share."""
+        return self.coarse_config.style_names
+
 
 @strict
 class AccompGenConfig(CompositeConfig):
@@ -335,6 +384,12 @@ class AccompGenConfig(CompositeConfig):
     def validate_parts(self):
         """Refuse parts that cannot work together, naming both sides (called by `@strict`)."""
         encoder, codec = self.semantic_encoder_config, self.codec_config
+        for name, stage in product(("part_names", "style_names"), (self.coarse_config, self.fine_config)):
+            if getattr(stage, name) != getattr(self.semantic_config, name):
+                raise ValueError(
+                    f"`{name}` of {stage.base_config_key} are {getattr(stage, name)}, but those of semantic_config "
+                    f"are {getattr(self.semantic_config, name)}. Assemble stages trained on the same shards."
+                )
         for stage in (self.semantic_config, self.coarse_config, self.fine_config):
             if stage.num_clusters != encoder.num_clusters:
                 raise ValueError(
@@ -377,6 +432,7 @@ __all__ = [
     "AccompGenSemanticConfig",
     "AccompGenSemanticEncoderConfig",
     "AccompGenStageConfig",
+    "SEMANTIC_NAMES",
     "CompositeConfig",
     "Segment",
     "StreamsMixin",

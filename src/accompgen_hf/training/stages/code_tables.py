@@ -9,7 +9,7 @@ semantic ids mean alike (ours, not the paper's; measured in docs/measured/defaul
 import torch
 from transformers import EncodecModel
 
-from accompgen_hf.accompgen.configuration_accompgen import Segment
+from accompgen_hf.accompgen.configuration_accompgen import SEMANTIC_NAMES, Segment
 from accompgen_hf.accompgen.modeling_accompgen_stages import AccompGenStageForCausalLM
 
 EMBEDDING_RMS = 0.2  # of an embedding's elements over the first four codebooks; large beside a step of the optimiser
@@ -68,16 +68,18 @@ def start_tables_from_centroids(stage: AccompGenStageForCausalLM, centroids: tor
         ValueError: If there are not as many centroids as the stage has ids.
     """
     config = stage.config
-    segments = [segment for segment in config.segments if segment.name.endswith("semantic_ids")]
-    if any(segment.num_ids != len(centroids) for segment in segments):
+    segments = [segment for segment in config.segments if segment.name in SEMANTIC_NAMES]
+    if any(segment.codebook_size != len(centroids) for segment in segments):
         raise ValueError(
-            f"`init_ids_from` must have {segments[0].num_ids} centroids, one per semantic id, got {len(centroids)}."
+            f"`init_ids_from` must have {segments[0].codebook_size} centroids, one per semantic id, "
+            f"got {len(centroids)}."
         )
     around = centroids.float() - centroids.float().mean(0)
     turned = around @ _rotation(around.shape[1], config.hidden_size, seed)  # (num_clusters, hidden_size)
     for segment in segments:
         rows = slice(segment.offset, segment.offset + segment.num_ids)
-        stage.get_input_embeddings().weight[rows] = turned * (EMBEDDING_RMS / turned.pow(2).mean().sqrt())
+        scaled = turned * (EMBEDDING_RMS / turned.pow(2).mean().sqrt())
+        stage.get_input_embeddings().weight[rows] = scaled.repeat(segment.num_codebooks, 1)  # of every part alike
     for segment in segments:
         if segment in config.target_segments:
             [head] = _heads(stage, segment)
