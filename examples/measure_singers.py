@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from accompgen_hf.accompgen.audio_files_accompgen import import_optional
+from accompgen_hf.accompgen.optional_accompgen import import_optional
 from accompgen_hf.songs.annotation import SongAnnotation
 from accompgen_hf.songs.composition import COMPOSITIONS, SINGERS, compose_song
 from accompgen_hf.songs.singer import render_vocals
