@@ -67,15 +67,26 @@ def root_mean_square_norm(values: torch.Tensor, gain: torch.Tensor, eps: float) 
 
 @torch.no_grad()
 def reference_logits(
-    model, input_ids: torch.Tensor, segment_ids: torch.Tensor, segment_positions: torch.Tensor
+    model,
+    input_ids: torch.Tensor,
+    segment_ids: torch.Tensor,
+    segment_positions: torch.Tensor,
+    part: int | None = None,
+    style: int | None = None,
 ) -> list[torch.Tensor | None]:
-    """Logits of one sequence: per position `None` (conditioning) or `(codebook_size,)` of the codebook it predicts."""
+    """Logits of one sequence: per position `None` (conditioning) or `(codebook_size,)` of the codebook it predicts.
+
+    Part and style are rows of their tables.
+    """
     config, weights = model.config, model.state_dict()
     segments, positions = segment_ids.tolist(), segment_positions.tolist()
     bias = weights["model.relative_bias.weight"][reference_bias_rows(model, segments, positions)]  # (S, S, H)
     is_visible = reference_visible(config, segments)
     size, eps = config.head_dim, config.rms_norm_eps
     hidden = weights["model.embed_tokens.weight"][input_ids] + weights["model.embed_segments.weight"][segment_ids]
+    for name, row in (("parts", part), ("styles", style)):
+        if row is not None:
+            hidden = hidden + weights[f"model.embed_rows.{name}.weight"][row]
     for layer in range(config.num_hidden_layers):
 
         def weight(name, layer=layer):
@@ -156,13 +167,16 @@ def reference_decode(
         margins = []
         for index in range(num_new):
             layout = {"segment_ids": segments[None], "segment_positions": positions[None]}
+            parts = {"part_ids": inputs["part_ids"][row : row + 1]} if "part_ids" in inputs else {}
+            styles = {"style_ids": inputs["style_ids"][row : row + 1]} if "style_ids" in inputs else {}
             slot = int(positions[-1])
             start = target.offset + slot % target.num_codebooks * target.codebook_size
             deaf = torch.where(segments < len(config.segments) - 1, config.null_token_id, ids)
             heard, unheard = (
-                model(each[None], **layout, use_cache=False).logits[0, -1, start : start + target.codebook_size]
-                for each in (ids, deaf)
+                model(each[None], **layout, **parts, **known, use_cache=False).logits[0, -1]
+                for each, known in ((ids, styles), (deaf, {}))  # no style is any style
             )
+            heard, unheard = (each[start : start + target.codebook_size] for each in (heard, unheard))
             logits = unheard + guidance_scale * (heard - unheard)  # Eq. 5
             uniform = None if uniforms is None else float(uniforms[row, index])
             code, margin = reference_choice(logits, uniform, **settings)

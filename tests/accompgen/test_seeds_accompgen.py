@@ -47,6 +47,15 @@ def test_global_random_state_is_left_alone():
     assert random.getstate() == states[2]
 
 
+def test_parts_have_numbers_of_their_own_and_one_part_has_those_of_the_whole_band():
+    whole = draw_uniforms([7, 7], "coarse_codes", [0.4, 0.4], 70)
+    parts = draw_uniforms([7, 7, 7], "coarse_codes", [0.4] * 3, 70, parts=["drums", "bass", None])
+    assert torch.equal(parts[2], whole[0])
+    assert not torch.equal(parts[0], parts[1])
+    assert not torch.equal(parts[0], whole[0])
+    assert torch.equal(parts[1], draw_uniforms([7], "coarse_codes", [0.4], 70, parts=["bass"])[0])
+
+
 def test_item_i_uses_seed_plus_i_or_its_own():
     assert resolve_seeds(7, 3) == [7, 8, 9]
     assert resolve_seeds([5, 5, 1], 3) == [5, 5, 1]

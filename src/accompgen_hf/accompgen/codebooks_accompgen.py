@@ -95,6 +95,8 @@ def build_stage_inputs(
     target: torch.LongTensor | None = None,
     condition_dropped: torch.BoolTensor | None = None,
     history_dropped: torch.BoolTensor | None = None,
+    part_ids: torch.LongTensor | None = None,
+    style_ids: torch.LongTensor | None = None,
 ) -> dict[str, torch.LongTensor]:
     """Build one stage's batch: [conditioning | BOS | target].
 
@@ -107,10 +109,15 @@ def build_stage_inputs(
             become the null id; lengths, segments and times stay (paper §3.5).
         history_dropped (`torch.BoolTensor` of shape `(batch_size, num_frames)`, *optional*): Frames of the target
             that are hidden from later positions; the labels stay.
+        part_ids (`torch.LongTensor` of shape `(batch_size,)`, *optional*): Part of each row, for stages in which a
+            row is one part.
+        style_ids (`torch.LongTensor` of shape `(batch_size,)`, *optional*): Style of each row, for stages with
+            styles; it becomes 0, any style, where the conditioning is dropped.
 
     Returns:
         `dict` with `input_ids` and `labels` of shape `(batch_size, num_positions)`, and `segment_ids` and
-        `segment_positions` of shape `(1, num_positions)`: one row, since all samples share the layout.
+        `segment_positions` of shape `(1, num_positions)`: one row, since all samples share the layout. `part_ids` and
+        `style_ids` are in it if they were given.
 
     Raises:
         ValueError: If a conditioning name is missing or unknown, or its durations differ.
@@ -142,11 +149,15 @@ def build_stage_inputs(
     if history_dropped is not None:
         is_hidden = history_dropped.to(device).repeat_interleave(segments[-1].num_codebooks, dim=1)  # (B, T) -> (B, N)
         input_ids[:, input_ids.shape[1] - target_ids.shape[1] :].masked_fill_(is_hidden, config.null_token_id)
+    if style_ids is not None and condition_dropped is not None:
+        style_ids = style_ids.masked_fill(condition_dropped.to(style_ids.device), 0)
+    rows = {"part_ids": part_ids, "style_ids": style_ids}
     return {
         "input_ids": input_ids,
         "segment_ids": segment_ids[None].to(device),
         "segment_positions": segment_positions[None].to(device),
         "labels": labels,
+        **{name: ids.to(device) for name, ids in rows.items() if ids is not None},
     }
 
 

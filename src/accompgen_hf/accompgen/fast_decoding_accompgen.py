@@ -44,12 +44,19 @@ class FastStageDecoder:
         self.state: _StepState | None = None
 
     def prefill(
-        self, input_ids: torch.LongTensor, segment_ids: torch.LongTensor, segment_positions: torch.LongTensor
+        self,
+        input_ids: torch.LongTensor,
+        segment_ids: torch.LongTensor,
+        segment_positions: torch.LongTensor,
+        part_ids: torch.LongTensor | None = None,
+        style_ids: torch.LongTensor | None = None,
     ) -> torch.FloatTensor:
         """Run the prompt through the stage and keep its keys and values; returns logits `(R, codebook_size)`."""
         cache = DynamicCache()
-        hidden_states = self.model.model(input_ids, segment_ids, segment_positions, cache)[0]
+        rows = {"part_ids": part_ids, "style_ids": style_ids}
+        hidden_states = self.model.model(input_ids, segment_ids, segment_positions, cache, **rows)[0]
         self.begin([(layer.keys, layer.values) for layer in cache.layers])
+        self.state.set_rows(self.model.model.embed_rows(len(input_ids), part_ids, style_ids))
         head = self.model.heads[self.slot % self.target.num_codebooks]
         return head(hidden_states[:, -1]).float()
 
@@ -152,6 +159,9 @@ class _StepState:
         shape = (num_rows, config.num_attention_heads, num_keys, config.head_dim)
         self.caches = [(like.new_zeros(shape), like.new_zeros(shape)) for _ in weights.layers]  # keys, values
         self.scratch = _Scratch(config, num_rows, like)
+        self.target_embedding = weights.target_embedding  # (d,)
+        if config.num_part_rows or config.num_style_rows:
+            self.target_embedding = self.target_embedding.repeat(num_rows, 1)  # (R, d), a buffer that a graph reads
         self.graph: torch.cuda.CUDAGraph | None = None
         self.output: torch.Tensor | None = None
         self._show(num_keys)
@@ -165,6 +175,11 @@ class _StepState:
                 buffer[:, :, :num_positions] = values
         if self.input_ids.device.type != "cuda":
             self._show(num_positions)
+
+    def set_rows(self, rows: torch.Tensor | None) -> None:
+        """Add what the window's rows have at every position, `(R, 1, d)`, to the target's embedding."""
+        if rows is not None:
+            torch.add(self.weights.target_embedding, rows[:, 0], out=self.target_embedding)
 
     def _show(self, num_keys: int) -> None:
         """Let attention see the first `num_keys` positions of the buffers."""
@@ -189,7 +204,7 @@ class _StepState:
 
     def compute(self) -> torch.Tensor:
         """One step, from the buffers into the buffers."""
-        hidden_states = F.embedding(self.input_ids, self.weights.embedding) + self.weights.target_embedding  # (R, d)
+        hidden_states = F.embedding(self.input_ids, self.weights.embedding) + self.target_embedding  # (R, d)
         for layer, cache, attend in zip(self.weights.layers, self.caches, self.attention, strict=True):
             hidden_states = layer(hidden_states, self.index, cache, attend, self.scratch)
         return self.weights.norm(hidden_states)

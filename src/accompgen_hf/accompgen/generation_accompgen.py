@@ -90,6 +90,7 @@ class AccompGenGenerationMixin(GenerationMixin):
             engine (`str`, *optional*): What computes the steps where it can: `"numba"`, compiled steps on the CPU, or
                 `"torch"`, which gives the same bits with and without numba. `None` takes numba if it is installed.
                 Sums run in another order, so a near tie may fall to another code.
+            part_ids, style_ids (`torch.LongTensor` of shape `(batch_size,)`, *optional*): As in `forward`.
             kwargs: Any field of the generation config: `guidance_scale`, `temperature`, `top_k`, `top_p`, ...
 
         Returns:
@@ -117,7 +118,10 @@ class AccompGenGenerationMixin(GenerationMixin):
             first_slot = int(segment_positions[:, -1].max())
             num_slots = first_slot + (kwargs.get("max_new_tokens") or kwargs.get("max_length"))
             seeds = resolve_seeds(seed, input_ids.shape[0])
-            uniforms = draw_uniforms(seeds, self.config.target_name, [0.0] * len(seeds), num_slots, input_ids.device)
+            part_ids = kwargs.get("part_ids")
+            parts = None if part_ids is None else [self.config.part_names[index] for index in part_ids.tolist()]
+            starts = [0.0] * len(seeds)
+            uniforms = draw_uniforms(seeds, self.config.target_name, starts, num_slots, input_ids.device, parts)
             # Each of a row's numbers belongs to one slot, wherever the row's prefix ends.
             first_slots = segment_positions[:, -1].expand(len(seeds))
             offsets = first_slots[:, None] + torch.arange(num_slots - first_slot, device=input_ids.device)
@@ -175,6 +179,8 @@ class AccompGenGenerationMixin(GenerationMixin):
         engine: str | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | None = None,
+        part_ids: torch.LongTensor | None = None,
+        style_ids: torch.LongTensor | None = None,
         **kwargs,
     ) -> dict[str, Any]:
         """Give the forward of one step its inputs, as the loop of Transformers asks for them."""
@@ -190,7 +196,10 @@ class AccompGenGenerationMixin(GenerationMixin):
             input_ids = deaf_ids if guided_rows == UNCONDITIONAL else torch.cat([input_ids, deaf_ids])
             if guided_rows == BOTH and segment_ids.shape[0] > 1:
                 segment_ids, segment_positions = segment_ids.repeat(2, 1), segment_positions.repeat(2, 1)
+            part_ids, style_ids = _without_style(part_ids, style_ids, guided_rows)
+        rows = {"part_ids": part_ids, "style_ids": style_ids}
         return {
+            **{name: ids for name, ids in rows.items() if ids is not None},
             "input_ids": input_ids[:, num_cached:],
             "segment_ids": segment_ids,
             "segment_positions": segment_positions,
@@ -297,7 +306,8 @@ class AccompGenGenerationMixin(GenerationMixin):
         sequences[:, :prompt_length] = input_ids
         # An operation costs a fifth less where nothing is recorded about it. Autocast would mix the buffers' dtypes.
         with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
-            scores = decoder.prefill(prompt["input_ids"], prompt["segment_ids"], prompt["segment_positions"])
+            names = ("input_ids", "segment_ids", "segment_positions", "part_ids", "style_ids")
+            scores = decoder.prefill(**{name: prompt[name] for name in names if name in prompt})
             for index in range(prompt_length, max_length):
                 for warper in warpers:
                     scores = warper(input_ids, scores)
@@ -352,6 +362,18 @@ _SLICE_PROCESSORS = (
     TopPLogitsWarper,
 )
 _FAST_PROCESSORS = (*_SLICE_PROCESSORS, AccompGenCodebookLogitsProcessor, AccompGenKeyedChoiceLogitsProcessor)
+
+
+def _without_style(
+    part_ids: torch.LongTensor | None, style_ids: torch.LongTensor | None, guided_rows: str
+) -> tuple[torch.LongTensor | None, torch.LongTensor | None]:
+    """Parts and styles with unconditional rows, which keep the part and have any style."""
+    if style_ids is not None:
+        any_style = torch.zeros_like(style_ids)
+        style_ids = any_style if guided_rows == UNCONDITIONAL else torch.cat([style_ids, any_style])
+    if part_ids is not None and guided_rows == BOTH:
+        part_ids = part_ids.repeat(2)
+    return part_ids, style_ids
 
 
 def _guided_rows(guidance_scale: float) -> str:

@@ -104,6 +104,48 @@ class AccompGenDecoderLayer(GradientCheckpointingLayer):
         return hidden_states + F.dropout(fed_forward, self.dropout, self.training), weights
 
 
+class AccompGenRowEmbedding(nn.Module):
+    """What every position of a row gets besides its token and segment: the part that it plays, and its style.
+
+    Both are the paper's future work. A table is there only if the config has something to choose from.
+    """
+
+    def __init__(self, config: AccompGenStageConfig):
+        super().__init__()
+        self.part_names = config.part_names
+        if config.num_part_rows:
+            self.parts = nn.Embedding(config.num_part_rows, config.hidden_size)
+        if config.num_style_rows:
+            self.styles = nn.Embedding(config.num_style_rows, config.hidden_size)
+
+    def forward(
+        self, num_rows: int, part_ids: torch.LongTensor | None, style_ids: torch.LongTensor | None
+    ) -> torch.Tensor | None:
+        """Embed parts and styles of rows, `(num_rows,)` each; returns `(num_rows, 1, hidden_size)`, or `None`.
+
+        Raises:
+            ValueError: If parts are missing, parts or styles are given where there is no table, or there are not as
+                many as rows.
+        """
+        embedded = None
+        for name, ids in (("part_ids", part_ids), ("style_ids", style_ids)):
+            table = getattr(self, name.replace("_ids", "s"), None)
+            if table is None:
+                if ids is not None:
+                    raise ValueError(f"`{name}` must be left out: this stage has no embedding of them.")
+                continue
+            if ids is None and name == "part_ids":
+                raise ValueError(
+                    f"`part_ids` must say which of {', '.join(self.part_names)} each row plays, in a tensor of shape "
+                    f"({num_rows},); got None."
+                )
+            ids = torch.zeros(num_rows, dtype=torch.long, device=table.weight.device) if ids is None else ids
+            if ids.shape != (num_rows,):
+                raise ValueError(f"`{name}` must have the shape ({num_rows},), got {tuple(ids.shape)}.")
+            embedded = table(ids)[:, None] + (0 if embedded is None else embedded)  # (R, 1, d)
+        return embedded
+
+
 class AccompGenRelativeBias(nn.Module):
     """The learned bias B of Eq. 3 with the causal mask, one tensor for all layers.
 
@@ -211,4 +253,11 @@ class AccompGenRelativeBias(nn.Module):
         return self.first_cross_row + table * config.cross_segment_num_buckets + bucket
 
 
-__all__ = ["AccompGenAttention", "AccompGenDecoderLayer", "AccompGenMLP", "AccompGenRMSNorm", "AccompGenRelativeBias"]
+__all__ = [
+    "AccompGenAttention",
+    "AccompGenDecoderLayer",
+    "AccompGenMLP",
+    "AccompGenRMSNorm",
+    "AccompGenRelativeBias",
+    "AccompGenRowEmbedding",
+]

@@ -26,9 +26,15 @@ from .configuration_accompgen import (
 from .generation_accompgen import AccompGenGenerationMixin
 from .manifest_accompgen import ManifestSavingMixin
 from .model_checks_accompgen import CheckedLoadingMixin
-from .modeling_accompgen_layers import AccompGenDecoderLayer, AccompGenRelativeBias, AccompGenRMSNorm
+from .modeling_accompgen_layers import (
+    AccompGenDecoderLayer,
+    AccompGenRelativeBias,
+    AccompGenRMSNorm,
+    AccompGenRowEmbedding,
+)
+from .parts_accompgen import style_ids
 from .seeds_accompgen import resolve_seeds
-from .windows_accompgen import WindowedRecording, frames_per_step, run_all_windows
+from .windows_accompgen import WindowedRecording, frames_per_step, played_parts, run_all_windows
 
 
 @dataclass
@@ -54,13 +60,14 @@ class AccompGenStageOutput(ModelOutput):
 
 
 class AccompGenDecoder(nn.Module):
-    """Token and segment embeddings, the layers, and the final norm; shared by the three stages (paper §3.4)."""
+    """Token, segment and row embeddings, the layers, and the final norm; shared by the three stages (paper §3.4)."""
 
     def __init__(self, config: AccompGenStageConfig):
         super().__init__()
         self.config = config
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.embed_segments = nn.Embedding(len(config.segments), config.hidden_size)
+        self.embed_rows = AccompGenRowEmbedding(config)
         self.relative_bias = AccompGenRelativeBias(config)
         self.layers = nn.ModuleList(AccompGenDecoderLayer(config, index) for index in range(config.num_hidden_layers))
         self.norm = AccompGenRMSNorm(config.hidden_size, config.rms_norm_eps)
@@ -73,14 +80,17 @@ class AccompGenDecoder(nn.Module):
         past_key_values: Cache | None = None,
         output_hidden_states: bool = False,
         output_attentions: bool = False,
+        part_ids: torch.LongTensor | None = None,
+        style_ids: torch.LongTensor | None = None,
     ) -> tuple[torch.Tensor, tuple | None, tuple | None]:
         """Run all layers over embedded ids, and the last norm."""
         num_queries = input_ids.shape[1]
         num_keys = segment_ids.shape[1]
         if past_key_values is not None:
             num_keys = past_key_values.get_mask_sizes(num_queries, 0)[0]
-        hidden_states = self.embed_tokens(input_ids)
-        hidden_states = hidden_states + self.embed_segments(segment_ids[:, -num_queries:].clamp(min=0))  # (B, S, d)
+        segments = self.embed_segments(segment_ids[:, -num_queries:].clamp(min=0))  # (R, S, d)
+        rows = self.embed_rows(len(input_ids), part_ids, style_ids)  # (B, 1, d)
+        hidden_states = self.embed_tokens(input_ids) + (segments if rows is None else segments + rows)  # (B, S, d)
         attention_bias = self.relative_bias(segment_ids, segment_positions, num_queries, num_keys).to(
             hidden_states.dtype
         )
@@ -152,6 +162,8 @@ class AccompGenStageForCausalLM(AccompGenStagePreTrainedModel, AccompGenGenerati
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
+        part_ids: torch.LongTensor | None = None,
+        style_ids: torch.LongTensor | None = None,
         **kwargs,
     ) -> AccompGenStageOutput | tuple:
         """Run the stage.
@@ -166,9 +178,14 @@ class AccompGenStageForCausalLM(AccompGenStagePreTrainedModel, AccompGenGenerati
             logits_to_keep (`int` or `torch.Tensor`, *optional*): Last positions (0 is all), or their indices.
             num_items_in_batch (`int` or `torch.Tensor`, *optional*): Targets of the whole optimiser step; the loss is
                 then a sum divided by it, so that splitting the step into micro-batches changes nothing.
+            part_ids (`torch.LongTensor` of shape `(batch_size,)`, *optional*): Index of each row's part in
+                `config.part_names`, where a row is one part.
+            style_ids (`torch.LongTensor` of shape `(batch_size,)`, *optional*): Row of each row's style in the table
+                of styles; 0, and so `None`, is any style.
 
         Raises:
-            ValueError: If the segment tensors are missing or shorter than `input_ids`.
+            ValueError: If the segment tensors are missing or shorter than `input_ids`, or `part_ids` or `style_ids` do
+                not fit.
         """
         if segment_ids is None or segment_positions is None:
             raise ValueError(
@@ -196,6 +213,8 @@ class AccompGenStageForCausalLM(AccompGenStagePreTrainedModel, AccompGenGenerati
                 self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
             ),
             output_attentions=bool(self.config.output_attentions if output_attentions is None else output_attentions),
+            part_ids=part_ids,
+            style_ids=style_ids,
         )
         output = AccompGenStageOutput(
             past_key_values=past_key_values, hidden_states=all_hidden_states, attentions=attentions
@@ -219,6 +238,8 @@ class AccompGenStageForCausalLM(AccompGenStagePreTrainedModel, AccompGenGenerati
         seed: int | list[int] | None = None,
         window_batch_size: int | None = None,
         callback: Callable[[float], Any] | None = None,
+        part: str | list[str] | None = None,
+        style: str | list[str | None] | None = None,
         **kwargs: Any,
     ) -> torch.LongTensor:
         """Generate the target of conditioning of any length, window by window, each by `generate`.
@@ -228,12 +249,15 @@ class AccompGenStageForCausalLM(AccompGenStagePreTrainedModel, AccompGenGenerati
             window_batch_size (`int`, *optional*): Largest number of windows, of one item or several, that run
                 together. `None` means 16, or as many as there are items.
             callback (`Callable`, *optional*): Called with the seconds of music just finished, over all items.
+            part (`str` or `list` of `str`, *optional*): Part that all items play, or each of them, where a row is one
+                part; its `instrumental_semantic_ids` are the part's own.
+            style (`str` or `list` of `str`, *optional*): Style of all items, or of each; `None` is any style.
             kwargs: The conditioning by name (`vocal_semantic_ids=...`, see `config.conditioning_names`), and settings
                 for `generate`: `guidance_scale`, `temperature`, `top_k`, `top_p`, ...
 
         Returns:
-            `torch.LongTensor` of shape `(batch_size, num_frames)` for the semantic stage, else
-            `(batch_size, num_codebooks, num_frames)`.
+            `torch.LongTensor` of shape `(batch_size, num_frames)` for the semantic stage of one part, of several
+            `(batch_size, num_parts, num_frames)`, else `(batch_size, num_codebooks, num_frames)`.
 
         Raises:
             ValueError: If the conditioning does not fit, or a setting is refused by `generate`.
@@ -248,7 +272,11 @@ class AccompGenStageForCausalLM(AccompGenStagePreTrainedModel, AccompGenGenerati
                 f"`{config.conditioning_names[0]}` must last one or more steps of 40 ms, got {first.shape[-1]} frames "
                 f"at {config.segments[0].frame_rate} Hz."
             )
-        recordings = [WindowedRecording(config, own_seed) for own_seed in resolve_seeds(seed, len(first))]
+        parts, styles = played_parts(config, part, len(first)), style_ids(config, style, len(first))
+        recordings = [
+            WindowedRecording(config, own_seed, None, own_part, own_style)
+            for own_seed, own_part, own_style in zip(resolve_seeds(seed, len(first)), parts, styles, strict=True)
+        ]
         for index, recording in enumerate(recordings):
             recording.append({name: codes[index : index + 1] for name, codes in conditioning.items()})
         results = run_all_windows(self, recordings, window_batch_size, callback, kwargs)
@@ -296,17 +324,21 @@ class AccompGenStageForCausalLM(AccompGenStagePreTrainedModel, AccompGenGenerati
         segment_ids: torch.LongTensor,
         segment_positions: torch.LongTensor,
         labels: torch.LongTensor,
+        part_ids: torch.LongTensor | None = None,
+        style_ids: torch.LongTensor | None = None,
     ) -> tuple[torch.FloatTensor, torch.BoolTensor]:
         """Cross-entropy (nats) and hit or miss of every target code, for evaluation.
 
         Args:
             segment_ids, segment_positions (`torch.LongTensor` of shape `(1, num_positions)`): Whole frames only.
+            part_ids, style_ids: As in `forward`.
 
         Returns:
             Two tensors of shape `(batch_size, num_codebooks, num_frames)`.
         """
         target = self.config.target_segment
-        hidden_states = self.model(input_ids, segment_ids, segment_positions)[0]
+        rows = {"part_ids": part_ids, "style_ids": style_ids}
+        hidden_states = self.model(input_ids, segment_ids, segment_positions, **rows)[0]
         columns = (segment_ids[0] == len(self.config.segments) - 1).nonzero()[:, 0]  # BOS, code 0, ..., code N - 1
         by_codebook = hidden_states[:, columns[:-1]].unflatten(1, (-1, target.num_codebooks))  # (B, T, Q, d)
         codes = labels[:, columns[1:]].unflatten(1, (-1, target.num_codebooks)) - target.offset

@@ -123,7 +123,12 @@ def takes_compiled_steps(model: nn.Module, engine: str | None, processors: Logit
 
 
 def covers(model: nn.Module) -> bool:
-    """Whether compiled steps compute what this stage computes: in float32 on the CPU, with heads of whole vectors."""
+    """Whether compiled steps compute what this stage computes: in float32 on the CPU, with heads of whole vectors.
+
+    They know nothing of parts and styles of rows.
+    """
+    if model.config.num_part_rows or model.config.num_style_rows:
+        return False
     weight = model.get_input_embeddings().weight
     return weight.device.type == "cpu" and weight.dtype == torch.float32 and model.config.head_dim % 16 == 0
 

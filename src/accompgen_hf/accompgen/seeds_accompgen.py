@@ -51,22 +51,29 @@ def resolve_seeds(seed: int | Sequence[int] | None, num_items: int, num_variatio
 
 
 def draw_uniforms(
-    seeds: list[int], stage: str, window_starts: list[float], num_slots: int, device: str | torch.device = "cpu"
+    seeds: list[int],
+    stage: str,
+    window_starts: list[float],
+    num_slots: int,
+    device: str | torch.device = "cpu",
+    parts: list[str | None] | None = None,
 ) -> torch.FloatTensor:
-    """Uniform numbers of every slot of a window, keyed by (seed, stage, window start) and by slot.
+    """Uniform numbers of every slot of a window, keyed by (seed, stage, part, window start) and by slot.
 
     Args:
         seeds (`list` of `int`): One per row.
         stage (`str`): Name of the stage's target.
         window_starts (`list` of `float`): Seconds, one per row.
         num_slots (`int`): Slots from the window's first on; a longer table begins with the shorter one.
+        parts (`list` of `str`, *optional*): Name of each row's part; `None` where a row is the whole band.
 
     Returns:
         `torch.FloatTensor` of shape `(batch_size, num_slots)` in [0, 1), drawn on the CPU whatever the device.
     """
     rows = []
-    for seed, start in zip(seeds, window_starts, strict=True):
-        key = hashlib.sha256(f"{seed}/{stage}/{round(start * GRID_RATE)}".encode()).digest()
+    for seed, start, part in zip(seeds, window_starts, parts or [None] * len(seeds), strict=True):
+        name = stage if part is None else f"{stage}/{part}"
+        key = hashlib.sha256(f"{seed}/{name}/{round(start * GRID_RATE)}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(key[:8], "little"))
         # One call per 64 slots: torch draws small and large tensors in different orders.
         blocks = [torch.rand(64, generator=generator) for _ in range(-(-num_slots // 64))]

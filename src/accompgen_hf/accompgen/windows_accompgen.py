@@ -18,7 +18,7 @@ import torch
 from transformers.generation.streamers import BaseStreamer
 
 from .codebooks_accompgen import build_stage_inputs, ids_to_codes
-from .configuration_accompgen import CODEC_FRAME_RATE, GRID_RATE, SEMANTIC_FRAME_RATE
+from .configuration_accompgen import CODEC_FRAME_RATE, GRID_RATE, SEMANTIC_FRAME_RATE, SEMANTIC_NAMES, Segment
 from .seeds_accompgen import draw_uniforms
 
 DEFAULT_WINDOW_BATCH_SIZE = 16
@@ -26,7 +26,7 @@ DEFAULT_WINDOW_BATCH_SIZE = 16
 
 def frames_per_step(name: str) -> int:
     """Frames in 40 ms of the codes with this name."""
-    return (SEMANTIC_FRAME_RATE if name.endswith("semantic_ids") else CODEC_FRAME_RATE) // GRID_RATE
+    return (SEMANTIC_FRAME_RATE if name in SEMANTIC_NAMES else CODEC_FRAME_RATE) // GRID_RATE
 
 
 class WindowPlan:
@@ -70,6 +70,45 @@ class WindowPlan:
         return list(iter(partial(self.next_window, num_steps, is_finished=True), None))
 
 
+@dataclass(frozen=True)
+class PlayedPart:
+    """A part of a recording, which runs as a recording of its own in the stages whose rows are one part.
+
+    Attributes:
+        name (`str`): Its name.
+        index (`int`): Its place among all parts of the model.
+        row (`int`): Its place among the parts that are asked for.
+        num_rows (`int`): How many are asked for.
+    """
+
+    name: str
+    index: int
+    row: int = 0
+    num_rows: int = 1
+
+
+def played_parts(config: Any, part: str | list[str] | None, num_items: int) -> list[PlayedPart | None]:
+    """The part of every item of a stage's batch; `None` where a row is the whole band.
+
+    Args:
+        config (`AccompGenStageConfig`): Config of the stage.
+        part (`str` or `list` of `str`, *optional*): One part for all items, or one for each.
+
+    Raises:
+        ValueError: If there are no parts to choose from, one is missing or unknown, or the list has another length.
+    """
+    if not config.num_part_rows:
+        if part is not None:
+            raise ValueError(f"`part` must be left out: a row of this stage is no single part; got {part!r}.")
+        return [None] * num_items
+    names = [part] * num_items if part is None or isinstance(part, str) else part
+    if len(names) != num_items or not set(names) <= set(config.part_names):
+        raise ValueError(
+            f"`part` must be one of {', '.join(config.part_names)}, or a list of {num_items} of them, got {part!r}."
+        )
+    return [PlayedPart(name, config.part_names.index(name)) for name in names]
+
+
 @dataclass(eq=False)
 class StageWindow:
     """One window of one recording, ready to run.
@@ -98,10 +137,21 @@ class WindowedRecording:
         seed (`int`): Seed of the recording.
         known (`torch.LongTensor`, *optional*): The first target codes, `(1, T)` or `(1, K, T)`, from an earlier run
             with the same settings. Windows that lie in them do not run again.
+        part (`PlayedPart`, *optional*): The part that is played. It takes its own of the streams of all parts that
+            are appended; they come out again as they came in.
+        style_id (`int`): Row of the style; 0 is any.
     """
 
-    def __init__(self, config: Any, seed: int, known: torch.LongTensor | None = None):
+    def __init__(
+        self,
+        config: Any,
+        seed: int,
+        known: torch.LongTensor | None = None,
+        part: PlayedPart | None = None,
+        style_id: int = 0,
+    ):
         self.config, self.seed, self.known = config, seed, known
+        self.part, self.style_id = part, style_id
         self.plan = WindowPlan(config)
         self._held: dict[str, torch.LongTensor] = {}  # all codes from step `_first` on, the target's among them
         self._first = 0
@@ -109,6 +159,11 @@ class WindowedRecording:
         self._is_finished = False
         self._num_done = 0  # steps with all their codes
         self._num_taken = 0
+
+    @property
+    def num_parts(self) -> int:
+        """How many parts of the same recording run beside each other, this one among them."""
+        return 1 if self.part is None else self.part.num_rows
 
     def append(self, codes: dict[str, torch.LongTensor]) -> None:
         """Take the next piece: conditioning, and other entries that come out again beside the target."""
@@ -193,22 +248,30 @@ class WindowedRecording:
         held = self._held.get(name)
         if held is None:  # of the target nothing is there yet: an empty prefix, shaped like what will come
             like = next(iter(self._held.values()))
-            return like.new_empty((1, 0) if name.endswith("semantic_ids") else (1, self._num_codebooks(name), 0))
+            segment = self._segment(name)
+            return like.new_empty((1, segment.num_codebooks, 0) if segment.has_codebook_axis else (1, 0))
         return held[..., (start - self._first) * per_step : (start - self._first + num_steps) * per_step]
 
     def _cut_filled(self, name: str, start: int) -> torch.LongTensor:
         """A whole window of conditioning; past the recording's end stand the codes of silence."""
-        cut = self.cut(name, start, self.plan.window_steps)
+        cut = self._own_stream(name, self.cut(name, start, self.plan.window_steps))
         num_missing = self.plan.window_steps * frames_per_step(name) - cut.shape[-1]
         if not num_missing:
             return cut
-        silence = (self.config.silence_codes or {}).get(name, [0] * self._num_codebooks(name))
+        silence = (self.config.silence_codes or {}).get(name, [0] * self._segment(name).num_codebooks)
         silence = torch.tensor(silence, device=cut.device).view(-1, 1).expand(-1, num_missing)  # (K, T)
         silence = silence if cut.ndim == 3 else silence[0]
         return torch.cat([cut, silence.expand(*cut.shape[:-1], num_missing)], dim=-1)
 
-    def _num_codebooks(self, name: str) -> int:
-        return next(segment.num_codebooks for segment in self.config.segments if segment.name == name)
+    def _own_stream(self, name: str, codes: torch.LongTensor) -> torch.LongTensor:
+        """Of the streams of several parts the one that is played; other codes stay."""
+        if codes.ndim == (3 if self._segment(name).has_codebook_axis else 2):
+            return codes
+        # The plan is of all parts, codes are of those that are asked for.
+        return codes[:, self.part.index if name in SEMANTIC_NAMES else self.part.row]
+
+    def _segment(self, name: str) -> Segment:
+        return next(segment for segment in self.config.segments if segment.name == name)
 
 
 def run_all_windows(
@@ -251,7 +314,8 @@ def run_next_windows(
     Args:
         model (`AccompGenStageForCausalLM`): The stage.
         recordings (`list` of `WindowedRecording`): Recordings, or variations of one, of any lengths.
-        window_batch_size (`int`): Largest number of windows that run together, of any of the recordings.
+        window_batch_size (`int`): Largest number of windows that run together, of any of the recordings; the parts of
+            one recording count once.
         callback (`Callable`, *optional*): Called with the seconds of music just finished, over all recordings.
         settings (`dict`, *optional*): Settings for the stage's `generate`.
         generate_windows (`Callable`, *optional*): Gives the new codes of each window of a batch, called with model,
@@ -266,7 +330,8 @@ def run_next_windows(
     if window_batch_size < 1:
         raise ValueError(f"`window_batch_size` must be at least 1, got {window_batch_size}.")
     windows = [window for recording in recordings for window in recording.pop_windows(window_batch_size)]
-    for batch in _share_batches(windows, window_batch_size):
+    num_parts = max((recording.num_parts for recording in recordings), default=1)
+    for batch in _share_batches(windows, window_batch_size * num_parts):
         new_codes = (generate_windows or _generate_windows)(model, batch, callback, settings or {})
         for window, codes in zip(batch, new_codes, strict=True):
             window.recording.keep(window, codes)
@@ -289,27 +354,40 @@ def _generate_windows(
     """New codes of every window, `(1, T)` or `(1, K, T)`; those of shorter windows run on into silence."""
     config, target = model.config, model.config.target_segment
     rows = {name: torch.cat([window.conditioning[name] for window in windows]) for name in config.conditioning_names}
-    inputs = build_stage_inputs(config, rows, torch.cat([window.prefix for window in windows]))
+    inputs = build_stage_inputs(
+        config, rows, torch.cat([window.prefix for window in windows]), **_row_ids(config, windows)
+    )
+    inputs.pop("labels")
     slots_per_step = frames_per_step(target.name) * target.num_codebooks
     num_kept = windows[0].num_kept * slots_per_step
     num_slots = max(window.end - window.start for window in windows) * slots_per_step
     starts_s = [window.start / GRID_RATE for window in windows]
     seeds = [window.recording.seed for window in windows]
-    uniforms = draw_uniforms(seeds, target.name, starts_s, num_slots, inputs["input_ids"].device)
+    parts = [window.recording.part and window.recording.part.name for window in windows]
+    uniforms = draw_uniforms(seeds, target.name, starts_s, num_slots, inputs["input_ids"].device, parts)
     streamer = None
     if callback is not None:
         new_s = sum(window.end - window.start - window.num_kept for window in windows) / GRID_RATE
+        new_s /= windows[0].recording.num_parts
         streamer = _ProgressStreamer(callback, new_s / (num_slots - num_kept))
     sequences = model.generate(
-        input_ids=inputs["input_ids"],
-        segment_ids=inputs["segment_ids"],
-        segment_positions=inputs["segment_positions"],
+        **inputs,
         uniforms=uniforms[:, num_kept:],
         max_new_tokens=num_slots - num_kept,
         streamer=streamer,
         **settings,
     )
     return list(ids_to_codes(target, sequences[:, inputs["input_ids"].shape[1] :]).split(1))
+
+
+def _row_ids(config: Any, windows: list[StageWindow]) -> dict[str, torch.LongTensor]:
+    """Part and style of every row, where the stage has embeddings of them."""
+    ids = {}
+    if config.num_part_rows:
+        ids["part_ids"] = torch.tensor([window.recording.part.index for window in windows])
+    if config.num_style_rows:
+        ids["style_ids"] = torch.tensor([window.recording.style_id for window in windows])
+    return ids
 
 
 class _ProgressStreamer(BaseStreamer):
@@ -331,10 +409,12 @@ class _ProgressStreamer(BaseStreamer):
 
 __all__ = [
     "DEFAULT_WINDOW_BATCH_SIZE",
+    "PlayedPart",
     "StageWindow",
     "WindowPlan",
     "WindowedRecording",
     "frames_per_step",
+    "played_parts",
     "run_all_windows",
     "run_next_windows",
 ]
