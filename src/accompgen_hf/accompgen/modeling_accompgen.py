@@ -4,7 +4,7 @@ Letters: B batch, T50 and T75 frames at 50 and 75 Hz.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -29,6 +29,7 @@ from .modeling_accompgen_stages import (
     AccompGenFineForCausalLM,
     AccompGenSemanticForCausalLM,
 )
+from .parts_accompgen import choose_parts, style_id, style_ids
 from .seeds_accompgen import resolve_seeds
 from .stage_chain_accompgen import STAGES, generate_recordings, stream_recording
 
@@ -46,6 +47,9 @@ class AccompGenOutput(ModelOutput):
         coarse_codes (`torch.LongTensor` of shape `(batch_size, num_codebooks, T75)`): Result of stage 2.
         fine_codes (`torch.LongTensor` of shape `(batch_size, num_codebooks, T75)`, *optional*): Result of stage 3;
             `None` for a preview.
+        stems (`torch.FloatTensor` of shape `(batch_size, num_parts, num_frames * 320)`, *optional*): The parts that
+            were asked for, whose sum is `audio`; `None` for a model of one part. With several parts the codes have an
+            axis of parts behind the batch's: of stage 1 all parts of the model, of stages 2 and 3 those asked for.
     """
 
     audio: torch.FloatTensor | None = None
@@ -53,6 +57,7 @@ class AccompGenOutput(ModelOutput):
     instrumental_semantic_ids: torch.LongTensor | None = None
     coarse_codes: torch.LongTensor | None = None
     fine_codes: torch.LongTensor | None = None
+    stems: torch.FloatTensor | None = None
 
 
 class CompositeModel(PreTrainedModel):
@@ -163,6 +168,8 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
         known_codes: dict[str, torch.LongTensor] | list[dict[str, torch.LongTensor]] | None = None,
         window_batch_size: int | None = None,
         callback: Callable[[str, float], Any] | None = None,
+        parts: Sequence[str] | None = None,
+        style: str | list[str | None] | None = None,
         **kwargs: Any,
     ) -> AccompGenOutput | list[AccompGenOutput]:
         """Accompany vocals.
@@ -181,6 +188,10 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
                 together. `None` means 16, or as many as there are items.
             callback (`Callable`, *optional*): Called as `callback(stage, seconds_just_finished)`. An exception that it
                 raises stops the generation.
+            parts (sequence of `str`, *optional*): Parts of `config.part_names` to play; `None` plays all. What a part
+                plays does not depend on the others that are asked for, since stage 1 plans all of them.
+            style (`str` or `list` of `str`, *optional*): Style of `config.style_names` for all items, or one for each;
+                `None` and `"any"` leave it to the model.
             kwargs: Generation settings of all stages: `guidance_scale`, `temperature`, `top_k`, `top_p`,
                 `do_sample`, ...
 
@@ -188,7 +199,8 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
             One output for the batch; for a list of recordings a list of outputs, each with a batch axis of one.
 
         Raises:
-            ValueError: If `input_values` has another shape, or a setting is not one of `generate`.
+            ValueError: If `input_values` has another shape, a setting is not one of `generate`, or the model does not
+                know a part or a style.
         """
         is_list = not isinstance(input_values, torch.Tensor)
         for values in [values[None] for values in input_values] if is_list else [input_values]:
@@ -200,8 +212,9 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
                 for row in range(len(seeds))
             ]
         settings = self.stage_settings(preview, semantic_kwargs, coarse_kwargs, fine_kwargs, **kwargs)
+        chosen, styles = choose_parts(self.config, parts), style_ids(self.config, style, len(seeds))
         results = generate_recordings(
-            self, list(input_values), seeds, settings, known_codes, window_batch_size, callback
+            self, list(input_values), seeds, settings, known_codes, window_batch_size, callback, chosen, styles
         )
         if is_list:
             return [AccompGenOutput(**result) for result in results]
@@ -215,6 +228,8 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
         window_batch_size: int = 1,
         callback: Callable[[str, float], Any] | None = None,
         on_codes: Callable[[str, torch.LongTensor], Any] | None = None,
+        parts: Sequence[str] | None = None,
+        style: str | None = None,
         **settings: Any,
     ) -> Iterator[torch.FloatTensor]:
         """Accompany vocals that arrive in pieces; each piece of audio comes as soon as it is final.
@@ -226,14 +241,17 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
                 window of each stage; a larger number makes it wait for that many fine windows.
             on_codes (`Callable`, *optional*): Called as `on_codes(name, codes)` with `(1, ...)` codes that have become
                 final; all of them joined are `known_codes` of a later run.
-            seed, known_codes, callback, settings: As in `generate`, for one item.
+            seed, known_codes, callback, parts, style, settings: As in `generate`, for one item.
 
         Returns:
             Iterator over `torch.FloatTensor` of shape `(num_samples,)` at 24 kHz, gapless.
         """
         [own_seed] = resolve_seeds(seed, 1)
         of_stages = self.stage_settings(**settings)
-        return stream_recording(self, pieces, own_seed, of_stages, known_codes, window_batch_size, callback, on_codes)
+        asked = (choose_parts(self.config, parts), style_id(self.config, style))
+        return stream_recording(
+            self, pieces, own_seed, of_stages, known_codes, window_batch_size, callback, on_codes, *asked
+        )
 
     def stage_settings(
         self,

@@ -7,7 +7,10 @@ A stream is a chain of generators that pull from each other: audio <- codec <- f
 vocals. Each asks for no more than it needs for its next result, so the first audio waits for one window of each stage,
 and each holds what its next window needs, so memory does not grow with the recording.
 
-Letters: K codebooks, T frames; every tensor of codes has a leading axis of one recording.
+The first stage plans all parts. In the others each part that is asked for is a recording of its own, and those of one
+recording run beside each other; their codes are joined again behind every stage, and the accompaniment is the sum.
+
+Letters: P parts that are asked for, K codebooks, T frames; every tensor of codes has a leading axis of one recording.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -17,9 +20,15 @@ from typing import Any
 import torch
 
 from .codec_accompgen import decode_stream
-from .configuration_accompgen import CODEC_FRAME_RATE
+from .configuration_accompgen import CODEC_FRAME_RATE, SEMANTIC_NAMES
 from .modeling_accompgen_semantic_encoder import SAMPLES_PER_FRAME, list_semantic_blocks
-from .windows_accompgen import DEFAULT_WINDOW_BATCH_SIZE, WindowedRecording, run_all_windows, run_next_windows
+from .windows_accompgen import (
+    DEFAULT_WINDOW_BATCH_SIZE,
+    PlayedPart,
+    WindowedRecording,
+    run_all_windows,
+    run_next_windows,
+)
 
 STAGES = ("semantic", "coarse", "fine")
 CODE_NAMES = ("vocal_semantic_ids", "instrumental_semantic_ids", "coarse_codes", "fine_codes")
@@ -78,6 +87,8 @@ def stream_stage(
     window_batch_size: int = 1,
     callback: Callable[[float], Any] | None = None,
     settings: dict[str, Any] | None = None,
+    parts: tuple[int, ...] = (0,),
+    style_id: int = 0,
 ) -> Iterator[Codes]:
     """Run one stage over a recording that arrives in pieces.
 
@@ -88,21 +99,24 @@ def stream_stage(
         known (`torch.LongTensor`, *optional*): The first target codes, from an earlier run.
         window_batch_size (`int`): Number of windows without overlap that run together; they wait for each other.
         callback, settings: The same as in `run_next_windows`.
+        parts (`tuple` of `int`): Indices of the parts that are asked for.
+        style_id (`int`): Row of the style.
 
     Yields:
         `dict`: The entries that came in, with the target, as soon as it is final.
     """
-    recording = WindowedRecording(model.config, seed, known)
+    recordings = _record_parts(model.config, seed, known, parts, style_id)
     for piece in chain(pieces, [None]):
-        if piece is None:
-            recording.finish()
-        else:
-            recording.append(piece)
-        is_running = recording.has_ready(window_batch_size)
+        for recording in recordings:
+            if piece is None:
+                recording.finish()
+            else:
+                recording.append(piece)
+        is_running = recordings[0].has_ready(window_batch_size)
         while is_running:
-            is_running = run_next_windows(model, [recording], window_batch_size, callback, settings)
-            is_running = is_running and recording.has_ready(window_batch_size)
-            if final := recording.take():
+            is_running = run_next_windows(model, recordings, window_batch_size, callback, settings)
+            is_running = is_running and recordings[0].has_ready(window_batch_size)
+            if final := _join_parts(model.config, [recording.take() for recording in recordings]):
                 yield final
 
 
@@ -115,6 +129,8 @@ def stream_recording(
     window_batch_size: int = 1,
     callback: Callable[[str, float], Any] | None = None,
     on_codes: Callable[[str, torch.LongTensor], Any] | None = None,
+    parts: tuple[int, ...] = (0,),
+    style_id: int = 0,
 ) -> Iterator[torch.FloatTensor]:
     """Accompany one recording that arrives in pieces.
 
@@ -123,6 +139,8 @@ def stream_recording(
         stage_settings (`dict`): Settings of `generate` for each stage that runs, in order: without `"fine"` the
             coarse codes alone are decoded.
         known_codes (`dict` of `str` to `torch.LongTensor`, *optional*): The first codes of any name in `CODE_NAMES`.
+        parts (`tuple` of `int`): Indices of the parts that are asked for.
+        style_id (`int`): Row of the style.
         pieces, seed, window_batch_size, callback, on_codes: As in the model's `stream`.
 
     Yields:
@@ -144,10 +162,11 @@ def stream_recording(
         name = part.config.target_name
         own_callback = _of_stage(callback, stage)
         known = _to_device(known_codes.get(name), part.device)
-        codes = note(name, stream_stage(part, codes, seed, known, window_batch_size, own_callback, settings))
-    grids = (_codec_grid(piece) for piece in codes)
+        asked = (window_batch_size, own_callback, settings, parts, style_id)
+        codes = note(name, stream_stage(part, codes, seed, known, *asked))
+    grids = (_codec_grid(piece)[0] for piece in codes)
     for audio in _decode(model, _rechunk(grids, _decoded_frames(model, window_batch_size))):
-        yield audio[0]
+        yield audio[0] if len(audio) == 1 else audio.sum(0)
 
 
 def generate_recordings(
@@ -158,21 +177,25 @@ def generate_recordings(
     known_codes: list[Codes] | None = None,
     window_batch_size: int | None = None,
     callback: Callable[[str, float], Any] | None = None,
+    parts: tuple[int, ...] = (0,),
+    style_ids: list[int] | None = None,
 ) -> list[dict[str, torch.Tensor]]:
     """Accompany recordings of any lengths together: stage after stage, windows of all of them in shared batches.
 
     Args:
         input_values, seeds, known_codes (`list`): One per recording, as the model's `generate` takes them.
-        model, stage_settings, window_batch_size, callback: As in `stream_recording`; `None` is 16 windows, or the
-            number of recordings.
+        model, stage_settings, window_batch_size, callback, parts: As in `stream_recording`; `None` is 16 windows, or
+            the number of recordings.
+        style_ids (`list` of `int`, *optional*): Row of each recording's style.
 
     Returns:
-        `list` of `dict`: Codes of each recording and its `audio` `(1, num_samples)`.
+        `list` of `dict`: Codes of each recording and its `audio` `(1, num_samples)`; of a model with several parts
+        also `stems` `(1, P, num_samples)`, whose sum is `audio`.
 
     Raises:
         ValueError: If codes are known of more frames than a recording has.
     """
-    known_codes = known_codes or [{} for _ in seeds]
+    known_codes, style_ids = known_codes or [{} for _ in seeds], style_ids or [0] * len(seeds)
     if window_batch_size is None:
         window_batch_size = max(DEFAULT_WINDOW_BATCH_SIZE, len(seeds))
     results: list[Codes] = []
@@ -181,23 +204,61 @@ def generate_recordings(
         results.append({CODE_NAMES[0]: torch.cat(list(ids), dim=-1)})
     for stage, settings in stage_settings.items():
         part = getattr(model, stage)
-        recordings = []
-        for result, known, seed in zip(results, known_codes, seeds, strict=True):
+        groups = []
+        for result, known, seed, style_id in zip(results, known_codes, seeds, style_ids, strict=True):
             known_target = _to_device(known.get(part.config.target_name), part.device)
-            recordings.append(WindowedRecording(part.config, seed, known_target))
-            recordings[-1].append(result)
-        results = run_all_windows(part, recordings, window_batch_size, _of_stage(callback, stage), settings)
+            groups.append(_record_parts(part.config, seed, known_target, parts, style_id))
+            for recording in groups[-1]:
+                recording.append(result)
+        recordings = [recording for group in groups for recording in group]
+        of_parts = run_all_windows(part, recordings, window_batch_size, _of_stage(callback, stage), settings)
+        size = len(groups[0])
+        results = [_join_parts(part.config, of_parts[row : row + size]) for row in range(0, len(of_parts), size)]
+    num_frames = _decoded_frames(model, window_batch_size)
     for rows in _equally_long(results, window_batch_size):
-        grids = torch.cat([_codec_grid(results[row]) for row in rows])  # (B, K, T)
-        audio = torch.cat(list(_decode(model, grids.split(_decoded_frames(model, window_batch_size), dim=-1))), dim=-1)
-        for row, own_audio in zip(rows, audio.split(1), strict=True):
-            results[row]["audio"] = own_audio
+        grids = torch.cat([_codec_grid(results[row]) for row in rows])  # (B, P, K, T)
+        audio = torch.cat(list(_decode(model, grids.flatten(0, 1).split(num_frames, dim=-1))), dim=-1)  # (B P, N)
+        for row, stems in zip(rows, audio.split(grids.shape[1]), strict=True):
+            results[row]["audio"] = stems if len(stems) == 1 else stems.sum(0, keepdim=True)
+            if len(model.config.part_names) > 1:
+                results[row]["stems"] = stems[None]
     return results
 
 
-def add_batch_axis(name: str, codes: torch.LongTensor) -> torch.LongTensor:
-    """`(T,)` or `(K, T)` to `(1, T)` or `(1, K, T)`; what has the axis already stays."""
-    return codes if codes.ndim == (2 if name.endswith("semantic_ids") else 3) else codes[None]
+def _record_parts(
+    config: Any, seed: int, known: torch.LongTensor | None, parts: tuple[int, ...], style_id: int
+) -> list[WindowedRecording]:
+    """One recording in one stage, as one for each part that is asked for where a row is one part.
+
+    Raises:
+        ValueError: If codes are known of other parts.
+    """
+    if not config.num_part_rows:
+        return [WindowedRecording(config, seed, known, None, style_id)]
+    if known is not None and (known.ndim != 4 or known.shape[1] != len(parts)):
+        raise ValueError(
+            f"`known_codes` must have `{config.target_name}` of the {len(parts)} parts that are asked for, (1, "
+            f"{len(parts)}, num_codebooks, num_frames), got {tuple(known.shape)}."
+        )
+    recordings = []
+    for row, index in enumerate(parts):
+        own = PlayedPart(config.part_names[index], index, row, len(parts))
+        recordings.append(WindowedRecording(config, seed, None if known is None else known[:, row], own, style_id))
+    return recordings
+
+
+def _join_parts(config: Any, results: list[Codes]) -> Codes:
+    """What the recordings of one group have given, with the target's codes of all parts along axis 1."""
+    if not config.num_part_rows or not results[0]:
+        return results[0]
+    name = config.target_name
+    return {**results[0], name: torch.stack([result[name] for result in results], dim=1)}
+
+
+def add_batch_axis(name: str, codes: torch.LongTensor, num_parts: int = 1) -> torch.LongTensor:
+    """`(T,)` or `(K, T)` to `(1, T)` or `(1, K, T)`, behind an axis of several parts too; a batch's stays."""
+    has_part_axis = num_parts > 1 and name != CODE_NAMES[0]
+    return codes if codes.ndim == (2 if name in SEMANTIC_NAMES else 3) + has_part_axis else codes[None]
 
 
 def _of_stage(callback: Callable[[str, float], Any] | None, stage: str) -> Callable[[float], Any] | None:
@@ -209,8 +270,9 @@ def _to_device(codes: torch.LongTensor | None, device: torch.device) -> torch.Lo
 
 
 def _codec_grid(codes: Codes) -> torch.LongTensor:
-    """Join all codebooks that were generated to `(1, K, T)`."""
-    return torch.cat([codes[name] for name in CODE_NAMES[2:] if name in codes], dim=1)
+    """Join all codebooks that were generated to `(1, P, K, T)`."""
+    grid = torch.cat([codes[name] for name in CODE_NAMES[2:] if name in codes], dim=-2)
+    return grid if grid.ndim == 4 else grid[:, None]
 
 
 def _decoded_frames(model: Any, window_batch_size: int) -> int:
