@@ -37,6 +37,7 @@ from .audio_checks_accompgen import check_sampling_rate
 from .manifest_accompgen import finish_folder
 from .mixing_accompgen import mix
 from .options_accompgen import split_by_step
+from .parts_accompgen import choose_parts
 from .processing_accompgen import AccompGenProcessor, gain_of_loudness, output_num_samples
 from .recordings_accompgen import Recording
 from .seeds_accompgen import item_seed, resolve_seeds
@@ -95,6 +96,9 @@ class VocalAccompanimentPipeline(Pipeline):
             batch_size (`int`): Number of recordings, or variations, that run together.
             window_batch_size (`int`, *optional*): Largest number of their windows that share a batch. `None` means 16,
                 or `batch_size` if that is more. With 1 every result has the bits of `stream`.
+            style (`str`): Style of the model's `config.style_names`, for all recordings; without it, or with `"any"`,
+                the model chooses.
+            parts (`list` of `str`): Parts of the model's `config.part_names` to play; without it all of them.
             known_codes (`dict`, or a `list` of them for a list): An earlier result with `return_codes`, such as a
                 preview: its codes are not computed again. The seed has to be the same, and is taken from there.
             vocals_lufs (`float`, *optional*): Loudness of the whole recording in LUFS, if the vocals are a part of it.
@@ -107,8 +111,9 @@ class VocalAccompanimentPipeline(Pipeline):
 
         Returns:
             `dict` with `audio` (float32, `(num_samples,)`), `mix` (float32, mono like `audio`, or
-            `(channels, num_samples)` like the vocals), `sampling_rate` and `seed`; with `return_codes` also the
-            token tensors. With several variations a list of them; for several recordings a list (or iterator).
+            `(channels, num_samples)` like the vocals), `sampling_rate` and `seed`; of a model with several parts also
+            `stems`, a `dict` of the parts by name, whose sum is `audio`; with `return_codes` also the token tensors.
+            With several variations a list of them; for several recordings a list (or iterator).
 
         Raises:
             ValueError, TypeError: If a recording or a setting is refused; the message says why and what to do.
@@ -153,8 +158,8 @@ class VocalAccompanimentPipeline(Pipeline):
             vocals_lufs (`float`, *optional*): Loudness of the whole recording in LUFS. If `None`, it is measured: over
                 the recording, or over 10 s of chunks from their first sound on, before which nothing comes out.
             known_codes (`dict`, *optional*): As for a call. Audio of them comes out again, much sooner.
-            settings: `preview`, `callback` and the settings of the stages, as for a call; `window_batch_size` and
-                `on_codes` of the model's `stream`.
+            settings: `preview`, `callback`, `style`, `parts` and the settings of the stages, as for a call;
+                `window_batch_size` and `on_codes` of the model's `stream`.
 
         Returns:
             `AccompanimentStream`: Iterator over `(start_s, audio)` with the attributes `seed` and `sampling_rate`.
@@ -187,7 +192,7 @@ class VocalAccompanimentPipeline(Pipeline):
             seed,
             vocals_lufs,
             output_sampling_rate,
-            known_codes=_codes_of(known_codes),
+            known_codes=_codes_of(known_codes, len(self.model.config.part_names)),
             **settings,
         )
 
@@ -228,7 +233,7 @@ class VocalAccompanimentPipeline(Pipeline):
             own_seeds = range(first_seed, first_seed + num_variations)
             requests += self.preprocess({"recording": recording, "seeds": own_seeds}, **preprocess_params)
         for request, known in zip(requests, known_codes or [None] * len(requests), strict=True):
-            request["known_codes"] = _codes_of(known)
+            request["known_codes"] = _codes_of(known, len(self.model.config.part_names))
         # 2. Requests -> codes and audio, together.
         batch_size = batch_size or self._batch_size or num_variations
         results = []
@@ -311,7 +316,12 @@ class VocalAccompanimentPipeline(Pipeline):
                 callback=report,
                 **settings,
             )
-        return [{name: value[0] for name, value in output.items()} for output in outputs]
+        results = [{name: value[0] for name, value in output.items()} for output in outputs]
+        known = self.model.config.part_names
+        if len(known) > 1:
+            chosen = [known[index] for index in choose_parts(self.model.config, settings.get("parts"))]
+            results = [{**result, "part_names": chosen} for result in results]
+        return results
 
     def postprocess(
         self,
@@ -322,19 +332,25 @@ class VocalAccompanimentPipeline(Pipeline):
     ) -> dict[str, Any]:
         """Bring one accompaniment to its exact length and rate, and mix it."""
         vocals, rate, codec_rate = outputs["vocals"], outputs["sampling_rate"], self.processor.output_sampling_rate
-        accompaniment = outputs["audio"].float().cpu().numpy()
-        accompaniment = accompaniment[: output_num_samples(vocals.shape[1], rate, codec_rate)]
+        names = outputs.get("part_names")  # `None` for a model of one part
+        played = outputs["audio"][None] if names is None else torch.cat([outputs["audio"][None], outputs["stems"]])
+        played = played.float().cpu().numpy()[:, : output_num_samples(vocals.shape[1], rate, codec_rate)]
         if output_sampling_rate is None:
             output_sampling_rate = codec_rate
         elif output_sampling_rate == "input":
             output_sampling_rate = rate
         num_samples = output_num_samples(vocals.shape[1], rate, output_sampling_rate)
-        accompaniment = fit_length(resample(accompaniment, codec_rate, output_sampling_rate), num_samples)
-        accompaniment = soften_peaks(accompaniment)
+        played = [fit_length(resample(each, codec_rate, output_sampling_rate), num_samples) for each in played]
+        accompaniment = soften_peaks(played[0])
+        stems = {}
+        if names is not None:
+            bent = bend_parts(np.stack(played[1:]), played[0], accompaniment)
+            stems = {"stems": dict(zip(names, bent, strict=True))}
         vocals = fit_length(resample(vocals, rate, output_sampling_rate), num_samples)
         vocals = vocals[0] if len(vocals) == 1 else vocals
         result = {
             "audio": accompaniment,
+            **stems,
             "mix": mix(vocals, accompaniment, output_sampling_rate, accompaniment_lufs_offset),
             "sampling_rate": output_sampling_rate,
             "seed": outputs["seed"],
@@ -364,9 +380,25 @@ class VocalAccompanimentPipeline(Pipeline):
         finish_folder(save_directory, include_code)
 
 
-def _codes_of(result: dict[str, Any] | None) -> dict[str, torch.Tensor]:
+def bend_parts(parts: np.ndarray, total: np.ndarray, bent: np.ndarray) -> np.ndarray:
+    """Give every part the gain per sample that bending the peaks of their sum means.
+
+    Args:
+        parts (`np.ndarray` of shape `(num_parts, num_samples)`): Parts, float32. One alone may pass full scale.
+        total, bent (`np.ndarray` of shape `(num_samples,)`): Their sum before and after.
+
+    Returns:
+        Parts whose sum is `bent`: the last one takes what rounding has left.
+    """
+    gain = np.divide(bent, total, out=np.ones_like(total), where=total != 0)
+    parts = (parts * gain).astype(np.float32)
+    parts[-1] += bent - parts.sum(axis=0)
+    return parts
+
+
+def _codes_of(result: dict[str, Any] | None, num_parts: int) -> dict[str, torch.Tensor]:
     """The codes of an earlier result, each with an axis for the batch."""
-    return {name: add_batch_axis(name, result[name]) for name in CODE_NAMES if name in (result or {})}
+    return {name: add_batch_axis(name, result[name], num_parts) for name in CODE_NAMES if name in (result or {})}
 
 
 __all__ = ["VocalAccompanimentPipeline"]
