@@ -6,8 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from accompgen_hf import AccompGenCoarseConfig, AccompGenFineConfig, AccompGenSemanticConfig
-from accompgen_hf.accompgen.codebooks_accompgen import build_stage_inputs
+from accompgen_hf import (
+    AccompGenCoarseConfig,
+    AccompGenFineConfig,
+    AccompGenSemanticConfig,
+    AccompGenSemanticForCausalLM,
+)
+from accompgen_hf.accompgen.codebooks_accompgen import build_stage_inputs, ids_to_codes
 from accompgen_hf.accompgen.seeds_accompgen import draw_uniforms
 from reference import assert_equal_up_to_ties, reference_decode, reference_logits
 from tiny import random_clip, tiny_stage, tiny_stage_config
@@ -165,3 +170,30 @@ def test_windows_of_a_plan_continue_all_of_its_parts():
     assert plan.shape == (1, 3, 100)
     stock = model.generate_codes(**vocals, **asked, cache_implementation="dynamic")
     assert torch.equal(plan, stock)
+
+
+# ---- training ------------------------------------------------------------------------------------------------------
+
+
+def test_the_style_alone_swaps_what_two_overfitted_clips_become():
+    """One voice, two styles, two accompaniments."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = tiny_stage_config(AccompGenSemanticConfig, part_names=PARTS, style_names=STYLES)
+        model = AccompGenSemanticForCausalLM(config).train()
+        vocals = torch.randint(20, (1, 10), generator=torch.Generator().manual_seed(1)).expand(2, 10)
+        plans = torch.randint(20, (2, 3, 10), generator=torch.Generator().manual_seed(2))
+        batch = build_stage_inputs(config, {"vocal_semantic_ids": vocals}, plans, style_ids=torch.tensor([1, 2]))
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+        for _ in range(120):
+            model(**batch).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    model.eval()
+    prompt_of = build_stage_inputs(config, {"vocal_semantic_ids": vocals[:1]})
+    prompt_of.pop("labels")
+    for style_id, plan in enumerate(plans, start=1):
+        ids = model.generate(
+            **prompt_of, style_ids=torch.tensor([style_id]), do_sample=False, guidance_scale=1.0, max_new_tokens=30
+        )
+        assert torch.equal(ids_to_codes(config.target_segment, ids[:, -30:])[0], plan)
