@@ -17,6 +17,7 @@ import soundfile
 
 from accompgen_hf.accompgen.modeling_accompgen_codec import AccompGenCodec
 from accompgen_hf.accompgen.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
+from accompgen_hf.accompgen.parts_accompgen import WHOLE_BAND
 from accompgen_hf.data.duplicates import find_duplicates, join_duplicates
 from accompgen_hf.data.filtering import ClipFilter
 from accompgen_hf.data.preparation import prepare_shards
@@ -44,6 +45,8 @@ def parse_arguments() -> argparse.Namespace:
     add_source_options(parser)
     add_separator_options(parser)
     add_filter_options(parser)
+    parser.add_argument("--parts", nargs="+", metavar="PART", help="tokenize parts one by one: drums bass other")
+    parser.add_argument("--styles", action="store_true", help="write down the style of procedural songs")
     parser.add_argument("--tracks_per_shard", type=int, default=64)
     parser.add_argument("--max_failures", type=float, default=0.05, help="share of tracks that may fail")
     parser.add_argument("--validation_share", type=float, default=0.02, help="share of groups kept for validation")
@@ -91,12 +94,15 @@ def open_tracks(arguments: argparse.Namespace) -> tuple[list[Track], list[Source
         recipe = read_song_recipe(arguments)
         recipe.require()
         seeds = (arguments.first_seed, arguments.num_songs)
-        songs = song_tracks(*seeds, arguments.song_duration_s, arguments.songs_dir, recipe)
+        own = {"parts": arguments.parts is not None, "styles": arguments.styles}
+        songs = song_tracks(*seeds, arguments.song_duration_s, arguments.songs_dir, recipe, **own)
         source = None if recipe == PLAIN_SONGS else {"corpus": "songs", "recipe": recipe.describe()}
         return songs, [], source
+    if arguments.styles:
+        raise ValueError("`--styles` needs `--source songs`: no other source states styles.")
     recordings = list_recordings(arguments)
     separator = open_separator(arguments, device="cpu" if arguments.device == "cpu" else "auto", num_threads=1)
-    tracks = make_tracks(recordings, separator, arguments.split_group)
+    tracks = make_tracks(recordings, separator, arguments.split_group, parts=arguments.parts is not None)
     if not arguments.no_duplicates_check:
         tracks = join_duplicates(tracks, find_duplicates(recordings))
     return tracks, recordings, {"corpus": arguments.source, "separator": separator and separator.describe()}
@@ -154,7 +160,13 @@ def main() -> None:
     if arguments.dry_run:
         print(describe_plan(arguments, tracks, recordings))
         return
-    recipe = TokenRecipe(arguments.vocal_target_lufs, arguments.noise_std, arguments.noise_seed, arguments.bandwidth)
+    recipe = TokenRecipe(
+        arguments.vocal_target_lufs,
+        arguments.noise_std,
+        arguments.noise_seed,
+        arguments.bandwidth,
+        part_names=WHOLE_BAND if arguments.parts is None else tuple(arguments.parts),
+    )
     extractor = TokenExtractor(
         AccompGenSemanticEncoder.from_pretrained(arguments.semantic_encoder).to(arguments.device),
         AccompGenCodec.from_pretrained(arguments.codec).to(arguments.device),

@@ -69,7 +69,7 @@ class StreamsMixin:
         conditioning_names (`tuple` of `str`): Streams that the stage reads.
         target_names (`tuple` of `str`): Streams that it writes; a base class without streams has none.
         plans_all_parts (`bool`): Whether its target holds the streams of all parts, as codebooks of each frame.
-        part_names, style_names (`tuple` of `str`): Parts that a model plays, and styles that it knows.
+        part_names, style_names, style_dropout: As in `AccompGenStageConfig`; here the whole band in no style.
     """
 
     conditioning_names: ClassVar[tuple[str, ...]] = ()
@@ -77,6 +77,7 @@ class StreamsMixin:
     plans_all_parts: ClassVar[bool] = False
     part_names = WHOLE_BAND
     style_names = ()
+    style_dropout = 0.0
 
     def __post_init__(self, **kwargs: Any):
         expected = self.segments[-1].offset + self.segments[-1].num_ids if self.target_names else NUM_SPECIAL_TOKENS

@@ -7,11 +7,13 @@ joins them compares it.
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
 from torch import nn
+
+from .parts_accompgen import WHOLE_BAND
 
 # State of EnCodec's codebook training: no code and no sample depends on it.
 _TRAINING_ONLY_SUFFIXES = ("cluster_size", "embed_avg", "inited")
@@ -27,6 +29,7 @@ def compute_token_fingerprint(
     codec_block_duration_s: float = 10.0,
     codec_context_duration_s: float = 2.0,
     covers_decoder: bool = False,
+    part_names: Sequence[str] = WHOLE_BAND,
 ) -> str:
     """Hash everything that decides what a token means: of the codec, encoder and quantizer.
 
@@ -50,6 +53,8 @@ def compute_token_fingerprint(
             Its discarded left context.
         covers_decoder (`bool`):
             Hash the codec's decoder as well, as was done while there was one kind.
+        part_names (sequence of `str`):
+            Parts of the accompaniment; a single one is not hashed.
 
     Returns:
         `str`: 64 hexadecimal digits.
@@ -66,6 +71,8 @@ def compute_token_fingerprint(
         "codec_block_duration_s": float(codec_block_duration_s),
         "codec_context_duration_s": float(codec_context_duration_s),
     }
+    if len(part_names) > 1:
+        settings["part_names"] = list(part_names)
     parts = {
         "semantic_encoder": hash_module_state(semantic_encoder),
         "codec": hash_module_state(codec, () if covers_decoder else ("decoder.",)),

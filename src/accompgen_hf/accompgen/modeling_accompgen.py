@@ -331,6 +331,7 @@ def fingerprint_of_parts(
         codec_block_duration_s=config.codec_block_duration_s,
         codec_context_duration_s=config.codec_context_duration_s,
         covers_decoder=covers_decoder,
+        part_names=config.part_names,
     )
 
 

@@ -18,11 +18,16 @@ class StageCollator:
 
     def __call__(self, samples: list[dict]) -> dict[str, torch.LongTensor]:
         """Return `input_ids` and `labels` `(batch_size, num_positions)`, `segment_ids` and `segment_positions`
-        `(1, num_positions)`."""
+        `(1, num_positions)`, and `part_ids` and `style_ids` `(batch_size,)` where samples have them."""
         conditioning, target = self.stack(samples)
         is_dropped = torch.tensor([sample["is_dropped"] for sample in samples])
         history_dropped = torch.stack([sample["history_dropped"] for sample in samples])
-        return build_stage_inputs(self.config, conditioning, target, is_dropped, history_dropped)
+        row_ids = {
+            f"{name}s": torch.tensor([sample[name] for sample in samples])
+            for name in ("part_id", "style_id")
+            if name in samples[0]
+        }
+        return build_stage_inputs(self.config, conditioning, target, is_dropped, history_dropped, **row_ids)
 
     def stack(self, samples: list[dict]) -> tuple[dict[str, torch.LongTensor], torch.LongTensor]:
         """Return conditioning streams and target, batch dimension first."""

@@ -6,6 +6,7 @@ begins and whether its conditioning is dropped; training that knows its step can
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch.utils.data import Dataset, Sampler
 
 from accompgen_hf.accompgen.configuration_accompgen import GRID_RATE, AccompGenStageConfig
 from accompgen_hf.accompgen.fingerprint_accompgen import check_token_fingerprints
+from accompgen_hf.accompgen.parts_accompgen import style_id
 from accompgen_hf.data.shard_cache import map_rows
 from accompgen_hf.data.shards import Manifest, TokenRow
 
@@ -25,7 +27,8 @@ class StageClipDataset(Dataset):
 
     Indexing takes a position: position p is entry p mod N of the shuffled epoch p div N, N being the length. The
     sample is a `dict` with `conditioning` (name to `torch.LongTensor`, frames last), `target`, `is_dropped` (whether
-    the conditioning is to be hidden), `track_id` and `start_s`.
+    the conditioning is to be hidden), `track_id` and `start_s`; of a stage whose rows are one part also `part_id`,
+    which is drawn, and of a stage with styles `style_id`, 0 where the style is unknown or hidden.
 
     Args:
         data (`str` or sequence of `str`): Folders of token shards.
@@ -36,6 +39,7 @@ class StageClipDataset(Dataset):
         seed (`int`): Seed of the order, the crops and the dropout.
         condition_dropout (`float`): Probability that a sample hides its conditioning.
         history_dropout (`float`): Largest share of a sample's target that is hidden from its later codes.
+        style_dropout (`float`): Probability that a sample hides its style.
         shuffle_pairs (`bool`): Whether conditioning comes from another row than the target. This is a control
             experiment: nothing can be learned from such conditioning.
 
@@ -52,10 +56,16 @@ class StageClipDataset(Dataset):
         condition_dropout: float = 0.0,
         history_dropout: float = 0.0,
         shuffle_pairs: bool = False,
+        style_dropout: float = 0.0,
     ):
         if split not in ("train", "validation"):
             raise ValueError(f"`split` must be 'train' or 'validation', got {split!r}.")
-        for name, share in (("condition_dropout", condition_dropout), ("history_dropout", history_dropout)):
+        shares = {
+            "condition_dropout": condition_dropout,
+            "history_dropout": history_dropout,
+            "style_dropout": style_dropout,
+        }
+        for name, share in shares.items():
             if not 0 <= share <= 1:
                 raise ValueError(f"`{name}` must be in [0, 1], got {share}.")
         folders = [Path(data)] if isinstance(data, str | os.PathLike) else [Path(folder) for folder in data]
@@ -63,6 +73,7 @@ class StageClipDataset(Dataset):
         self.seed = seed
         self.condition_dropout = condition_dropout
         self.history_dropout = history_dropout
+        self.style_dropout = style_dropout
         self.shuffle_pairs = shuffle_pairs
         self.clip_grid_frames = round(config.clip_duration_s * GRID_RATE)
         self.manifests = [Manifest.load(folder) for folder in folders]
@@ -96,14 +107,28 @@ class StageClipDataset(Dataset):
         if self.shuffle_pairs:
             row = self.rows[(index + int(generator.integers(1, len(self.rows)))) % len(self.rows)]
             start = int(generator.integers(_grid_frames(row) - self.clip_grid_frames + 1))
+        history_dropped = self._draw_hidden_frames(generator)
+        row_ids = self._draw_row_ids(generator, target_row)  # last: without parts and styles nothing more is drawn
+        row, part_row = (_of_part(each, row_ids.get("part_id")) for each in (row, target_row))
         return {
             "conditioning": {name: self._crop(row, name, start) for name in self.config.conditioning_names},
-            "target": self._crop_target(target_row, target_start),
+            "target": self._crop_target(part_row, target_start),
             "is_dropped": is_dropped,
-            "history_dropped": self._draw_hidden_frames(generator),
+            "history_dropped": history_dropped,
+            **row_ids,
             "track_id": target_row.track_id,
             "start_s": target_row.start_s + target_start / GRID_RATE,
         }
+
+    def _draw_row_ids(self, generator: np.random.Generator, row: TokenRow) -> dict[str, int]:
+        """Part and style of a sample, where the stage has embeddings of them."""
+        row_ids = {}
+        if self.config.num_part_rows:
+            row_ids["part_id"] = int(generator.integers(self.config.num_part_rows))
+        if self.config.num_style_rows:
+            is_hidden = bool(generator.random() < self.style_dropout)
+            row_ids["style_id"] = 0 if is_hidden else style_id(self.config, row.style)
+        return row_ids
 
     def _draw_hidden_frames(self, generator: np.random.Generator) -> torch.BoolTensor:
         """Frames of the target that later codes do not see, in blocks of 0.4 s."""
@@ -174,7 +199,8 @@ def check_shards(manifests: list[Manifest], folders: list[Path], config: AccompG
     """Return the one fingerprint of several folders of shards, which must be the config's if it has one.
 
     Raises:
-        ValueError: If a fingerprint, `num_clusters` or `codebook_size` differs; both sides are named.
+        ValueError: If a fingerprint, the parts, `num_clusters` or `codebook_size` differ, or the config has styles but
+            not those of the shards; both sides are named.
     """
     first = manifests[0].token_fingerprint
     for manifest, folder in zip(manifests, folders, strict=False):
@@ -182,6 +208,7 @@ def check_shards(manifests: list[Manifest], folders: list[Path], config: AccompG
         check_token_fingerprints(
             config.token_fingerprint, manifest.token_fingerprint, f"the {config.model_type} config", f"shards {folder}"
         )
+        _check_names(manifest, folder, config)
         for name in ("num_clusters", "codebook_size"):
             if manifest.settings[name] != getattr(config, name):
                 raise ValueError(
@@ -189,6 +216,28 @@ def check_shards(manifests: list[Manifest], folders: list[Path], config: AccompG
                     f"{folder} have {manifest.settings[name]}."
                 )
     return first
+
+
+def _check_names(manifest: Manifest, folder: Path, config: AccompGenStageConfig) -> None:
+    """Refuse shards of other parts, or of styles that the config does not know."""
+    if manifest.part_names != tuple(config.part_names):
+        raise ValueError(
+            f"`part_names` of the {config.model_type} config are {', '.join(config.part_names)}, but the rows in "
+            f"{folder} are of {', '.join(manifest.part_names)}."
+        )
+    unknown = [name for name in manifest.style_names if name not in config.style_names]
+    if config.style_names and unknown:
+        raise ValueError(
+            f"`style_names` of the {config.model_type} config are {', '.join(config.style_names)}, but the rows in "
+            f"{folder} have {', '.join(unknown)} as well."
+        )
+
+
+def _of_part(row: TokenRow, part_id: int | None) -> TokenRow:
+    """A row of all parts as a row of one of them."""
+    if part_id is None:
+        return row
+    return replace(row, instrumental_semantic_ids=row.instrumental_semantic_ids[part_id], codes=row.codes[part_id])
 
 
 def _grid_frames(row: TokenRow) -> int:

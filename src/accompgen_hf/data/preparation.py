@@ -16,10 +16,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import torch
 from tqdm.auto import tqdm
 
 from accompgen_hf.accompgen.fingerprint_accompgen import hash_json
+from accompgen_hf.accompgen.parts_accompgen import check_style_names
 from accompgen_hf.data.filter_picture import draw_histograms
 from accompgen_hf.data.filtering import (
     GRID_RATE,
@@ -30,7 +33,18 @@ from accompgen_hf.data.filtering import (
     describe_counts,
     filter_pair,
 )
-from accompgen_hf.data.shards import Manifest, TokenRow, assign_split, read_rows, shard_name, write_rows
+from accompgen_hf.data.shards import (
+    FORMAT_VERSION,
+    PARTS_FORMAT_VERSION,
+    SHARD_SCHEMA,
+    Manifest,
+    TokenRow,
+    assign_split,
+    read_rows,
+    shard_name,
+    shard_schema,
+    write_rows,
+)
 from accompgen_hf.data.sources import Track
 from accompgen_hf.data.tokenization import TokenExtractor, measure_activity
 from accompgen_hf.files import read_json, write_bytes, write_json
@@ -85,6 +99,9 @@ def prepare_shards(
         "validation_share": validation_share,
         "tracks_sha256": hash_json([_identify(track) for track in tracks]),
     }
+    style_names = sorted({track.style for track in tracks if track.style is not None})
+    if style_names:
+        settings["style_names"] = list(check_style_names(style_names))
     if clip_filter is not None:
         settings["clip_filter"] = asdict(clip_filter)
     if source is not None:
@@ -96,7 +113,9 @@ def prepare_shards(
     shards = {index: tracks[starts[index] : starts[index] + tracks_per_shard] for index in own}
     failures_allowed = int(max_failures * len(tracks))
     num_failed = 0
-    job = _Job(extractor, output_dir, validation_share, clip_filter)
+    part_names = extractor.recipe.part_names
+    schema = shard_schema(len(part_names) > 1, bool(style_names))
+    job = _Job(extractor, output_dir, validation_share, clip_filter, part_names, schema)
     with (
         _one_thread(),
         tqdm(total=sum(map(len, shards.values())), desc="Tokenizing", unit="track", mininterval=1.0) as progress,
@@ -121,11 +140,14 @@ class _Job:
     output_dir: Path
     validation_share: float
     clip_filter: ClipFilter | None
+    part_names: tuple[str, ...]
+    schema: pa.Schema
 
 
 def _identify(track: Track) -> list[str | None]:
     identity = [track.track_id, track.licence, track.group]
-    return identity if track.split is None else [*identity, track.split]
+    identity = identity if track.split is None else [*identity, track.split]
+    return identity if track.style is None else [*identity, f"style {track.style}"]
 
 
 def _prepare_shard(job: _Job, index: int, tracks: Sequence[Track], progress: tqdm) -> Iterator[dict[str, str]]:
@@ -146,7 +168,7 @@ def _prepare_shard(job: _Job, index: int, tracks: Sequence[Track], progress: tqd
                 track_rows, track_clips = _make_rows(job, track)
                 if job.clip_filter is not None:
                     write_json(clips_path, track_clips)
-                write_rows(part_path, track_rows)  # written last, so that a part that exists is whole
+                write_rows(part_path, track_rows, job.schema)  # written last, so that a part that exists is whole
             except Exception as error:  # whatever is wrong with one file, the other tracks go on
                 write_json(failure_path, {"track_id": track.track_id, "error": f"{type(error).__name__}: {error}"})
         if part_path.is_file():
@@ -156,7 +178,7 @@ def _prepare_shard(job: _Job, index: int, tracks: Sequence[Track], progress: tqd
             failures.append(read_json(failure_path))
             yield failures[-1]
         progress.update()
-    sha256 = write_rows(job.output_dir / shard_name(index), rows)
+    sha256 = write_rows(job.output_dir / shard_name(index), rows, job.schema)
     write_json(summary_path, _summarize(index, sha256, rows, clips, failures))
     shutil.rmtree(parts_dir)
 
@@ -178,14 +200,19 @@ def _summarize(index: int, sha256: str, rows: list[TokenRow], clips: list[dict],
 
 def _make_rows(job: _Job, track: Track) -> tuple[list[TokenRow], list[dict]]:
     """The rows of one track, and the clips that were judged for them."""
-    vocals, instrumental, sampling_rate = track.load()
+    vocals, parts, sampling_rate = _load_parts(job, track)
+    instrumental = parts[0] if len(parts) == 1 else sum_parts(parts)
     verdict = Verdict(vocals, instrumental, [(0, -1)])
     if job.clip_filter is not None:
         verdict = filter_pair(track.track_id, vocals, instrumental, sampling_rate, job.clip_filter)
     if not verdict.spans:
         return [], verdict.clips
     # The whole track is tokenized even if clips are dropped: level and blocks are those of the whole, as in inference.
-    tokens = job.extractor.extract(verdict.vocals, verdict.instrumental, sampling_rate, track.track_id)
+    if len(parts) > 1:
+        instrumental = np.stack([part[: len(verdict.instrumental)] for part in parts])
+    else:
+        instrumental = verdict.instrumental
+    tokens = job.extractor.extract(verdict.vocals, instrumental, sampling_rate, track.track_id)
     split = track.split or assign_split(track.group or track.track_id, job.validation_share)
     rows = []
     for start, end in verdict.spans:
@@ -200,11 +227,37 @@ def _make_rows(job: _Job, track: Track) -> tuple[list[TokenRow], list[dict]]:
                 start_s=start / GRID_RATE,
                 vocal_activity=measure_activity(verdict.vocals[samples], sampling_rate),
                 vocal_semantic_ids=tokens["vocal_semantic_ids"][fifty],
-                instrumental_semantic_ids=tokens["instrumental_semantic_ids"][fifty],
-                codes=tokens["codes"][:, seventy_five],
+                instrumental_semantic_ids=tokens["instrumental_semantic_ids"][..., fifty],
+                codes=tokens["codes"][..., seventy_five],
+                style=track.style,
             )
         )
     return rows, verdict.clips
+
+
+def _load_parts(job: _Job, track: Track) -> tuple[np.ndarray, list[np.ndarray], int]:
+    """Vocals, the parts to tokenize, of one length, and their rate.
+
+    Raises:
+        ValueError: If the track lacks a part.
+    """
+    if len(job.part_names) == 1:
+        vocals, instrumental, sampling_rate = track.load()
+        return vocals, [instrumental], sampling_rate
+    if track.load_parts is None:
+        raise ValueError(f"`part_names` {', '.join(job.part_names)} need tracks with parts, but this one has none.")
+    vocals, by_name, sampling_rate = track.load_parts()
+    missing = [name for name in job.part_names if name not in by_name]
+    if missing:
+        raise ValueError(f"`part_names` must be among {', '.join(by_name)}, got {', '.join(missing)}.")
+    parts = [by_name[name] for name in job.part_names]
+    num_samples = min(map(len, parts))
+    return vocals, [part[:num_samples] for part in parts], sampling_rate
+
+
+def sum_parts(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """What parts sound like together: float32, the filters' instrumental."""
+    return np.sum(np.stack(parts), axis=0, dtype=np.float32)
 
 
 def _to_samples(grid_frames: int, sampling_rate: int) -> int:
@@ -238,6 +291,7 @@ def _write_manifest(
         duration_s=round(sum(summary["duration_s"] for summary in summaries), 2),
         hours_by_licence={name: round(seconds / 3600, 4) for name, seconds in sorted(seconds_by_licence.items())},
         clips=clips,
+        format_version=FORMAT_VERSION if job.schema == SHARD_SCHEMA else PARTS_FORMAT_VERSION,
     )
     write_json(output_dir / "failures.json", failures)
     manifest.save(output_dir)

@@ -17,9 +17,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from accompgen_hf.accompgen.parts_accompgen import WHOLE_BAND
 from accompgen_hf.files import read_json, write_bytes, write_json
 
 FORMAT_VERSION = 1
+PARTS_FORMAT_VERSION = 2  # rows have an axis of parts, or styles
 MANIFEST_NAME = "manifest.json"
 SHARD_SCHEMA = pa.schema(
     [
@@ -33,6 +35,10 @@ SHARD_SCHEMA = pa.schema(
         ("codes", pa.list_(pa.list_(pa.int16()))),
     ]
 )
+_PART_TYPES = {
+    "instrumental_semantic_ids": pa.list_(pa.list_(pa.int16())),
+    "codes": pa.list_(pa.list_(pa.list_(pa.int16()))),
+}
 # Pinned, so that the bytes depend on the rows and the Parquet library's version alone.
 _PARQUET_OPTIONS = {
     "version": "2.6",
@@ -59,6 +65,9 @@ class TokenRow:
         vocal_semantic_ids (`np.ndarray` of shape `(num_frames,)`): int16, 50 Hz.
         instrumental_semantic_ids (`np.ndarray` of shape `(num_frames,)`): int16, 50 Hz.
         codes (`np.ndarray` of shape `(num_codebooks, num_frames)`): int16, 75 Hz.
+        style (`str`, *optional*): Style of the track, if it is known.
+
+    With several parts `instrumental_semantic_ids` and `codes` have an axis of parts before the others.
     """
 
     track_id: str
@@ -69,6 +78,16 @@ class TokenRow:
     vocal_semantic_ids: np.ndarray
     instrumental_semantic_ids: np.ndarray
     codes: np.ndarray
+    style: str | None = None
+
+
+def shard_schema(has_parts: bool = False, has_styles: bool = False) -> pa.Schema:
+    """Columns of a shard: of one part without styles they are those of the first format."""
+    fields = [
+        pa.field(each.name, _PART_TYPES[each.name]) if has_parts and each.name in _PART_TYPES else each
+        for each in SHARD_SCHEMA
+    ]
+    return pa.schema([*fields, pa.field("style", pa.string())] if has_styles else fields)
 
 
 def shard_name(index: int) -> str:
@@ -76,13 +95,16 @@ def shard_name(index: int) -> str:
     return f"shard-{index:05d}.parquet"
 
 
-def write_rows(path: Path, rows: list[TokenRow]) -> str:
-    """Write rows as one Parquet file, atomically, and return the sha256 of its bytes."""
-    columns: dict[str, list[Any]] = {name: [] for name in SHARD_SCHEMA.names}
-    for row in rows:
-        for name, value in vars(row).items():
-            columns[name].append(list(value) if name == "codes" else value)
-    table = pa.Table.from_pydict(columns, schema=SHARD_SCHEMA)
+def write_rows(path: Path, rows: list[TokenRow], schema: pa.Schema = SHARD_SCHEMA) -> str:
+    """Write rows as one Parquet file, atomically, and return the sha256 of its bytes.
+
+    Args:
+        path (`Path`): File to write.
+        rows (`list` of [`TokenRow`]): All of one shape.
+        schema (`pa.Schema`): Result of [`shard_schema`].
+    """
+    columns = {name: [_to_lists(getattr(row, name)) for row in rows] for name in schema.names}
+    table = pa.Table.from_pydict(columns, schema=schema)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, **_PARQUET_OPTIONS)
     content = sink.getvalue().to_pybytes()
@@ -115,7 +137,9 @@ def read_table(path: Path, sha256: str | None = None) -> pa.Table:
             "Delete it with its file in .progress/ and prepare it again."
         )
     try:
-        return pq.read_table(pa.BufferReader(content)).cast(SHARD_SCHEMA).combine_chunks()
+        table = pq.read_table(pa.BufferReader(content))
+        has_parts = "codes" in table.schema.names and table.schema.field("codes").type == _PART_TYPES["codes"]
+        return table.cast(shard_schema(has_parts, "style" in table.schema.names)).combine_chunks()
     except (pa.ArrowInvalid, OSError, ValueError) as error:
         raise ValueError(f"Shard {path} is damaged or no token shard ({error}). Prepare it again.") from error
 
@@ -125,20 +149,27 @@ def list_rows(table: pa.Table) -> list[TokenRow]:
     # A single chunk is taken as it is: combining would copy it.
     columns = {name: table[name] for name in SHARD_SCHEMA.names[5:]}
     lists = {name: c.chunk(0) if c.num_chunks == 1 else c.combine_chunks() for name, c in columns.items()}
-    plain = {name: table[name].to_pylist() for name in SHARD_SCHEMA.names[:5]}
+    plain = {name: table[name].to_pylist() for name in table.schema.names if name not in columns}
     rows = []
     for index in range(table.num_rows):
-        arrays = {
-            name: _codes_at(column, index) if name == "codes" else column[index].values.to_numpy()
-            for name, column in lists.items()
-        }
+        arrays = {name: _array_at(column, index) for name, column in lists.items()}
         rows.append(TokenRow(**{name: values[index] for name, values in plain.items()}, **arrays))
     return rows
 
 
-def _codes_at(column: pa.ListArray, index: int) -> np.ndarray:
-    codebooks = column[index].values  # a list of K lists of T codes
-    return codebooks.flatten().to_numpy().reshape(len(codebooks), -1)  # (K, T)
+def _array_at(column: pa.ListArray, index: int) -> np.ndarray:
+    """The row's lists as an array: `(T,)`, `(K, T)` or `(P, K, T)`."""
+    values, shape, num_lists = column[index].values, [], 1
+    while isinstance(values, pa.ListArray):
+        shape.append(len(values) // num_lists)
+        num_lists = len(values)
+        values = values.flatten()
+    return values.to_numpy().reshape(*shape, -1)
+
+
+def _to_lists(value: Any) -> Any:
+    """An array as lists of arrays, as Arrow takes them; other values stay."""
+    return [_to_lists(each) for each in value] if isinstance(value, np.ndarray) and value.ndim > 1 else value
 
 
 def assign_split(group: str, validation_share: float) -> str:
@@ -175,6 +206,16 @@ class Manifest:
     clips: dict[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """Parts of the rows, in their order."""
+        return tuple(self.settings.get("part_names", WHOLE_BAND))
+
+    @property
+    def style_names(self) -> tuple[str, ...]:
+        """Styles of the rows; none if they were not asked for."""
+        return tuple(self.settings.get("style_names", ()))
+
     def save(self, folder: Path) -> None:
         """Write `manifest.json` into a folder of shards."""
         write_json(Path(folder) / MANIFEST_NAME, asdict(self))
@@ -193,10 +234,11 @@ class Manifest:
                 "examples/prepare_dataset.py run to its end?"
             )
         fields = read_json(path)
-        if fields.get("format_version") != FORMAT_VERSION:
+        versions = (FORMAT_VERSION, PARTS_FORMAT_VERSION)
+        if fields.get("format_version") not in versions:
             raise ValueError(
-                f"{path} has `format_version` {fields.get('format_version')}, this code reads {FORMAT_VERSION}. "
-                "Prepare the data again."
+                f"{path} has `format_version` {fields.get('format_version')}, this code reads "
+                f"{' and '.join(map(str, versions))}. Prepare the data again."
             )
         return cls(**fields)
 

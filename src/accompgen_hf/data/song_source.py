@@ -23,6 +23,7 @@ def song_tracks(
     songs_dir: str | os.PathLike | None = None,
     recipe: SongRecipe = PLAIN_SONGS,
     parts: bool = False,
+    styles: bool = False,
 ) -> list[Track]:
     """List procedural songs as tracks, one per seed.
 
@@ -35,13 +36,20 @@ def song_tracks(
             are read from it. Each recipe has its own file names.
         recipe ([`SongRecipe`]): How the songs are made.
         parts (`bool`): Give every track `load_parts`.
+        styles (`bool`): Give every track the style that its song is played in.
 
     Raises:
         ValueError: If a seed is held out for evaluation.
     """
     keeper = _SongKeeper(duration_s, songs_dir, recipe)
     return [
-        Track(_name(seed), SONG_LICENCE, keeper.loader(seed), load_parts=keeper.parts_loader(seed) if parts else None)
+        Track(
+            _name(seed),
+            SONG_LICENCE,
+            keeper.loader(seed),
+            load_parts=keeper.parts_loader(seed) if parts else None,
+            style=recipe.compose(seed, duration_s=duration_s).style if styles else None,
+        )
         for seed in _check_seeds(first_seed, num_songs)
     ]
 

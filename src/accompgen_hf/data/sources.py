@@ -39,6 +39,7 @@ class Track:
         split (`str`, *optional*): `"train"`, `"validation"` or `"test"`, where the source itself says so.
         load_parts (`callable`, *optional*): Function that gives vocals, a dictionary of drums, bass and other, and
             their rate, if parts were asked for.
+        style (`str`, *optional*): Name of the style, if styles were asked for.
     """
 
     track_id: str
@@ -47,6 +48,7 @@ class Track:
     group: str | None = None
     split: str | None = None
     load_parts: Callable[[], PartStems] | None = None
+    style: str | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from transformers import EncodecFeatureExtractor, EncodecModel
 from accompgen_hf.accompgen.codec_accompgen import CODEC_BANDWIDTH, encode_in_blocks
 from accompgen_hf.accompgen.fingerprint_accompgen import compute_token_fingerprint
 from accompgen_hf.accompgen.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
+from accompgen_hf.accompgen.parts_accompgen import WHOLE_BAND, check_part_names
 from accompgen_hf.accompgen.processing_accompgen import AccompGenProcessor
 
 ACTIVITY_THRESHOLD_DB = -40.0
@@ -21,6 +22,7 @@ class TokenRecipe:
 
     Attributes:
         noise_seed (`int`): Seed of the vocals' noise; each track has its own part of the stream.
+        part_names (`tuple` of `str`): Parts of the accompaniment that are tokenized one by one.
     """
 
     vocal_target_lufs: float | None = -20.0
@@ -29,6 +31,10 @@ class TokenRecipe:
     bandwidth: float = CODEC_BANDWIDTH
     codec_block_duration_s: float = 10.0
     codec_context_duration_s: float = 2.0
+    part_names: tuple[str, ...] = WHOLE_BAND
+
+    def __post_init__(self):
+        check_part_names(self.part_names)
 
 
 class TokenExtractor:
@@ -57,8 +63,11 @@ class TokenExtractor:
     def describe(self) -> dict:
         """Settings for the manifest: the recipe, the encoder's blocks and the sizes a stage must have."""
         config = self.semantic_encoder.config
+        recipe = asdict(self.recipe)
+        part_names = recipe.pop("part_names")
         return {
-            **asdict(self.recipe),
+            **recipe,
+            **({"part_names": list(part_names)} if len(part_names) > 1 else {}),
             "layer": config.layer,
             "semantic_block_duration_s": config.block_duration_s,
             "semantic_block_hop_s": config.block_hop_s,
@@ -73,21 +82,26 @@ class TokenExtractor:
 
         Args:
             vocals (`np.ndarray` of shape `(num_samples,)`): float32 mono.
-            instrumental (`np.ndarray` of shape `(num_samples,)`): float32 mono, as long as the vocals.
+            instrumental (`np.ndarray` of shape `(num_samples,)`): float32 mono, as long as the vocals; of several
+                parts `(num_parts, num_samples)`.
             sampling_rate (`int`): Hz, of both.
             track_id (`str`): Chooses the track's part of the noise.
 
         Returns:
             `dict` with `vocal_semantic_ids` and `instrumental_semantic_ids` (int16, `(2 n,)`), `codes` (int16,
-            `(num_codebooks, 3 n)`) for n 40-ms frames, and `vocal_activity`.
+            `(num_codebooks, 3 n)`) for n 40-ms frames, and `vocal_activity`. Several parts make an axis before the
+            others of `instrumental_semantic_ids` and `codes`.
 
         Raises:
             ValueError: If the pair is not aligned mono audio of finite values.
         """
         vocals, instrumental = np.asarray(vocals, np.float32), np.asarray(instrumental, np.float32)
-        if vocals.ndim != 1 or vocals.shape != instrumental.shape or vocals.size == 0:
+        num_parts = len(self.recipe.part_names)
+        expected = vocals.shape if num_parts == 1 else (num_parts, *vocals.shape)
+        if vocals.ndim != 1 or expected != instrumental.shape or vocals.size == 0:
             raise ValueError(
                 "`vocals` and `instrumental` must be mono and equally long, "
+                f"{f'with {num_parts} parts, ' if num_parts > 1 else ''}"
                 f"got shapes {vocals.shape} and {instrumental.shape}."
             )
         if not (np.isfinite(vocals).all() and np.isfinite(instrumental).all()):
@@ -95,7 +109,20 @@ class TokenExtractor:
         recipe = self.recipe
         item = int.from_bytes(hashlib.sha256(track_id.encode()).digest()[:4], "big")
         noised = self.processor.prepare_vocals(vocals, sampling_rate, recipe.noise_seed, item)
-        at_16_khz, at_codec_rate = self.processor.prepare_instrumental(instrumental, sampling_rate)
+        # One part at a time, as a part of one is: batches would round its sums in another order.
+        parts = [self._extract_part(part, sampling_rate) for part in np.atleast_2d(instrumental)]
+        semantic_ids, codes = parts[0] if num_parts == 1 else map(np.stack, zip(*parts, strict=True))
+        return {
+            "vocal_semantic_ids": self._extract_semantic_ids(noised),
+            "instrumental_semantic_ids": semantic_ids,
+            "codes": codes,
+            "vocal_activity": measure_activity(vocals, sampling_rate),
+        }
+
+    def _extract_part(self, waveform: np.ndarray, sampling_rate: int) -> tuple[np.ndarray, np.ndarray]:
+        """Semantic ids and codes of the instrumental or one of its parts."""
+        recipe = self.recipe
+        at_16_khz, at_codec_rate = self.processor.prepare_instrumental(waveform, sampling_rate)
         codes = encode_in_blocks(
             self.codec,
             torch.from_numpy(at_codec_rate)[None],
@@ -103,12 +130,7 @@ class TokenExtractor:
             recipe.codec_block_duration_s,
             recipe.codec_context_duration_s,
         )
-        return {
-            "vocal_semantic_ids": self._extract_semantic_ids(noised),
-            "instrumental_semantic_ids": self._extract_semantic_ids(at_16_khz),
-            "codes": codes[0].to("cpu", torch.int16).numpy(),
-            "vocal_activity": measure_activity(vocals, sampling_rate),
-        }
+        return self._extract_semantic_ids(at_16_khz), codes[0].to("cpu", torch.int16).numpy()
 
     def _extract_semantic_ids(self, waveform: np.ndarray) -> np.ndarray:
         input_values = torch.from_numpy(waveform)[None].to(self.semantic_encoder.device)

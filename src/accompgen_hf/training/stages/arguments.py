@@ -13,6 +13,7 @@ from accompgen_hf.training.run_files import describe_run
 TRAINING_FIELDS = (
     "condition_dropout",
     "history_dropout",
+    "style_dropout",
     "dropout",
 )  # of the stage's config; no weight depends on them
 MIXED_PRECISIONS = ("no", "fp16", "bf16")

@@ -73,6 +73,7 @@ def open_datasets(
         condition_dropout=config.condition_dropout,
         history_dropout=config.history_dropout,
         shuffle_pairs=arguments.shuffle_pairs,
+        style_dropout=config.style_dropout,
     )
     if not arguments.validation_clips:
         return training, None
