@@ -30,8 +30,8 @@ class AudioSampler:
         output_dir (`Path`): Folder of the run.
 
     Raises:
-        ValueError: If `codec` is neither, made other tokens than those of the data, or is a codec alone for a semantic
-            stage.
+        ValueError: If `codec` is neither, made other tokens than those of the data, is a codec alone for a semantic
+            stage, or is given for a plan of several parts.
     """
 
     def __init__(self, codec: str | os.PathLike, dataset: StageClipDataset, num_clips: int, output_dir: Path):
@@ -58,7 +58,15 @@ class AudioSampler:
             )
         if self.whole_model is None and self.config.target_name == "instrumental_semantic_ids":
             raise ValueError("`codec` must be a whole model for a semantic stage: its ids alone have no sound.")
+        if self.config.target_segment.has_codebook_axis and self.config.target_name == "instrumental_semantic_ids":
+            raise ValueError("`codec` must be left out for a plan of several parts: its samples cannot be heard yet.")
         samples = [dataset[position] for position in range(num_clips)]
+        self.asked = {}
+        if self.config.num_part_rows:
+            self.asked["part"] = [self.config.part_names[sample["part_id"]] for sample in samples]
+        if self.config.num_style_rows:
+            known = (None, *self.config.style_names)
+            self.asked["style"] = [known[sample["style_id"]] for sample in samples]
         self.conditioning, self.target = StageCollator(self.config).stack(samples)
 
     def write(self, stage: AccompGenStageForCausalLM, step: int, is_writer: bool = True) -> None:
@@ -72,7 +80,7 @@ class AudioSampler:
         was_training = stage.training
         stage.eval()
         conditioning = {name: codes.to(stage.device) for name, codes in self.conditioning.items()}
-        generated = stage.generate_codes(**conditioning, seed=0)
+        generated = stage.generate_codes(**conditioning, **self.asked, seed=0)
         stage.train(was_training)
         if not is_writer:
             return
@@ -87,7 +95,7 @@ class AudioSampler:
             for later in (self.whole_model.coarse, self.whole_model.fine):
                 if later.config.target_name not in known:
                     conditioning = {name: known[name] for name in later.config.conditioning_names}
-                    known[later.config.target_name] = later.generate_codes(**conditioning, seed=0)
+                    known[later.config.target_name] = later.generate_codes(**conditioning, **self.asked, seed=0)
         codes = [known[name] for name in ("coarse_codes", "fine_codes") if name in known]
         audio = decode_in_blocks(self.codec, torch.cat(codes, dim=1))  # (B, K, T75) -> (B, num_samples)
         folder.mkdir(parents=True, exist_ok=True)

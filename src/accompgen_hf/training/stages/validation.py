@@ -35,7 +35,9 @@ def validate_stage(
 
     Returns:
         `dict` with `loss` (Eq. 6), `perplexity` and `accuracy` (one value per codebook), and for every gain its mean
-        and `..._interval`, the half width of its 95 % interval over tracks.
+        and `..._interval`, the half width of its 95 % interval over tracks. A stage whose clips are of one part each
+        also gives `loss_<part>`, `perplexity_<part>` and `conditioning_gain_<part>`; of a plan of several parts the
+        codebooks are the parts.
 
     Raises:
         ValueError: If the split holds clips of only one track.
@@ -98,6 +100,7 @@ def _measure(samples: list[dict], partners: list[dict], model: AccompGenStageFor
     return [
         {
             "track_id": samples[index]["track_id"],
+            "part": None if "part_id" not in samples[index] else model.config.part_names[samples[index]["part_id"]],
             "losses": own[index].tolist(),
             "hits": hits[index].tolist(),
             "gains": {name: gain[index].item() for name, gain in gains.items()},
@@ -123,4 +126,10 @@ def _summarise(measured: list[dict[str, Any]]) -> dict[str, Any]:
         gains = torch.tensor([sum(values) / len(values) for values in by_track.values()], dtype=torch.float64)
         summary[name] = gains.mean().item()
         summary[f"{name}_interval"] = 1.96 * gains.std().item() / math.sqrt(len(gains))
+    for part in sorted({clip["part"] for clip in measured} - {None}):
+        is_own = torch.tensor([clip["part"] == part for clip in measured])
+        summary[f"loss_{part}"] = losses[is_own].mean().item()
+        summary[f"perplexity_{part}"] = losses[is_own].mean(0).exp().tolist()
+        gains = [clip["gains"]["conditioning_gain"] for clip in measured if clip["part"] == part]
+        summary[f"conditioning_gain_{part}"] = sum(gains) / len(gains)
     return summary
