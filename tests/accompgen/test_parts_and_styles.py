@@ -139,7 +139,13 @@ def test_every_way_to_decode_gives_the_uncached_tokens(config_class, axis):
     uniforms = draw_uniforms([5, 6], config.target_name, [0.0, 0.0], prefix + num_new, parts=parts)[:, prefix:]
     reference = {name: value for name, value in SAMPLING.items() if name != "do_sample"}
     expected, margins = reference_decode(model, inputs, num_new, guidance_scale=3.0, uniforms=uniforms, **reference)
-    for how in ({}, {"cache_implementation": "dynamic"}, {"use_cache": False}, {"cache_implementation": "static"}):
+    for how in (
+        {},  # compiled steps, if numba is here
+        {"engine": "torch"},
+        {"cache_implementation": "dynamic"},
+        {"use_cache": False},
+        {"cache_implementation": "static"},
+    ):
         sequences = model.generate(**inputs, max_new_tokens=num_new, seed=5, guidance_scale=3.0, **SAMPLING, **how)
         assert_equal_up_to_ties(sequences[:, -num_new:], expected, margins)
     padded = {

@@ -306,8 +306,7 @@ class AccompGenGenerationMixin(GenerationMixin):
         sequences[:, :prompt_length] = input_ids
         # An operation costs a fifth less where nothing is recorded about it. Autocast would mix the buffers' dtypes.
         with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
-            names = ("input_ids", "segment_ids", "segment_positions", "part_ids", "style_ids")
-            scores = decoder.prefill(**{name: prompt[name] for name in names if name in prompt})
+            scores = decoder.prefill(**{name: prompt[name] for name in _PROMPT_NAMES if name in prompt})
             for index in range(prompt_length, max_length):
                 for warper in warpers:
                     scores = warper(input_ids, scores)
@@ -342,7 +341,7 @@ class AccompGenGenerationMixin(GenerationMixin):
         sequences[:, :prompt_length] = input_ids
         with torch.inference_mode(), torch.autocast("cpu", enabled=False):
             decoder = CompiledStageDecoder(self, prompt["segment_positions"], max_length, logits_processor, input_ids)
-            decoder.prefill(prompt["input_ids"], prompt["segment_ids"], prompt["segment_positions"])
+            decoder.prefill(**{name: prompt[name] for name in _PROMPT_NAMES if name in prompt})
             for first in range(prompt_length, max_length, _SLOTS_PER_CALL):
                 last = min(first + _SLOTS_PER_CALL, max_length)
                 sequences[:, first:last] = ids = decoder.decode(first - prompt_length, last - prompt_length)
@@ -354,6 +353,7 @@ class AccompGenGenerationMixin(GenerationMixin):
         return sequences
 
 
+_PROMPT_NAMES = ("input_ids", "segment_ids", "segment_positions", "part_ids", "style_ids")
 _SLOTS_PER_CALL = 64  # a call has a price, and between calls a listener hears of what is done
 _SLICE_PROCESSORS = (
     AccompGenGuidanceLogitsProcessor,

@@ -123,12 +123,7 @@ def takes_compiled_steps(model: nn.Module, engine: str | None, processors: Logit
 
 
 def covers(model: nn.Module) -> bool:
-    """Whether compiled steps compute what this stage computes: in float32 on the CPU, with heads of whole vectors.
-
-    They know nothing of parts and styles of rows.
-    """
-    if model.config.num_part_rows or model.config.num_style_rows:
-        return False
+    """Whether compiled steps compute what this stage computes: in float32 on the CPU, with heads of whole vectors."""
     weight = model.get_input_embeddings().weight
     return weight.device.type == "cpu" and weight.dtype == torch.float32 and model.config.head_dim % 16 == 0
 
@@ -283,11 +278,18 @@ class CompiledStageDecoder:
         self._arguments, self._counters = None, np.zeros(2, np.int64)
 
     def prefill(
-        self, input_ids: torch.LongTensor, segment_ids: torch.LongTensor, segment_positions: torch.LongTensor
+        self,
+        input_ids: torch.LongTensor,
+        segment_ids: torch.LongTensor,
+        segment_positions: torch.LongTensor,
+        part_ids: torch.LongTensor | None = None,
+        style_ids: torch.LongTensor | None = None,
     ) -> None:
         """Run the prompt through the stage by products of matrices, and take over its keys and values."""
         cache = DynamicCache()
-        hidden_states = self.model.model(input_ids, segment_ids, segment_positions, cache)[0]
+        row_ids = {"part_ids": part_ids, "style_ids": style_ids}
+        hidden_states = self.model.model(input_ids, segment_ids, segment_positions, cache, **row_ids)[0]
+        self.rows = self.model.model.embed_rows(len(input_ids), part_ids, style_ids)
         num_rows, codebook_size = len(input_ids), self.model.config.target_segment.codebook_size
         self.logits = torch.zeros(num_rows, codebook_size + -codebook_size % PANEL)
         head = self.model.heads[self.first_slot % len(self.model.heads)]
@@ -332,6 +334,8 @@ class CompiledStageDecoder:
         attention = (*weights.qkv, *weights.output, weights.qk_gains.numpy())
         mlp = (*weights.gate_up, *weights.down)
         added = weights.target_embedding.expand(num_rows, -1).contiguous()
+        if self.rows is not None:
+            added = added + self.rows[:, 0]
         packed = (weights.embedding.numpy(), added.numpy(), weights.gains.numpy(), attention, mlp, *weights.heads)
         found = torch.zeros(2, self._num_threads, num_rows, hidden_size + -hidden_size % PANEL).numpy()
         return (
