@@ -195,7 +195,7 @@ def test_a_wrong_call_exits_with_2_and_one_sentence(stub, here, capsys, argv, me
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        (["--seed", "-1"], "must be a whole number of at least 0, got '-1'"),
+        (["--seed", "-2"], "must be a whole number of at least -1, got '-2'"),
         (["--variations", "0"], "must be a whole number of at least 1, got '0'"),
         (["--top-p", "1.5"], "must be a number of at least 0 and at most 1, got '1.5'"),
         (["--temperature", "inf"], "must be a number of at least 0, got 'inf'"),

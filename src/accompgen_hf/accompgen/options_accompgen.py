@@ -63,7 +63,11 @@ GENERATION_OPTIONS: dict[str, GenerationOption] = {
     option.name: option
     for option in (
         GenerationOption(
-            "seed", int, CALL, low=0, help="same seed, same audio; recording and variation i use seed + i"
+            "seed",
+            int,
+            CALL,
+            low=0,
+            help="same seed, same audio; recording and variation i use seed + i; -1 draws one",
         ),
         GenerationOption(  # no setting: each variation has a settings file of its own
             "num_variations",
@@ -87,7 +91,9 @@ GENERATION_OPTIONS: dict[str, GenerationOption] = {
         ),
         GenerationOption("allow_truncated", bool, PREPROCESS, help="use what is there of a file that ends early"),
         GenerationOption("guidance_scale", float, low=0, help="how strongly the band follows the singer", metavar="W"),
-        GenerationOption("temperature", float, low=0, help="below 1: safer, above 1: wilder", metavar="T"),
+        GenerationOption(
+            "temperature", float, low=0, help="below 1: safer, above 1: wilder, 0: the likeliest codes", metavar="T"
+        ),
         GenerationOption("top_k", int, low=0, help="choose among the K likeliest codes only", metavar="K"),
         GenerationOption(
             "top_p", float, low=0, high=1, help="choose among the likeliest codes that sum up to P", metavar="P"

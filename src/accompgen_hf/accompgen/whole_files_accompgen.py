@@ -4,9 +4,12 @@ import contextlib
 import hashlib
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+
+_PATIENCE_S = 2.0
 
 
 @contextlib.contextmanager
@@ -49,7 +52,7 @@ def folder_written_whole(folder: str | os.PathLike) -> Iterator[Path]:
 def publish_file(temporary: str | os.PathLike, path: str | os.PathLike) -> None:
     """Flush a written file to the disk and give it its name."""
     flush_to_disk(temporary)
-    os.replace(temporary, path)
+    replace_patiently(temporary, path)
 
 
 def publish_folder(staging: Path, folder: Path) -> None:
@@ -58,8 +61,24 @@ def publish_folder(staging: Path, folder: Path) -> None:
         flush_to_disk(path)
     if folder.exists():
         shutil.rmtree(folder)
-    os.replace(staging, folder)
+    replace_patiently(staging, folder)
     flush_to_disk(folder.parent)
+
+
+def replace_patiently(source: str | os.PathLike, target: str | os.PathLike) -> None:
+    """Do as `os.replace`, and try for two seconds where a virus scanner, a sync client or a preview holds the file.
+
+    Raises:
+        OSError: If it is still refused then, or refused for another reason.
+    """
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return os.replace(source, target)
+        except PermissionError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.05)
 
 
 def flush_to_disk(path: str | os.PathLike) -> None:
@@ -82,4 +101,12 @@ def hash_file(path: str | os.PathLike) -> str:
     return digest.hexdigest()
 
 
-__all__ = ["flush_to_disk", "folder_written_whole", "hash_file", "publish_file", "publish_folder", "written_whole"]
+__all__ = [
+    "flush_to_disk",
+    "folder_written_whole",
+    "hash_file",
+    "publish_file",
+    "publish_folder",
+    "replace_patiently",
+    "written_whole",
+]

@@ -19,6 +19,7 @@ from accompgen_hf.app.repository_commands import add_repository_commands
 from accompgen_hf.web.web_command import add_web_command
 
 DEFAULT_OUTPUT = "accompgen_out"
+DRAWN_SEED = -1  # as other programs call one that is to be drawn
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -99,7 +100,8 @@ def _add_generation_option(add: Callable[..., Any], option: GenerationOption) ->
     if option.kind is str:
         how = {"choices": option.choices}
     elif option.kind is not bool:
-        how = {"type": _number(option.kind, option.low, option.high), "metavar": option.metavar}
+        low = DRAWN_SEED if option.name == "seed" else option.low
+        how = {"type": _number(option.kind, low, option.high), "metavar": option.metavar}
     add(f"--{option.key.replace('_', '-')}", help=option.help, **how)
 
 
@@ -147,9 +149,13 @@ def run(arguments: argparse.Namespace) -> int:
         summary_table,
         unfinished_seed,
     )
+    from accompgen_hf.app.result_folders import check_parent
 
     recorded = _read_settings(arguments)
     settings = _merge_settings(arguments, recorded)
+    if settings.get("seed") == DRAWN_SEED:
+        settings["seed"] = draw_seed()
+        say(f"seed {settings['seed']} is drawn")
     sources = _find_sources(arguments, recorded)
     rank, num_processes = process_place()
     is_new = "seed" not in settings
@@ -164,6 +170,7 @@ def run(arguments: argparse.Namespace) -> int:
         settings["seed"] = draw_seed() if unfinished is None else unfinished
     try:
         jobs = list_jobs(sources, settings["seed"], arguments.variations, excluded=arguments.output)
+        check_parent(arguments.output)
     except ValueError as error:
         raise UsageError(str(error)) from error
     device = choose_device(arguments.device)

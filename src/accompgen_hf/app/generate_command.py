@@ -193,7 +193,7 @@ class Work:
         """Let a part file grow, and go on with a part that an earlier, killed run has left."""
         name = result_name(take.item["vocals"], take.item["seed"])
         if take.job.is_of_folder:  # files of one name in several folders
-            name += f"-{zlib.crc32(take.item['vocals'].encode()):08x}"
+            name += f"-{zlib.crc32(os.fsencode(take.item['vocals'])):08x}"
         os.makedirs(self.arguments.output, exist_ok=True)
         path = Path(self.arguments.output) / f"{name}.part.wav"
         options = {key: value for key, value in self.options.items() if key != "accompaniment_lufs_offset"}

@@ -7,9 +7,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from accompgen_hf.accompgen.audio_files_accompgen import AUDIO_SUFFIXES, list_audio_files
 from accompgen_hf.accompgen.seeds_accompgen import item_seed
 from accompgen_hf.app.result_folders import AUDIO_FILES, SETTINGS_KINDS, result_name
-from accompgen_hf.data.sources import AUDIO_SUFFIXES
 
 FOLDER_SEED = 0
 _WAIT_FOR_OTHERS = timedelta(days=7)  # processes end hours apart; the default of half an hour would end in an error
@@ -65,12 +65,8 @@ def list_jobs(
 
 def _list_audio(folder: str, excluded: str | os.PathLike | None) -> list[str]:
     left_out = None if excluded is None else Path(excluded).resolve()
-    files = []
-    for path in sorted(Path(folder).rglob("*")):
-        is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        is_result = left_out is not None and left_out in path.resolve().parents
-        if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file() and not is_hidden and not is_result:
-            files.append(str(path))
+    found = list_audio_files(folder)
+    files = [str(path) for path in found if left_out is None or left_out not in path.resolve().parents]
     if not files:
         raise ValueError(f"{folder!r} holds no audio: give a folder with {', '.join(AUDIO_SUFFIXES)} files.")
     return files
@@ -89,7 +85,7 @@ def find_result(parent: str | os.PathLike, settings: Mapping[str, Any]) -> Path 
     while (folder := Path(parent) / (name if number == 1 else f"{name}-{number}")).exists():
         number += 1
         try:
-            record = json.loads((folder / "settings.json").read_text("utf-8"))
+            record = json.loads((folder / "settings.json").read_bytes())
         except (OSError, ValueError):
             continue  # cut off while it was written
         is_same = all(record.get(key) == settings.get(key) for key in SETTINGS_KINDS)

@@ -1,11 +1,13 @@
 """Result folders of the command line: one per accompaniment, never overwritten, with the settings that made it."""
 
+import contextlib
 import importlib.metadata
 import json
 import os
 import platform
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -66,7 +68,8 @@ def write_result(
         The folder: `accompaniment.wav`, `mix.wav`, `picture.png` and, last of all, `settings.json`.
 
     Raises:
-        OSError: If something cannot be written; nothing is left behind.
+        OSError: If something cannot be written. Nothing is left behind, unless all of it is written and cannot get its
+            name: then the message says where it is.
     """
     rate = result["sampling_rate"]
 
@@ -75,7 +78,7 @@ def write_result(
             write_audio(folder / file_name, audio, rate)
         title = result_name(settings["vocals"], settings["seed"])
         rates = (sampling_rate, rate, rate)
-        draw_picture(folder / "picture.png", vocals, result["audio"], result["mix"], rates, title=title)
+        _draw_if_possible(folder / "picture.png", vocals, result["audio"], result["mix"], rates, title=title)
 
     return write_folder(parent, settings, made_with, fill)
 
@@ -103,7 +106,7 @@ def write_part_result(
         accompaniment_path, mix_path = (folder / file_name for file_name in AUDIO_FILES)
         write_audio_blocks(mix_path, blocks, rate, vocals.num_channels, num_samples)
         title = result_name(settings["vocals"], settings["seed"])
-        draw_picture(folder / "picture.png", vocals, accompaniment, Recording(mix_path), rate, title=title)
+        _draw_if_possible(folder / "picture.png", vocals, accompaniment, Recording(mix_path), rate, title=title)
         publish_file(part_path, accompaniment_path)
 
     return write_folder(parent, settings, made_with, fill)
@@ -120,24 +123,79 @@ def write_folder(
     parent.mkdir(parents=True, exist_ok=True)
     # Everything is written aside first: a folder that bears a result's name is complete, or was cut off while moving
     # and has no settings.json.
-    with tempfile.TemporaryDirectory(prefix=".accompgen-", dir=parent) as aside:
-        aside = Path(aside)
+    aside, is_written = Path(tempfile.mkdtemp(prefix=".accompgen-", dir=parent)), False
+    try:
         fill(aside)
+        is_written = True
         record = {
             **settings,
             "made_with": {**made_with, **library_versions()},
             "files": {file_name: hash_file(aside / file_name) for file_name in AUDIO_FILES},
         }
-        text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        (aside / "settings.json").write_text(text, "utf-8")
-        folder = make_new_folder(parent, result_name(settings["vocals"], settings["seed"]))
-        try:
-            for file_name in (*AUDIO_FILES, "picture.png", "settings.json"):
-                publish_file(aside / file_name, folder / file_name)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+        (aside / "settings.json").write_bytes(encode_record(record))
+        return _move_into_new_folder(aside, parent, result_name(settings["vocals"], settings["seed"]))
+    except OSError as error:
+        if not is_written:
             raise
+        kept = aside.with_name(aside.name.lstrip("."))  # so that a person sees it
+        with contextlib.suppress(OSError):
+            os.rename(aside, kept)
+        place = kept if kept.exists() else aside
+        raise OSError(f"the finished files could not be moved ({error}); they are in {str(place)!r}") from error
+    finally:
+        if not is_written or not any(aside.glob("*")):
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def encode_record(record: Mapping[str, Any]) -> bytes:
+    """JSON in UTF-8. Names of files that are not UTF-8 are escaped: Python reads them back as the same bytes."""
+    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
+    return "".join(
+        char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text + "\n"
+    ).encode()
+
+
+def check_parent(parent: str | os.PathLike) -> None:
+    """See that the folder of the results can be made and written: before the work, not behind it.
+
+    Raises:
+        ValueError: If it is a file, or cannot be made or written.
+    """
+    folder = os.path.abspath(parent)
+    while not os.path.lexists(folder):
+        folder = os.path.dirname(folder)
+    try:
+        with tempfile.TemporaryFile(prefix=".accompgen-", dir=folder) as file:
+            file.write(b"\0")
+    except OSError as error:
+        reason = f"{folder} is a file" if os.path.isfile(folder) else error.strerror or str(error)
+        raise ValueError(f"`--output` {os.fspath(parent)!r} cannot be written: {reason}.") from error
+
+
+def _move_into_new_folder(aside: Path, parent: Path, name: str) -> Path:
+    folder = make_new_folder(parent, name)
+    moved = []
+    try:
+        for path in sorted(aside.iterdir(), key=lambda path: path.name == "settings.json"):
+            publish_file(path, folder / path.name)
+            moved.append(path.name)
+    except BaseException:
+        for file_name in moved:
+            os.replace(folder / file_name, aside / file_name)
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     return folder
+
+
+def _draw_if_possible(path: Path, *sounds: Any, title: str) -> None:
+    """Draw the picture; a failure costs the picture alone, not the audio that is finished."""
+    try:
+        draw_picture(path, *sounds, title=title)
+    except OSError:  # a full disk spoils the rest, too
+        raise
+    except Exception as error:
+        path.unlink(missing_ok=True)
+        warnings.warn(f"The picture could not be drawn ({error}). The audio is complete.", UserWarning, stacklevel=2)
 
 
 def make_new_folder(parent: Path, name: str) -> Path:
@@ -174,7 +232,7 @@ def read_settings(path: str | os.PathLike) -> dict[str, Any]:
         ValueError: If the file cannot be read, is not such JSON, or a key or type is not among them.
     """
     try:
-        settings = json.loads(Path(path).read_text("utf-8"))
+        settings = json.loads(Path(path).read_bytes())  # bytes may begin with the mark that Windows programs write
     except (OSError, ValueError) as error:
         raise ValueError(f"`--settings` {os.fspath(path)!r} cannot be read as JSON ({error}).") from error
     if not isinstance(settings, dict):

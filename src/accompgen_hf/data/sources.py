@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from accompgen_hf.accompgen.audio_accompgen import fold_to_mono, load_audio, resample
+from accompgen_hf.accompgen.audio_files_accompgen import AUDIO_SUFFIXES, list_audio_files
 from accompgen_hf.data.separation import Separator
 from accompgen_hf.files import write_csv
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".m4a", ".mp4", ".aac", ".webm")
 UNKNOWN_LICENCE = "unknown"
 TABLE_NAME = "tracks.csv"
 TABLE_COLUMNS = ("licence", "artist", "album", "split")
@@ -166,8 +166,7 @@ def list_audio(folder: str | os.PathLike) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"`data` {folder} is not a folder. Check the path.")
-    paths = (path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
-    found = sorted(path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    found = list_audio_files(folder)
     if not found:
         raise ValueError(f"`data` {folder} holds no audio ({', '.join(AUDIO_SUFFIXES)}).")
     return found
