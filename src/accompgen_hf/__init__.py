@@ -1,5 +1,6 @@
 """accompgen_hf: vocals in, band out. Importing it teaches transformers the models and the task, nothing else."""
 
+import logging
 from pathlib import Path
 
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoProcessor
@@ -49,6 +50,14 @@ PIPELINE_REGISTRY.register_pipeline(
     default={"model": (DEFAULT_MODEL, "main")},
     type="audio",
 )
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether Transformers says something else than that the default inside this package is the default."""
+    return not (record.msg.startswith("No model was supplied") and DEFAULT_MODEL in record.msg)
+
+
+logging.getLogger("transformers.pipelines").addFilter(_is_news)
 
 __all__ = [
     "AccompGenCoarseConfig",

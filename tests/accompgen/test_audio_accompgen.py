@@ -306,3 +306,26 @@ def test_peaks_are_bent_and_never_reach_full_scale():
     assert (np.diff(bent[:801]) > 0).all()  # louder stays louder
     assert soften_peaks(np.float32([1.0, -1.0])) == pytest.approx([0.9 + 0.08 * 0.1 / 0.18] * np.array([1, -1]))
     np.testing.assert_array_equal(bent, np.concatenate([soften_peaks(part) for part in np.split(audio, [7, 300])]))
+
+
+def test_pairs_of_array_and_rate_are_taken_as_gradio_scipy_and_librosa_give_them():
+    stereo = np.zeros((3200, 2), np.int16)
+    stereo[:, 1] = 16_384
+    for pair in ((RATE, stereo), (stereo.T, RATE), (torch.from_numpy(stereo.T), torch.tensor(RATE))):
+        audio, rate = load_audio(pair)
+        assert (audio.shape, rate) == ((2, 3200), RATE)
+        np.testing.assert_array_equal(audio[:, 0], [0.0, 0.5])
+    assert load_audio((RATE, stereo[:, 1]))[0].shape == (1, 3200)
+    with pytest.raises(ValueError, match=r"is a pair whose number is no rate .*got 7.*Pass \{\"array\": array"):
+        load_audio((7, stereo))
+    with pytest.raises(ValueError, match="`sampling_rate` is 8000, but `source` states 16000"):
+        load_audio((RATE, stereo), 8000)
+
+
+def test_lists_and_0_d_rates_in_a_dict_are_taken():
+    audio, rate = load_audio({"array": [0.5] * 3200, "sampling_rate": torch.tensor(RATE)})
+    assert (audio.shape, rate) == ((1, 3200), RATE)
+    assert load_audio({"array": [[0.5] * 3200, [0.25] * 3200], "sampling_rate": np.array(RATE)})[0][1, 0] == 0.25
+    assert load_audio(np.zeros(3200, np.float32), torch.tensor(RATE))[1] == RATE
+    with pytest.raises(ValueError, match="lists of different lengths"):
+        load_audio({"array": [[0.5] * 3200, [0.25] * 3201], "sampling_rate": RATE})

@@ -10,6 +10,7 @@ import torch
 from accompgen_hf import VocalAccompanimentPipeline
 from accompgen_hf.accompgen.audio_accompgen import ChunkResampler, integrated_loudness, resample
 from accompgen_hf.accompgen.loudness_accompgen import LoudnessMeter
+from accompgen_hf.accompgen.streaming_accompgen import AccompanimentStream
 from tiny import quick_model, tiny_model
 
 RATE = 22_050
@@ -83,6 +84,52 @@ def test_the_level_of_chunks_is_that_of_the_first_ten_seconds(pipe):
     level = integrated_loudness(heard, 16_000)
     expected = next(pipe.stream(as_dict(vocals), vocals_lufs=level, **settings))
     np.testing.assert_array_equal(first[1], expected[1])
+
+
+class EarPipe:
+    """In the model's place: keeps what the stream lets it hear."""
+
+    def stream(self, pieces, **_settings):
+        self.heard = []
+        for piece in pieces:
+            self.heard.append(piece)
+            yield torch.zeros(len(piece) * 3 // 2)
+
+
+def hear(pipe, vocals: np.ndarray, size: int = 4000) -> np.ndarray:
+    ear = EarPipe()
+    list(AccompanimentStream(ear, pipe.processor, chunks_of(vocals, size), RATE, seed=1))
+    return torch.cat(ear.heard).numpy()
+
+
+@pytest.mark.parametrize("silence_s", [12, 70])
+def test_chunks_that_begin_with_silence_get_the_level_of_their_first_sound(pipe, silence_s):
+    vocals = np.concatenate([np.zeros(silence_s * RATE, np.float32), 0.05 * np.resize(make_vocals(), 11 * RATE)])
+    heard = hear(pipe, vocals)
+    expected = pipe.processor.prepare_vocals(vocals, RATE, seed=1)
+    assert len(heard) == len(expected)
+    sung = slice(silence_s * 16_000, None)
+    assert np.corrcoef(heard[sung], expected[sung])[0, 1] > 0.999
+    assert 20 * np.log10(heard[sung].std() / expected[sung].std()) == pytest.approx(0, abs=0.2)
+
+
+def test_silence_is_held_back_for_a_minute_at_most(pipe):
+    seconds = iter(range(100))
+    chunks = (np.zeros(RATE, np.float32) for _ in seconds)
+    next(AccompanimentStream(EarPipe(), pipe.processor, chunks, RATE, seed=1))
+    assert 60 <= next(seconds) <= 62
+
+
+@pytest.mark.parametrize("vocals_lufs", [None, -21.0])
+def test_chunks_whose_channels_cancel_each_other_out_are_heard_as_one(pipe, vocals_lufs):
+    vocals = make_vocals()
+    ear = EarPipe()
+    chunks = chunks_of(np.stack([vocals, -vocals]), 1000)
+    with pytest.warns(UserWarning, match="The channels of `vocals` cancel each other out"):
+        list(AccompanimentStream(ear, pipe.processor, chunks, RATE, 1, vocals_lufs))
+    alone = EarPipe()
+    list(AccompanimentStream(alone, pipe.processor, chunks_of(vocals, 1000), RATE, 1, vocals_lufs))
+    np.testing.assert_array_equal(torch.cat(ear.heard), torch.cat(alone.heard))
 
 
 def test_a_preview_goes_on_to_the_whole(pipe, whole):

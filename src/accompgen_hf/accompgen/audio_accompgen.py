@@ -47,9 +47,10 @@ def load_audio(
     Args:
         source:
             A path; the `bytes` of a file; a NumPy array or tensor of shape `(num_samples,)` or
-            `(channels, num_samples)`; `{"array" or "raw", "sampling_rate"}`; a row of a datasets audio column, decoded
-            (`get_all_samples`) or not (`{"path", "bytes"}`). Arrays are float16, float32, float64, bfloat16 (full
-            scale at 1.0), int8, int16, int32 or uint8 (scaled by their full scale; uint8 is centred on 128).
+            `(channels, num_samples)`; `{"array" or "raw", "sampling_rate"}`; a pair `(array, rate)` or `(rate, array)`
+            whose array may be `(num_samples, channels)`, as from gradio and scipy; a row of a datasets audio column,
+            decoded (`get_all_samples`) or not (`{"path", "bytes"}`). Arrays are float16, float32, float64, bfloat16
+            (full scale at 1.0), int8, int16, int32 or uint8 (scaled by their full scale; uint8 is centred on 128).
         sampling_rate (`int`):
             Hz, for a bare array. A file, and a dict that states its rate, may only repeat it.
         allow_truncated (`bool`):
@@ -71,6 +72,8 @@ def load_audio(
         source = {"array": samples.data, "sampling_rate": samples.sample_rate}
     if isinstance(source, dict):
         source, sampling_rate = _open_dict(source, sampling_rate)
+    if is_rate_pair(source):
+        source, sampling_rate = _open_dict(_as_dict(source), sampling_rate)
     if isinstance(source, (bytearray, memoryview)):
         source = bytes(source)
     if isinstance(source, (str, os.PathLike, bytes)):
@@ -91,6 +94,41 @@ def load_audio(
     check_duration(audio.shape[1], sampling_rate, "`source`", max_duration_s)
     check_samples(audio)
     return audio, sampling_rate
+
+
+def is_rate_pair(source: Any) -> bool:
+    """Whether this is one recording and its rate, in either order, and not a batch of recordings."""
+    if not isinstance(source, (list, tuple)) or len(source) != 2:
+        return False
+    are_arrays = [isinstance(item, (np.ndarray, torch.Tensor, list)) and not _is_number(item) for item in source]
+    return sum(map(_is_number, source)) == sum(are_arrays) == 1
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.number)) or getattr(value, "ndim", None) == 0
+
+
+def _as_dict(pair: tuple) -> dict[str, Any]:
+    rate, array = pair if _is_number(pair[0]) else pair[::-1]
+    try:
+        rate = check_sampling_rate(rate, "The rate")
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"`source` is a pair whose number is no rate ({error}) Pass "
+            '{"array": array, "sampling_rate": rate} with the rate in Hz.'
+        ) from error
+    array = _as_array(array) if isinstance(array, list) else array
+    if _is_number(pair[0]) and array.ndim == 2 and array.shape[0] > MAX_CHANNELS >= array.shape[1]:
+        array = array.T
+    return {"array": array, "sampling_rate": rate}
+
+
+def _as_array(samples: list | tuple) -> np.ndarray:
+    """Samples as Python lists, such as JSON gives them."""
+    try:
+        return np.asarray(samples)
+    except ValueError as error:
+        raise ValueError("`source` holds lists of different lengths: give every channel the same.") from error
 
 
 def load_chunk(chunk: np.ndarray | torch.Tensor) -> np.ndarray:
@@ -116,8 +154,11 @@ def _open_dict(source: dict, sampling_rate: int | None) -> tuple[Any, int | None
         stated = source.get("sampling_rate")
         if stated is None and sampling_rate is None:
             raise ValueError('`source` holds an array without its rate: add the key "sampling_rate" (Hz).')
+        stated = None if stated is None else check_sampling_rate(stated, '`source["sampling_rate"]`')
         if stated is not None and sampling_rate is not None and stated != sampling_rate:
             raise ValueError(f"`sampling_rate` is {sampling_rate}, but `source` states {stated}. Leave one out.")
+        if isinstance(array, (list, tuple)):
+            array = _as_array(array)
         return array, sampling_rate if stated is None else stated
     if source.get("bytes") is not None:
         return source["bytes"], sampling_rate

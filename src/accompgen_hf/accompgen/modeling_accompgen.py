@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from transformers.generation.configuration_utils import GenerationConfig
 from transformers.modeling_utils import PreTrainedModel
-from transformers.utils import ModelOutput
+from transformers.utils import ModelOutput, logging
 
 from .codec_accompgen import decode_in_blocks, encode_in_blocks
 from .configuration_accompgen import AccompGenConfig
@@ -263,7 +263,12 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
     ) -> dict[str, dict[str, Any]]:
         """Generation settings of each stage that runs, in order; a stage's own settings override those for all."""
         own = {"semantic": semantic_kwargs, "coarse": coarse_kwargs, "fine": fine_kwargs}
-        return {stage: {**kwargs, **(own[stage] or {})} for stage in (STAGES[:2] if preview else STAGES)}
+        settings = {stage: {**kwargs, **(own[stage] or {})} for stage in (STAGES[:2] if preview else STAGES)}
+        for of_stage in settings.values():
+            if of_stage.get("temperature") == 0:  # the limit of small ones: the likeliest code
+                del of_stage["temperature"]
+                of_stage["do_sample"] = False
+        return settings
 
     def set_weight_format(self, weight_format: str | None) -> "AccompGenForConditionalGeneration":
         """Let the stages decode with weights in fewer bits: see the stage's `set_weight_format`."""
@@ -309,7 +314,15 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args: Any, **kwargs: Any) -> Any:
         """Load the model with the generation settings of every stage, and check its codebooks."""
-        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        # A folder is read in a moment; what comes from the Hub shows how far it is.
+        has_bar = logging.is_progress_bar_enabled() and os.path.isdir(pretrained_model_name_or_path)
+        try:
+            if has_bar:
+                logging.disable_progress_bar()
+            loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        finally:
+            if has_bar:
+                logging.enable_progress_bar()
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         check_codebooks(model.config)
         hub_names = ("revision", "token", "cache_dir", "local_files_only", "subfolder", "force_download", "proxies")

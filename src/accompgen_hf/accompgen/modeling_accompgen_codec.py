@@ -14,12 +14,13 @@ from transformers import EncodecModel
 from .configuration_accompgen_codec import AccompGenCodecConfig
 from .fourier_decoder_accompgen import FourierDecoder
 from .model_checks_accompgen import check_finite
+from .pickling_accompgen import PickledByTensorsMixin
 
 # Running sums of the codebooks' training: no code and no sample depends on them, and files may leave them out.
 TRAINING_ONLY_SUFFIXES = ("cluster_size", "embed_avg", "inited")
 
 
-class AccompGenCodec(EncodecModel):
+class AccompGenCodec(PickledByTensorsMixin, EncodecModel):
     """`EncodecModel` whose decoder `config.decoder_type` chooses.
 
     Folders and Hub repositories of a plain `EncodecModel` load unchanged and give its codes and audio to the bit.

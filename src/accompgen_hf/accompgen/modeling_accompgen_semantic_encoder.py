@@ -24,6 +24,7 @@ from transformers.utils import ModelOutput
 
 from .configuration_accompgen import AccompGenSemanticEncoderConfig
 from .model_checks_accompgen import CheckedLoadingMixin
+from .pickling_accompgen import PickledByTensorsMixin
 
 SEMANTIC_SAMPLING_RATE = 16_000
 SAMPLES_PER_FRAME = 320
@@ -191,7 +192,7 @@ class AccompGenSemanticEncoderOutput(ModelOutput):
     features: torch.FloatTensor | None = None
 
 
-class AccompGenSemanticEncoder(CheckedLoadingMixin, PreTrainedModel):
+class AccompGenSemanticEncoder(PickledByTensorsMixin, CheckedLoadingMixin, PreTrainedModel):
     """HuBERT cut to `config.layer` layers, and `config.num_clusters` centroids (paper §3.2: Large, layer 9, K = 500).
 
     Features are `hidden_states[layer]` of the whole HuBERT, before its encoder's final layer norm. It is a frozen

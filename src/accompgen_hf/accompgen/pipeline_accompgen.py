@@ -32,7 +32,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import Pipeline
 
-from .audio_accompgen import fit_length, load_audio, resample, soften_peaks
+from .audio_accompgen import fit_length, is_rate_pair, load_audio, resample, soften_peaks
 from .audio_checks_accompgen import check_sampling_rate
 from .manifest_accompgen import finish_folder
 from .mixing_accompgen import mix
@@ -43,6 +43,7 @@ from .recordings_accompgen import Recording
 from .seeds_accompgen import item_seed, resolve_seeds
 from .stage_chain_accompgen import CODE_NAMES, add_batch_axis
 from .streaming_accompgen import AccompanimentStream
+from .torch_defaults_accompgen import usual_torch_defaults
 
 _WHOLE_RECORDINGS = (str, bytes, bytearray, memoryview, dict, os.PathLike, np.ndarray, torch.Tensor)
 
@@ -80,8 +81,8 @@ class VocalAccompanimentPipeline(Pipeline):
 
         Args:
             vocals: A path, the bytes of a file, an array or tensor (with `sampling_rate`), `{"array" or "raw",
-                "sampling_rate"}`, or a row of a `datasets` audio column. A list or tuple of these is a batch; a
-                generator or dataset is worked off item by item.
+                "sampling_rate"}`, a pair of array and rate, or a row of a `datasets` audio column. Another list or
+                tuple of these is a batch; a generator or dataset is worked off item by item.
             seed (`int` or `list` of `int`, *optional*): Recording i uses `seed + i` (with variations
                 `seed + i * num_variations` and on), or its own; `None` draws a new one.
             sampling_rate (`int`): Rate of bare arrays in Hz.
@@ -118,16 +119,18 @@ class VocalAccompanimentPipeline(Pipeline):
         Raises:
             ValueError, TypeError: If a recording or a setting is refused; the message says why and what to do.
         """
-        if isinstance(vocals, (list, tuple)):
-            return self._run_batch(list(vocals), seed, **kwargs)
-        if not isinstance(vocals, _WHOLE_RECORDINGS) and (
+        if isinstance(vocals, (list, tuple)) and not is_rate_pair(vocals):
+            with usual_torch_defaults():
+                return self._run_batch(list(vocals), seed, **kwargs)
+        if not isinstance(vocals, (*_WHOLE_RECORDINGS, list, tuple)) and (
             isinstance(vocals, Iterator) or (hasattr(vocals, "__getitem__") and hasattr(vocals, "__len__"))
         ):
             return self._run_one_by_one(vocals, seed, **kwargs)
         seed = [seed] if isinstance(seed, Integral) else seed
         if kwargs.get("known_codes") is not None:
             kwargs["known_codes"] = [kwargs["known_codes"]]
-        return self._run_batch([vocals], seed, **kwargs)[0]
+        with usual_torch_defaults():
+            return self._run_batch([vocals], seed, **kwargs)[0]
 
     def stream(
         self,
@@ -170,7 +173,7 @@ class VocalAccompanimentPipeline(Pipeline):
         if known_codes is not None and seed is None:
             seed = known_codes.get("seed")
         [seed] = resolve_seeds(None if seed is None else [seed], 1)
-        if isinstance(vocals, _WHOLE_RECORDINGS) or hasattr(vocals, "get_all_samples"):
+        if isinstance(vocals, _WHOLE_RECORDINGS) or hasattr(vocals, "get_all_samples") or is_rate_pair(vocals):
             recording = Recording(
                 vocals, sampling_rate, allow_truncated=allow_truncated, max_duration_s=max_duration_s
             )

@@ -16,6 +16,7 @@ from .loudness_accompgen import LoudnessMeter
 from .mono_accompgen import ChannelPowers, fold_piece
 from .processing_accompgen import gain_of_loudness, output_num_samples, padded_num_samples, vocal_noise
 from .resampling_accompgen import ChunkResampler, fit_length
+from .torch_defaults_accompgen import usual_torch_defaults
 
 SAMPLES_PER_GRID_STEP = 640
 LEVEL_DURATION_S = 10  # length of the chunks, from their first sound on, that set the level
@@ -63,7 +64,8 @@ class AccompanimentStream(Iterator):
         self._pieces = self._finished_pieces(audio)
 
     def __next__(self) -> tuple[float, np.ndarray]:
-        piece = next(self._pieces)
+        with usual_torch_defaults():
+            piece = next(self._pieces)
         start_s = self.num_samples / self.sampling_rate
         self.num_samples += len(piece)
         return start_s, piece
