@@ -121,8 +121,45 @@ def test_the_package_imports_without_them_and_each_use_names_the_cure(kind, tmp_
     if kind == "missing":
         assert "soundfile" in said["file"]
         assert "pip install soxr" in said["resample"]
-    assert "pip install matplotlib" in said["picture"]
-    assert "pip install accompgen-hf[web]" in said["page"]
+        assert "pip install matplotlib" in said["picture"]
+        assert "pip install accompgen-hf[web]`, or `pip install -e .[web]` in a clone" in said["page"]
+    else:  # installing what is there would not help
+        for use, library in (("picture", "matplotlib"), ("page", "gradio")):
+            assert f"needs {library}" in said[use]
+            assert "which is installed but cannot be imported (OSError: undefined symbol" in said[use]
+            assert "pip install" not in said[use]
+
+
+HELP = (
+    HIDE
+    + """
+import contextlib, io, pathlib, runpy
+failed = {}
+for script in sorted(pathlib.Path("examples").rglob("*.py")):
+    text = script.read_text("utf-8")
+    if "ArgumentParser" not in text or "__main__" not in text:
+        continue
+    sys.argv = [str(script), "--help"]
+    sys.path.insert(0, str(script.parent))
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said):
+            runpy.run_path(str(script), run_name="__main__")
+    except SystemExit as end:
+        if end.code or "usage:" not in said.getvalue():
+            failed[str(script)] = f"exit code {end.code}"
+    except BaseException as error:
+        failed[str(script)] = repr(error)
+    sys.path.pop(0)
+print(json.dumps(failed))
+"""
+)
+
+
+def test_every_script_shows_its_help_without_the_extras(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    hidden = set(optional_modules()) - {"matplotlib", "pyloudnorm", "scipy", "soundfile", "soxr"}
+    assert json.loads(run_python(HELP, json.dumps(sorted(hidden)), "missing").splitlines()[-1]) == {}
 
 
 def test_the_commands_run_with_what_a_plain_installation_brings(tmp_path):

@@ -26,7 +26,7 @@ SPECIAL_TOKENS = ("<pad>", "<bos>", "<null>")
 NOT_MEASURED = "not measured"
 PLAIN_CARD = """---
 license: {{license}}
-library_name: transformers
+library_name: accompgen_hf
 pipeline_tag: audio-to-audio
 tags:
   - vocal-accompaniment

@@ -267,3 +267,14 @@ def test_the_space_names_the_wheel_and_the_gradio_of_this_version():
     assert f"./accompgen_hf-{accompgen_hf.__version__}-py3-none-any.whl[web," in requirements
     pin = re.search(r"^gradio==(\S+)$", (ROOT / "constraints.txt").read_text("utf-8"), re.M)[1]
     assert f"sdk_version: {pin}\n" in (SPACE / "README.md").read_text("utf-8")
+
+
+def test_the_page_opens_whatever_proxies_are_set(pipe, monkeypatch):
+    proxies = {"http_proxy": "http://127.0.0.1:9", "ALL_PROXY": "socks://127.0.0.1:9"}
+    for name, value in proxies.items():
+        monkeypatch.setenv(name, value)
+    with server.open_page(pipe) as address:
+        assert not {"http_proxy", "ALL_PROXY"} & set(os.environ)
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        assert opener.open(address, timeout=30).status == 200
+    assert {name: os.environ[name] for name in proxies} == proxies

@@ -23,7 +23,9 @@ def import_optional(module: str, purpose: str, install: str | None = None) -> An
         if missing.partition(".")[0] != module.partition(".")[0]:  # one that it needs itself
             message = f"{purpose} needs {module}, which cannot be imported without {missing}: `pip install {missing}`."
             raise ImportError(message) from error
-        raise ImportError(f"{purpose} needs {module}: `pip install {install or module}` ({error}).") from error
+        install = install or module
+        in_clone = f", or `pip install -e .[{install.partition('[')[2]}` in a clone" if "[" in install else ""
+        raise ImportError(f"{purpose} needs {module}: `pip install {install}`{in_clone} ({error}).") from error
     except Exception as error:  # a broken shared library raises OSError, an ABI mismatch AttributeError
         raise ImportError(
             f"{purpose} needs {module}, which is installed but cannot be imported ({type(error).__name__}: {error})."

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from accelerate import PartialState
 
+from accompgen_hf.accompgen.optional_accompgen import import_optional
 from accompgen_hf.files import hash_file, publish_folder, written_whole
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,8 @@ def save_checkpoint(
         keep_checkpoints (`int`):
             How many of the newest checkpoints stay; older ones are deleted after the new one is safe.
     """
-    output_dir, processes = Path(output_dir), PartialState()
+    accelerate = import_optional("accelerate", "Training", "accompgen-hf[train]")
+    output_dir, processes = Path(output_dir), accelerate.PartialState()
     final = output_dir / f"checkpoint-{step:08d}"
     staging = output_dir / f".staging-{step:08d}"
     if processes.is_main_process:

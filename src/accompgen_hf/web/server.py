@@ -6,7 +6,7 @@ What the page shows comes from this server alone: no analytics, no fonts or scri
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from accompgen_hf.accompgen.optional_accompgen import import_optional
@@ -16,6 +16,20 @@ from accompgen_hf.web.texts import CSS, HEAD
 
 QUEUE_SIZE = 16
 _ENVIRONMENT = {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_RUN_HISTORY": "False"}
+
+
+@contextmanager
+def _without_proxies() -> Iterator[None]:
+    """Take the settings of proxies out of the environment: gradio asks its own page whether it is there.
+
+    The page is on this machine, and `NO_PROXY` is not enough: with `ALL_PROXY=socks://` gradio fails at its import.
+    """
+    names = [name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "all_proxy", "ftp_proxy")]
+    taken = {name: os.environ.pop(name) for name in names}
+    try:
+        yield
+    finally:
+        os.environ.update(taken)
 
 
 @contextmanager
@@ -44,8 +58,10 @@ def open_page(
         OSError: If the port is taken.
     """
     # A stopped job may still hold its folder for a moment.
-    with tempfile.TemporaryDirectory(prefix="accompgen-web-", ignore_cleanup_errors=True) as folder:
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="accompgen-web-", ignore_cleanup_errors=True))
         os.environ.update(_ENVIRONMENT, GRADIO_TEMP_DIR=os.path.join(folder, "gradio"))
+        stack.enter_context(_without_proxies())
         import_optional("gradio", "The web page", "accompgen-hf[web]")
         from accompgen_hf.web.layout import build_page, make_theme
 

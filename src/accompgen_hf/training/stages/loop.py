@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from accompgen_hf.accompgen.codebooks_accompgen import IGNORED_LABEL
 from accompgen_hf.accompgen.modeling_accompgen_stages import AccompGenStageForCausalLM
+from accompgen_hf.accompgen.optional_accompgen import import_optional
 from accompgen_hf.data.dataset import StepPositions
 from accompgen_hf.data.shards import sum_hours_by_licence
 from accompgen_hf.data.stage_kinds import kind_of
@@ -64,7 +64,7 @@ class StageTrainer:
         if arguments.mixed_precision == "fp16" and not torch.cuda.is_available():
             raise ValueError("`mixed_precision` 'fp16' needs a GPU, and there is none. Use 'no' or 'bf16'.")
         check_trackers(arguments.report_to)
-        self.accelerator = Accelerator(
+        self.accelerator = import_optional("accelerate", "Training", "accompgen-hf[train]").Accelerator(
             mixed_precision=arguments.mixed_precision,
             log_with=arguments.report_to or None,
             project_dir=arguments.output_dir,

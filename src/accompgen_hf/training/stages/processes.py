@@ -1,13 +1,16 @@
 """Processes that train together: check that all are there, let them agree, and share weights."""
 
 import os
+from typing import TYPE_CHECKING
 
 import torch
-from accelerate import Accelerator, DistributedType
 from torch.distributed.fsdp import register_fsdp_forward_method
 
 from accompgen_hf.accompgen.modeling_accompgen_stages import AccompGenStageForCausalLM
 from accompgen_hf.training.stages.arguments import StageTrainingArguments
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 def check_processes(num_processes: int) -> None:
@@ -25,14 +28,14 @@ def check_processes(num_processes: int) -> None:
 
 
 def prepare_sharded(
-    stage: AccompGenStageForCausalLM, accelerator: Accelerator, arguments: StageTrainingArguments
+    stage: AccompGenStageForCausalLM, accelerator: "Accelerator", arguments: StageTrainingArguments
 ) -> None:
     """With FSDP2, gather the shards in the calls that are not `forward` too.
 
     Raises:
         ValueError: If averaged weights are asked for, which would be saved by the first process alone.
     """
-    if accelerator.distributed_type != DistributedType.FSDP:
+    if accelerator.distributed_type != "FSDP":
         return
     if arguments.ema_decay is not None:
         raise ValueError(f"`ema_decay` must be null with FSDP, got {arguments.ema_decay}. Use DDP, or no average.")
@@ -40,7 +43,7 @@ def prepare_sharded(
         register_fsdp_forward_method(stage, name)
 
 
-def is_set_anywhere(is_set: bool, accelerator: Accelerator) -> bool:
+def is_set_anywhere(is_set: bool, accelerator: "Accelerator") -> bool:
     """Whether any process has its flag set: all of them then do the same."""
     if accelerator.num_processes == 1:
         return is_set

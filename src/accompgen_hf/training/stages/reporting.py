@@ -2,9 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
-
-from accelerate import Accelerator
+from typing import TYPE_CHECKING, Any
 
 from accompgen_hf.accompgen.modeling_accompgen_stages import AccompGenStageForCausalLM
 from accompgen_hf.accompgen.optional_accompgen import import_optional
@@ -13,6 +11,9 @@ from accompgen_hf.training.run_files import MetricsLog
 from accompgen_hf.training.stages.arguments import StageTrainingArguments
 from accompgen_hf.training.stages.setup import count_positions
 from accompgen_hf.training.stages.throughput import count_clip_flops, find_peak_tflops
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 PROJECT_NAME = "accompgen"
 # A tracker works if one of these modules can be imported.
@@ -69,7 +70,7 @@ class RunReport:
 
     def __init__(
         self,
-        accelerator: Accelerator,
+        accelerator: "Accelerator",
         arguments: StageTrainingArguments,
         stage: AccompGenStageForCausalLM,
         step: int,

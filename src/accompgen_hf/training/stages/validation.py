@@ -1,15 +1,17 @@
 """Measure how well a stage predicts held-out clips, and whether it listens to its conditioning."""
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import gather_object
 
 from accompgen_hf.accompgen.modeling_accompgen_stages import AccompGenStageForCausalLM
+from accompgen_hf.accompgen.optional_accompgen import import_optional
 from accompgen_hf.data.dataset import StageClipDataset
 from accompgen_hf.data.stage_kinds import kind_of
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 @torch.no_grad()
@@ -18,7 +20,7 @@ def validate_stage(
     dataset: StageClipDataset,
     num_clips: int,
     batch_size: int,
-    accelerator: Accelerator | None = None,
+    accelerator: "Accelerator | None" = None,
 ) -> dict[str, Any]:
     """Measure a stage on the first clips of a split; processes share the work.
 
@@ -60,7 +62,7 @@ def validate_stage(
     model.train(was_training)
     measured = measured[:num_own]
     if num_processes > 1:
-        measured = gather_object(measured)
+        measured = import_optional("accelerate.utils", "Training", "accompgen-hf[train]").gather_object(measured)
     return _summarise(measured)
 
 
