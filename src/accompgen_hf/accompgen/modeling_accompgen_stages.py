@@ -187,16 +187,7 @@ class AccompGenStageForCausalLM(AccompGenStagePreTrainedModel, AccompGenGenerati
             ValueError: If the segment tensors are missing or shorter than `input_ids`, or `part_ids` or `style_ids` do
                 not fit.
         """
-        if segment_ids is None or segment_positions is None:
-            raise ValueError(
-                "`segment_ids` and `segment_positions` are required: they are never inferred from ids. "
-                "Use `build_stage_inputs`, or pass the conditioning by name to `generate_codes`."
-            )
-        if segment_ids.shape != segment_positions.shape or segment_ids.shape[1] < input_ids.shape[1]:
-            raise ValueError(
-                "`segment_ids` and `segment_positions` must cover `input_ids` and have one shape, got "
-                f"{tuple(segment_ids.shape)}, {tuple(segment_positions.shape)} and {tuple(input_ids.shape)}."
-            )
+        _check_layout(input_ids, segment_ids, segment_positions)
         if attention_mask is not None:
             segment_ids = torch.where(attention_mask.bool(), segment_ids, PADDING)
             segment_positions = torch.where(attention_mask.bool(), segment_positions, PADDING)
@@ -367,6 +358,21 @@ class AccompGenFineForCausalLM(AccompGenStageForCausalLM):
     """Stage 3: EnCodec codebooks 5-8 from codebooks 1-4."""
 
     config_class = AccompGenFineConfig
+
+
+def _check_layout(
+    input_ids: torch.LongTensor, segment_ids: torch.LongTensor | None, segment_positions: torch.LongTensor | None
+) -> None:
+    if segment_ids is None or segment_positions is None:
+        raise ValueError(
+            "`segment_ids` and `segment_positions` are required: they are never inferred from ids. "
+            "Use `build_stage_inputs`, or pass the conditioning by name to `generate_codes`."
+        )
+    if segment_ids.shape != segment_positions.shape or segment_ids.shape[1] < input_ids.shape[1]:
+        raise ValueError(
+            "`segment_ids` and `segment_positions` must cover `input_ids` and have one shape, got "
+            f"{tuple(segment_ids.shape)}, {tuple(segment_positions.shape)} and {tuple(input_ids.shape)}."
+        )
 
 
 __all__ = [

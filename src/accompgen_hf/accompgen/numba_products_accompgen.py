@@ -174,6 +174,8 @@ def count_up(typing_context, counters):
 
 @intrinsic
 def look_at(typing_context, counters, index):
+    """Read a counter as all threads see it."""
+
     def generate(context, builder, signature, arguments):
         pointer = _address(context, builder, signature.args[0], *arguments)
         return builder.load_atomic(pointer, "seq_cst", 8)
@@ -183,6 +185,8 @@ def look_at(typing_context, counters, index):
 
 @intrinsic
 def let_others_run(typing_context):
+    """Give the core to another thread that waits for one."""
+
     def generate(context, builder, signature, arguments):
         function_type = ir.FunctionType(ir.IntType(32), [])
         function = cgutils.get_or_insert_function(builder.module, function_type, "accompgen_let_others_run")
@@ -203,11 +207,13 @@ _register_yield()
 
 @intrinsic
 def as_float(typing_context, bits):
+    """Take the bits of an int32 as a float32."""
     return types.float32(types.int32), lambda context, builder, signature, args: builder.bitcast(args[0], _FLOAT)
 
 
 @intrinsic
 def as_bits(typing_context, value):
+    """Take the bits of a float32 as an int32."""
     integer = ir.IntType(32)
     return types.int32(types.float32), lambda context, builder, signature, args: builder.bitcast(args[0], integer)
 
