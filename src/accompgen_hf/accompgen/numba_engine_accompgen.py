@@ -46,7 +46,7 @@ class Choice(NamedTuple):
     """How codes are chosen from logits.
 
     Attributes:
-        guidance_scale (`float`): Of the two halves of the rows; ignored where there is one.
+        guidance_scale (`float`): Scale of guidance between the two halves of the rows; ignored if there is only one.
         temperature (`float`): Divides the logits.
         top_k (`int`): 0 keeps all.
         top_p (`float`): 1 keeps all.
