@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from transformers.cache_utils import DynamicCache
 from transformers.generation.logits_process import (
     LogitsProcessorList,
     MinPLogitsWarper,
@@ -22,10 +23,12 @@ from transformers.generation.logits_process import (
 from accompgen_hf import AccompGenCoarseConfig, AccompGenFineConfig, AccompGenSemanticConfig
 from accompgen_hf.accompgen import generation_accompgen as generation
 from accompgen_hf.accompgen import numba_engine_accompgen as engine
+from accompgen_hf.accompgen import prefill_accompgen as prefill_module
 from accompgen_hf.accompgen.codebooks_accompgen import build_stage_inputs
 from accompgen_hf.accompgen.fast_decoding_accompgen import FastStageDecoder
 from accompgen_hf.accompgen.logits_accompgen import AccompGenCodebookLogitsProcessor
 from accompgen_hf.accompgen.numba_engine_accompgen import CompiledStageDecoder, pack_weights, read_choice
+from accompgen_hf.accompgen.prefill_accompgen import Prefill
 from reference import assert_equal_up_to_ties, reference_decode
 from tiny import random_clip, tiny_stage
 
@@ -156,6 +159,34 @@ def test_windows_that_continue_give_the_codes_of_the_torch_engine():
     settings = {**SAMPLING, "seed": 5, "guidance_scale": 3.0}
     compiled = stage.generate_codes(**conditioning, **settings, engine="numba")
     assert torch.equal(compiled, stage.generate_codes(**conditioning, **settings, engine="torch"))
+
+
+@pytest.mark.parametrize("fields", [{}, {"bidirectional_prefix": True}, {"relative_position_axis": "time"}])
+def test_a_prompt_gives_the_keys_and_values_of_the_stages_forward(fields, monkeypatch):
+    monkeypatch.setattr(prefill_module, "QUERY_BLOCK", 8)
+    stage = tiny_stage(AccompGenCoarseConfig, **fields)
+    inputs = build_stage_inputs(stage.config, random_clip(stage.config, 2, 0.24)[0])
+    prompt = [inputs[name] for name in NAMES]
+    cache, prefill = DynamicCache(), Prefill(stage)
+    with torch.inference_mode():
+        expected = stage.model(*prompt, cache)[0][:, -1]
+        for _ in range(2):  # with a bias made anew, and with the one that was kept
+            newest, found = prefill.run(*prompt)
+            torch.testing.assert_close(newest, expected, atol=1e-4, rtol=0)
+            for layer, (keys, values) in zip(cache.layers, found, strict=True):
+                torch.testing.assert_close(keys, layer.keys, atol=1e-4, rtol=0)
+                torch.testing.assert_close(values, layer.values, atol=1e-4, rtol=0)
+
+
+def test_a_prompt_of_another_layout_gets_a_bias_of_its_own():
+    stage = tiny_stage(AccompGenCoarseConfig, relative_position_axis="time")
+    prefill = Prefill(stage)
+    with torch.inference_mode():
+        for duration_s in (0.24, 0.4):
+            inputs = build_stage_inputs(stage.config, random_clip(stage.config, 1, duration_s)[0])
+            prompt = [inputs[name] for name in NAMES]
+            expected = stage.model(*prompt)[0][:, -1]
+            torch.testing.assert_close(prefill.run(*prompt)[0], expected, atol=1e-4, rtol=0)
 
 
 def test_a_changed_weight_is_heard_in_the_next_call():

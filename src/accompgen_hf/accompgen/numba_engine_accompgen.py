@@ -18,7 +18,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers.cache_utils import DynamicCache
 from transformers.generation.logits_process import (
     LogitsProcessorList,
     TemperatureLogitsWarper,
@@ -33,6 +32,7 @@ from .logits_accompgen import (
     AccompGenKeyedChoiceLogitsProcessor,
 )
 from .optional_accompgen import import_optional
+from .prefill_accompgen import Prefill
 
 logger = logging.getLogger(__name__)
 ENGINES = ("numba", "torch")
@@ -165,7 +165,7 @@ class CompiledWeights:
 
     def __init__(self, model: nn.Module, version: list):
         config, layers = model.config, model.model.layers
-        self.version = version
+        self.version, self.prefill = version, Prefill(model)
         self.format = model.weight_format or self._format_without_rounding(model)
         self.embedding = model.model.embed_tokens.weight.detach().contiguous()
         self.target_embedding = model.model.embed_segments.weight[-1].detach()
@@ -286,17 +286,15 @@ class CompiledStageDecoder:
         style_ids: torch.LongTensor | None = None,
     ) -> None:
         """Run the prompt through the stage by products of matrices, and take over its keys and values."""
-        cache = DynamicCache()
-        row_ids = {"part_ids": part_ids, "style_ids": style_ids}
-        hidden_states = self.model.model(input_ids, segment_ids, segment_positions, cache, **row_ids)[0]
         self.rows = self.model.model.embed_rows(len(input_ids), part_ids, style_ids)
+        newest, cache = self.weights.prefill.run(input_ids, segment_ids, segment_positions, self.rows)
         num_rows, codebook_size = len(input_ids), self.model.config.target_segment.codebook_size
         self.logits = torch.zeros(num_rows, codebook_size + -codebook_size % PANEL)
         head = self.model.heads[self.first_slot % len(self.model.heads)]
-        self.logits[:, :codebook_size] = head(hidden_states[:, -1])
-        self._take_over(cache.layers, num_rows)
+        self.logits[:, :codebook_size] = head(newest)
+        self._take_over(cache, num_rows)
 
-    def _take_over(self, layers: list, num_rows: int) -> None:
+    def _take_over(self, layers: list[tuple[torch.Tensor, torch.Tensor]], num_rows: int) -> None:
         """Lay the prompt's keys and values, each `(R, H, S, D)`, out in panels."""
         config = self.model.config
         num_panels, width = -(-self.num_positions // PANEL), config.head_dim
@@ -304,7 +302,7 @@ class CompiledStageDecoder:
         shape = (len(layers), num_rows, config.num_attention_heads)
         self.keys = torch.zeros(*shape, num_panels, width, PANEL)
         self.values = torch.zeros(*shape, width // channels, self.num_positions, channels)
-        for layer, (keys, values) in enumerate((layer.keys, layer.values) for layer in layers):
+        for layer, (keys, values) in enumerate(layers):
             num_known = keys.shape[2]
             keys = F.pad(keys, (0, 0, 0, -num_known % PANEL)).unflatten(2, (-1, PANEL))
             self.keys[layer, :, :, : keys.shape[2]] = keys.transpose(3, 4)

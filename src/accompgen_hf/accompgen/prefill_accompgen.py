@@ -1,0 +1,89 @@
+"""The prompt of a window by products of matrices, as decoding needs it: keys and values, and the newest position.
+
+It computes what the stage's `forward` computes with an empty cache, without what nobody reads: the last layer answers
+the newest position alone, attention does not look at keys after a block of queries, and a bias is kept for the next
+window, which has the same layout.
+
+Letters: R rows, H heads, S positions, D head width, d hidden width.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .attention_accompgen import QUERY_BLOCK
+
+_MOST_KEPT_BYTES = 2**24  # a larger bias is made anew
+
+
+class Prefill:
+    """Runs prompts of one stage.
+
+    Args:
+        model (`AccompGenStageForCausalLM`): Stage whose weights it reads.
+    """
+
+    def __init__(self, model: nn.Module):
+        self.decoder = model.model
+        self.is_causal = not model.config.bidirectional_prefix
+        self._kept_bias: tuple[tuple, torch.Tensor] | None = None
+
+    def run(
+        self,
+        input_ids: torch.LongTensor,
+        segment_ids: torch.LongTensor,
+        segment_positions: torch.LongTensor,
+        rows: torch.FloatTensor | None = None,
+    ) -> tuple[torch.FloatTensor, list[tuple[torch.Tensor, torch.Tensor]]]:
+        """Run one prompt; `rows` `(R, 1, d)` is added at every position.
+
+        Returns:
+            The last norm's output at the newest position `(R, d)`, and every layer's keys and values.
+        """
+        bias = self._bias(segment_ids, segment_positions)
+        segments = self.decoder.embed_segments(segment_ids)
+        hidden_states = self.decoder.embed_tokens(input_ids) + (segments if rows is None else segments + rows)
+        cache, num_layers = [], len(self.decoder.layers)
+        for index, layer in enumerate(self.decoder.layers):
+            attention, normed = layer.self_attn, layer.input_layernorm(hidden_states)
+            if index == num_layers - 1:
+                hidden_states, bias = hidden_states[:, -1:], bias[:, :, -1:]
+            queries = normed[:, -hidden_states.shape[1] :]
+            query = attention.q_norm(self._split(attention.q_proj(queries), attention)).transpose(1, 2)
+            key = attention.k_norm(self._split(attention.k_proj(normed), attention)).transpose(1, 2)
+            value = self._split(attention.v_proj(normed), attention).transpose(1, 2)
+            cache.append((key, value))
+            attended = self._attend(query, key, value, bias).transpose(1, 2).flatten(2)  # (R, H, S, D) -> (R, S, d)
+            hidden_states = hidden_states + attention.o_proj(attended)
+            hidden_states = hidden_states + layer.mlp(layer.post_attention_layernorm(hidden_states))
+        return self.decoder.norm(hidden_states[:, -1]), cache
+
+    @staticmethod
+    def _split(values: torch.Tensor, attention: nn.Module) -> torch.Tensor:
+        return values.unflatten(-1, (-1, attention.head_dim))  # (R, S, H, D)
+
+    def _attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        """softmax(Q Kᵀ / sqrt(D) + B) V; the bias holds the mask."""
+        num_queries = query.shape[2]
+        if not self.is_causal or num_queries == 1:
+            return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        blocks = []
+        for start in range(0, num_queries, QUERY_BLOCK):
+            end = min(start + QUERY_BLOCK, num_queries)
+            keys, values, own_bias = key[:, :, :end], value[:, :, :end], bias[:, :, start:end, :end]
+            blocks.append(F.scaled_dot_product_attention(query[:, :, start:end], keys, values, attn_mask=own_bias))
+        return torch.cat(blocks, dim=2)
+
+    def _bias(self, segment_ids: torch.LongTensor, segment_positions: torch.LongTensor) -> torch.Tensor:
+        layout = (segment_ids.numpy().tobytes(), segment_positions.numpy().tobytes())
+        kept = self._kept_bias
+        if kept is not None and kept[0] == layout:
+            return kept[1]
+        num_positions = segment_ids.shape[1]
+        bias = self.decoder.relative_bias(segment_ids, segment_positions, num_positions, num_positions)
+        if bias.nbytes <= _MOST_KEPT_BYTES:
+            self._kept_bias = (layout, bias)
+        return bias
+
+
+__all__ = ["Prefill"]
