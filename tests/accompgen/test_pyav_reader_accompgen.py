@@ -100,3 +100,17 @@ def test_a_damaged_packet_is_told():
     with pytest.warns(UserWarning, match=r"is damaged: \d+ of its packets could not be decoded. Silence stands"):
         audio, rate = load_audio(bytes(content))
     assert audio.shape[1] / rate == pytest.approx(2.0, abs=0.03)
+
+
+def test_raw_aac_that_loses_more_than_50_ms_of_packets_is_refused_unless_allowed():
+    content = bytearray(encode_media(sine(2.0, 44_100), 44_100, "adts", "aac"))
+    place, frames = 0, []
+    while place + 7 < len(content):
+        frames.append(place)
+        place += (content[place + 3] & 3) << 11 | content[place + 4] << 3 | content[place + 5] >> 5
+    for first in frames[30:40]:
+        content[first + 7 : first + 60] = b"\xff" * 53
+    with pytest.raises(ValueError, match=r"is damaged: \d+ of its packets could not be decoded"):
+        load_audio(bytes(content))
+    with pytest.warns(UserWarning, match="could not be decoded. Using what is there"):
+        load_audio(bytes(content), allow_truncated=True)

@@ -185,8 +185,11 @@ class _Reading(NamedTuple):
                 cure = (
                     "They are left out" if part.kind == "aac" else "Silence stands for them"
                 )  # aac has no time stamps
-                message = f"{self.name} is damaged: {found.num_damaged} of its packets could not be decoded"
-                self.notes.append(f"{message}. {cure}.")
+                message = f"is damaged: {found.num_damaged} of its packets could not be decoded"
+                if part.kind == "aac" and found.num_damaged > 2:  # what follows would come over 50 ms too early
+                    self._refuse_unless_allowed(message)
+                else:
+                    self.notes.append(f"{self.name} {message}. {cure}.")
             is_too_long = self.max_duration_s is not None and found_s + found.found_s > self.max_duration_s
             if found.found_s < part.min_duration_s and not is_too_long:
                 durations = f"{found.found_s:.2f} s of at least {part.min_duration_s:.2f} s"
