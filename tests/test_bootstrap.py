@@ -62,14 +62,14 @@ def test_an_old_interpreter_can_read_the_script():
 def test_cuda_libraries_are_announced_with_the_way_around_them(bootstrap, capsys):
     bootstrap.announce("demo", "cuda", False)
     said = capsys.readouterr().out
-    assert "Downloading up to 2.92 GB" in said
+    assert "Downloading up to 2.98 GB" in said
     assert "make demo TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu" in said
 
 
 def test_a_torch_on_this_disk_is_not_counted(bootstrap, capsys):
     bootstrap.announce("test", "here", False)
     said = capsys.readouterr().out
-    assert "Downloading up to 0.32 GB" in said
+    assert "Downloading up to 0.38 GB" in said
     assert "TORCH_INDEX_URL" not in said
 
 
@@ -104,13 +104,13 @@ def test_a_stamp_spares_the_second_installation(bootstrap, monkeypatch, tmp_path
 
     call("demo")
     call("demo")
-    assert installed == ["."]
+    assert installed == [".[fast]"]
     call("test")
     call("demo")
-    assert installed == [".", ".[dev]", "einops"]
+    assert installed == [".[fast]", ".[dev]", "einops"]
     call("docs")
     call("test")
     assert installed[3:] == [".[dev,docs]", "einops"]
     (tmp_path / "accompgen-stamp.json").write_text(json.dumps({"digest": "of other pins", "profiles": ["test"]}))
     call("demo")
-    assert installed[5:] == ["."]
+    assert installed[5:] == [".[fast]"]

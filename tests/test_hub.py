@@ -140,6 +140,13 @@ def test_a_card_that_would_not_be_found_is_refused():
         fill_card(PLAIN_CARD, {}, results=[EvalResult("a", "b", "c", "d", 1.0)])
 
 
+def test_the_plain_card_begins_with_the_call_that_works():
+    body = PLAIN_CARD.split("# {{name}}")[1].strip()
+    assert body.startswith("```python\nimport accompgen_hf")
+    assert 'pipeline("vocal-accompaniment", model="{{name}}")' in body.split("```")[1]
+    assert "library_name: accompgen_hf" in PLAIN_CARD  # Transformers' own snippet would ask for another task
+
+
 def test_a_changed_folder_is_not_pushed(tmp_path):
     folder = save_stage_repository(tiny_stage(AccompGenFineConfig), tmp_path / "fine")
     (folder / "config.json").write_text("{}")

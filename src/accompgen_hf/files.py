@@ -16,6 +16,7 @@ from accompgen_hf.accompgen.whole_files_accompgen import (
     hash_file,
     publish_file,
     publish_folder,
+    replace_patiently,
 )
 from accompgen_hf.accompgen.whole_files_accompgen import written_whole as _written_whole
 
@@ -84,6 +85,7 @@ __all__ = [
     "hash_file",
     "publish_file",
     "publish_folder",
+    "replace_patiently",
     "read_json",
     "save_figure",
     "write_array",

@@ -35,6 +35,14 @@ tags:
 
 # {{name}}
 
+```python
+import accompgen_hf  # pip install accompgen-hf: teaches Transformers the task
+from transformers import pipeline
+
+pipe = pipeline("vocal-accompaniment", model="{{name}}")
+result = pipe("vocals.wav", seed=7)
+```
+
 Vocals in, band out: semantic encoder, three stages and codec of AccompGen
 ([arXiv 2604.09054](https://arxiv.org/abs/2604.09054)), assembled by `accompgen_hf`. The three stages have
 {{num_parameters_stages}} parameters, encoder and codec {{num_parameters_parts}}.

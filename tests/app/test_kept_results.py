@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -105,6 +106,16 @@ def test_vocals_whose_name_is_not_utf8_get_a_readable_folder_and_a_record_that_f
     assert os.fsencode(settings["vocals"]) == b"caf\xe9.wav"
     assert json.loads(encode_record({"a": "ü日本\udce9"})) == {"a": "ü日本\udce9"}
     assert "ü日本".encode() in encode_record({"a": "ü日本\udce9"})
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such variable")
+def test_names_are_read_and_told_where_the_locale_is_c():
+    soundfile.write("ü日本.wav", AUDIO[:100], RATE)
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "", "PYTHONUTF8": ""}
+    call = [sys.executable, "-m", "accompgen_hf.app.cli", "generate", "ü日本.wav", "-o", "ü日本.wav/out"]
+    done = subprocess.run(call, env=environment, capture_output=True, check=False)
+    assert done.returncode == 2  # found out before the model is loaded
+    assert "`--output` 'ü日本.wav/out' cannot be written: " in done.stderr.decode()
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])

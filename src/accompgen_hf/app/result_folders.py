@@ -19,7 +19,7 @@ from accompgen_hf.accompgen.mixing_accompgen import mix_blocks
 from accompgen_hf.accompgen.options_accompgen import GENERATION_OPTIONS, is_of_kind
 from accompgen_hf.accompgen.recordings_accompgen import Recording
 from accompgen_hf.app.picture import draw_picture
-from accompgen_hf.files import hash_file, publish_file
+from accompgen_hf.files import hash_file, publish_file, replace_patiently
 
 # What a settings file may ask for, with the kind of its value; `null` always means "not set".
 SETTINGS_KINDS: dict[str, type] = {
@@ -139,7 +139,7 @@ def write_folder(
             raise
         kept = aside.with_name(aside.name.lstrip("."))  # so that a person sees it
         with contextlib.suppress(OSError):
-            os.rename(aside, kept)
+            replace_patiently(aside, kept)
         place = kept if kept.exists() else aside
         raise OSError(f"the finished files could not be moved ({error}); they are in {str(place)!r}") from error
     finally:
@@ -181,7 +181,7 @@ def _move_into_new_folder(aside: Path, parent: Path, name: str) -> Path:
             moved.append(path.name)
     except BaseException:
         for file_name in moved:
-            os.replace(folder / file_name, aside / file_name)
+            replace_patiently(folder / file_name, aside / file_name)
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return folder

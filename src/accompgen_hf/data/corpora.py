@@ -57,7 +57,7 @@ def fma_recordings(folder: str | os.PathLike, metadata: str | os.PathLike | None
 
 def _read_fma_table(path: Path) -> dict[int, dict[str, str | None]]:
     """FMA's table has three lines of header: groups, names, and the name of the first column."""
-    with open(path, newline="", encoding="utf-8") as file:
+    with open(path, newline="", encoding="utf-8-sig") as file:
         rows = csv.reader(file)
         columns = list(zip(next(rows, []), next(rows, []), strict=False))
         wanted = {

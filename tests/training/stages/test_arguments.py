@@ -80,6 +80,12 @@ def test_the_shipped_files_are_table_1(stage, clip_duration_s, global_batch_size
     assert (config.condition_dropout, config.relative_position_axis) == (0.1, "token")
 
 
+def test_a_file_with_the_mark_of_a_windows_program_is_read(tmp_path):
+    (tmp_path / "stage.yaml").write_text("stage: fine\nmax_steps: 7\n", "utf-8-sig")
+    arguments = StageTrainingArguments.from_yaml(tmp_path / "stage.yaml", data="a", output_dir="b")
+    assert (arguments.stage, arguments.max_steps) == ("fine", 7)
+
+
 @pytest.mark.parametrize("stage", ["semantic", "coarse", "fine"])
 def test_the_tiny_files_build_small_stages(stage):
     arguments = StageTrainingArguments.from_yaml(CONFIGS / "tiny" / f"{stage}.yaml", data="a", output_dir="b")

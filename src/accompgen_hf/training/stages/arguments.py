@@ -169,7 +169,7 @@ class StageTrainingArguments:
         Raises:
             ValueError: If a field is unknown or missing, or a value is not allowed.
         """
-        values = yaml.safe_load(Path(path).read_text("utf-8")) or {}
+        values = yaml.safe_load(Path(path).read_text("utf-8-sig")) or {}
         if overrides.get("init_from") is not None:
             values.pop("model", None)
         model = {**values.get("model", {}), **overrides.pop("model", {})}
