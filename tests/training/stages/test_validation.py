@@ -82,8 +82,6 @@ def test_every_process_measures_its_share():
     for process_index in range(2):
         accelerator = SimpleNamespace(process_index=process_index, num_processes=2)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(
-                "accompgen_hf.training.stages.validation.gather_object", lambda clips: shares.append(clips) or clips
-            )
+            patch.setattr("accelerate.utils.gather_object", lambda clips: shares.append(clips) or clips)
             validate_stage(CopyingStage(), make_dataset(["a", "b", "c", "d", "e"]), 5, 2, accelerator)
     assert [len(share) for share in shares] == [3, 2]
