@@ -48,6 +48,13 @@ def test_other_defaults_of_torch_change_no_sample(pipe, expected):
     assert (torch.get_default_dtype(), torch.get_default_device()) == before
 
 
+@pytest.mark.usefixtures("other_defaults")
+def test_the_model_alone_stands_on_the_usual_defaults_too(pipe):
+    with usual_torch_defaults():
+        input_values = torch.zeros(1, 640 * 12)
+    assert pipe.model.generate(input_values, seed=1, preview=True).audio.dtype == torch.float32
+
+
 def test_a_pickled_pipeline_makes_the_same_audio(pipe, expected):
     other = pickle.loads(pickle.dumps(pipe))
     np.testing.assert_array_equal(other(VOCALS, **QUICK)["audio"], expected)

@@ -32,6 +32,7 @@ from .modeling_accompgen_stages import (
 from .parts_accompgen import choose_parts, style_id, style_ids
 from .seeds_accompgen import resolve_seeds
 from .stage_chain_accompgen import STAGES, generate_recordings, stream_recording
+from .torch_defaults_accompgen import usual_torch_defaults
 
 SILENCE_DURATION_S = 4
 
@@ -157,6 +158,7 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
         self.post_init()
 
     @torch.no_grad()
+    @usual_torch_defaults()
     def generate(
         self,
         input_values: torch.FloatTensor | list[torch.FloatTensor],
