@@ -1,15 +1,12 @@
 """MDX-Net files: networks whose answer is known, channels, chunks, presets and refusals."""
 
-import sys
-import types
-
 import numpy as np
 import pytest
-import torch
 
 from accompgen_hf.data.mdx import MDX_PRESETS, MDXNetSeparator
 from accompgen_hf.data.separation import load_separator
 from onnx_networks import write_mixing_network
+from stand_in_demucs import install_demucs
 
 RATE = 44100
 OPTIONS = {"n_fft": 6144, "predicted_stem": "vocals", "device": "cpu", "num_threads": 1}
@@ -148,26 +145,6 @@ def test_cuda_that_this_onnxruntime_lacks_is_refused(scaling_network, monkeypatc
         MDXNetSeparator(scaling_network, **{**OPTIONS, "device": "cuda"})
 
 
-class StandInDemucs:
-    """As demucs describes itself: normalised (1, 2, num_samples) in, (1, sources, 2, num_samples) out."""
-
-    samplerate = 44100
-    sources = ("drums", "bass", "other", "vocals")
-
-
-def apply_model(model, mix, shifts, split, overlap, device):
-    assert (shifts, split) == (0, True)
-    assert abs(float(mix.std()) - 1) < 1e-3
-    return torch.stack([0.2 * mix, 0.1 * mix, 0.3 * mix, 0.4 * mix], dim=1)
-
-
 @pytest.fixture
 def demucs(monkeypatch):
-    pretrained, apply = types.ModuleType("demucs.pretrained"), types.ModuleType("demucs.apply")
-    pretrained.get_model, apply.apply_model = lambda name: StandInDemucs(), apply_model
-    for name, module in {
-        "demucs": types.ModuleType("demucs"),
-        pretrained.__name__: pretrained,
-        apply.__name__: apply,
-    }.items():
-        monkeypatch.setitem(sys.modules, name, module)
+    install_demucs(monkeypatch)

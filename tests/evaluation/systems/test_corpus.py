@@ -6,27 +6,9 @@ import numpy as np
 import pytest
 
 from accompgen_hf.data.sources import Track
-from accompgen_hf.evaluation.systems.corpus import Corpus, Excerpt, estimate_key, relative_key
+from accompgen_hf.evaluation.systems.corpus import Corpus, estimate_key, relative_key
 
 RATE = 24_000
-
-
-def excerpt(song_id: str, tempo_bpm: float, tonic: int, mode: str, beats_s: tuple[float, ...] = (0.5, 1.0)) -> Excerpt:
-    return Excerpt(0, song_id, 0.0, 12.0, tempo_bpm, tonic, mode, beats_s, -20.0)
-
-
-@pytest.fixture
-def cadence() -> np.ndarray:
-    """C, F, G, C in quarter notes at 120 beats per minute: 10 s."""
-    time = np.arange(10 * RATE) / RATE
-    audio = np.zeros_like(time)
-    for beat in range(20):
-        root = (48, 53, 55, 48)[beat % 4]
-        inside = (time >= beat / 2) & (time < beat / 2 + 0.5)
-        for step in (0, 4, 7):
-            tone = np.sin(2 * np.pi * 440 * 2 ** ((root + step - 69) / 12) * time)
-            audio += 0.1 * inside * tone * np.exp(-6 * (time - beat / 2).clip(0))
-    return audio.astype(np.float32)
 
 
 def test_a_cadence_is_heard_in_its_key_and_silence_in_none(cadence):

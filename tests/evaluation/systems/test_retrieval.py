@@ -4,52 +4,15 @@ import numpy as np
 import pytest
 
 from accompgen_hf.accompgen.audio_accompgen import integrated_loudness
-from accompgen_hf.evaluation.systems.corpus import Excerpt
 from accompgen_hf.evaluation.systems.retrieval import RandomSystem, RetrievalSystem, other_songs
-from accompgen_hf.evaluation.systems.system import Window
+from listed_corpus import ListedCorpus, excerpt, window
 
 RATE = 24_000
-
-
-class ListedCorpus:
-    """A corpus whose index was written by hand."""
-
-    def __init__(self, excerpts: list[Excerpt]):
-        self.excerpts = excerpts
-
-    def describe(self):
-        return {}
-
-    def load(self, excerpt: Excerpt, sampling_rate: int) -> np.ndarray:
-        """A ramp: its values say from where in the excerpt they come."""
-        return np.linspace(0, excerpt.duration_s, round(excerpt.duration_s * sampling_rate), dtype=np.float32) / 100
-
-
-def excerpt(song_id: str, tempo_bpm: float, tonic: int, mode: str, beats_s: tuple[float, ...] = (0.5, 1.0)) -> Excerpt:
-    return Excerpt(0, song_id, 0.0, 12.0, tempo_bpm, tonic, mode, beats_s, -20.0)
-
-
-def window(song_id: str = "song-800000") -> Window:
-    return Window(f"{song_id}-0000000ms", song_id, 0.0, 10.0, lambda rate: np.zeros(10 * rate, np.float32))
 
 
 def pulses(tempo_bpm: float, seconds: float, frequency: float = 220.0) -> np.ndarray:
     time = np.arange(round(seconds * RATE)) / RATE
     return (0.3 * np.sin(2 * np.pi * frequency * time) * np.exp(-12 * (time % (60 / tempo_bpm)))).astype(np.float32)
-
-
-@pytest.fixture
-def cadence() -> np.ndarray:
-    """C, F, G, C in quarter notes at 120 beats per minute: 10 s."""
-    time = np.arange(10 * RATE) / RATE
-    audio = np.zeros_like(time)
-    for beat in range(20):
-        root = (48, 53, 55, 48)[beat % 4]
-        inside = (time >= beat / 2) & (time < beat / 2 + 0.5)
-        for step in (0, 4, 7):
-            tone = np.sin(2 * np.pi * 440 * 2 ** ((root + step - 69) / 12) * time)
-            audio += 0.1 * inside * tone * np.exp(-6 * (time - beat / 2).clip(0))
-    return audio.astype(np.float32)
 
 
 def test_tempo_within_four_and_the_same_or_relative_key_are_kept(cadence):
