@@ -31,6 +31,7 @@ from accompgen_hf.training.semantic_encoder.tuning import FAMILY_WEIGHTS, Semant
 
 # Fields of `SemanticEncoderArguments` that are options here.
 RUN_OPTIONS = ("max_steps", "batch_clips", "learning_rate", "warmup_steps", "evaluate_every", "save_every", "seed")
+RUN_OPTIONS += ("init_from",)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -46,10 +47,12 @@ def parse_arguments() -> argparse.Namespace:
         "--num_centroid_clips", type=int, default=250, help="of them, to fit all centroids on (default: %(default)s)"
     )
     parser.add_argument("--tuning_steps", type=int, default=3400, help="with centroids (default: %(default)s)")
+    parser.add_argument("--with_parts", action="store_true", help="learn the band's parts, too, not its sum alone")
     add_song_recipe_options(parser)
     for name in RUN_OPTIONS:
         default = getattr(SemanticEncoderArguments, name)
-        parser.add_argument(f"--{name}", type=type(default), default=default, help="(default: %(default)s)")
+        kind = str if default is None else type(default)
+        parser.add_argument(f"--{name}", type=kind, default=default, help="(default: %(default)s)")
     return parser.parse_args()
 
 
@@ -65,10 +68,12 @@ def main() -> None:
     # 1. Songs and the classes of their frames
     folder, recipe = output_dir / "pool", read_song_recipe(options)
     recipe.require()
-    pool = SongPool(folder, options.num_clips, recipe=recipe).build()
-    held_out_pool = SongPool(folder, options.num_held_out_clips, options.first_held_out_seed, recipe).build()
+    pool = SongPool(folder, options.num_clips, recipe=recipe, with_parts=options.with_parts).build()
+    held_out = options.num_held_out_clips, options.first_held_out_seed
+    held_out_pool = SongPool(folder, *held_out, recipe, options.with_parts).build()
     note("songs")
-    few = SongPool(folder, min(options.num_clips, options.num_centroid_clips), recipe=recipe)
+    num_few = min(options.num_clips, options.num_centroid_clips)
+    few = SongPool(folder, num_few, recipe=recipe, with_parts=options.with_parts)
     targets = SemanticTargets(output_dir / "targets", options.seed).build(few, pool, held_out_pool)
     note("targets")
 

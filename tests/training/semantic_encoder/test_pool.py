@@ -27,6 +27,15 @@ def test_frame_labels_agree_with_the_annotation():
     assert (labels["beat_phase"][frames - 2] == 3).all()
 
 
+def test_a_pool_gains_the_parts_of_its_bands(parts_of_bands, parts, tmp_path):
+    pool = parts_of_bands[0]
+    total = sum(pool.read_waveform(kind, 1) for kind in ("drums", "bass", "other"))
+    np.testing.assert_allclose(total, pool.read_waveform("instrumental", 1), atol=3e-3)  # four half-precision files
+    assert np.array_equal(pool.read_waveform("instrumental", 1), parts[0].read_waveform("instrumental", 1))
+    SongPool(tmp_path, 2).build()
+    assert SongPool(tmp_path, 2, with_parts=True).build().read_waveform("drums", 0).any()
+
+
 def test_pool_is_made_once_and_reads_the_same(parts):
     pool = parts[0]
     again = SongPool(pool.folder, 2).build()

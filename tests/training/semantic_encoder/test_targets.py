@@ -9,6 +9,7 @@ from accompgen_hf.training.semantic_encoder.pool import PHASES_PER_BEAT
 from accompgen_hf.training.semantic_encoder.targets import (
     HEARD_FAMILIES,
     NO_CHORD,
+    NO_TARGET,
     compute_target_features,
     number_beats,
 )
@@ -66,3 +67,11 @@ def test_a_beats_first_frames_are_a_class_of_their_own():
     expected = [2] * 4 + [3] * 6 + [now] * 3 + [0] * 3 + [1] * 6 + [2] * 6 + [3] * 6 + [now] * 2
     assert number_beats(phases).tolist() == expected
     assert number_beats(np.zeros(5, np.int8)).tolist() == [0] * 5  # a clip that begins inside a beat's first quarter
+
+
+def test_drums_are_taught_beats_and_no_chords(parts_of_bands):
+    pool, _, targets = parts_of_bands
+    assert (targets.read_ids(pool, "chord", "drums", 1) == NO_TARGET).all()
+    for name, kind in (("chord", "bass"), ("beat", "drums")):
+        assert np.array_equal(targets.read_ids(pool, name, kind, 1), targets.read_ids(pool, name, "vocals", 1))
+    assert targets.read_ids(pool, "timbre", "drums", 1).max() < HEARD_FAMILIES["timbre"]

@@ -11,7 +11,7 @@ from accompgen_hf.accompgen.modeling_accompgen_semantic_encoder import AccompGen
 from accompgen_hf.accompgen.processing_accompgen import vocal_noise
 from accompgen_hf.data.kmeans import extract_feature_shards, fit_centroids, report_centroids
 from accompgen_hf.training.curves import Curve, Panel, draw_curves
-from accompgen_hf.training.semantic_encoder.pool import KINDS, SongPool
+from accompgen_hf.training.semantic_encoder.pool import SongPool, join_kinds
 from accompgen_hf.training.semantic_encoder.probe import probe_kind
 from accompgen_hf.training.semantic_encoder.targets import TARGET_FAMILIES
 
@@ -38,8 +38,8 @@ def fit_pool_centroids(
         The centroids `(num_clusters, hidden_size)`, and a `CentroidReport` as a dictionary.
     """
     folder = Path(folder)
-    shards = [
-        extract_feature_shards(
+    shards = {
+        kind: extract_feature_shards(
             encoder,
             [
                 (
@@ -50,8 +50,9 @@ def fit_pool_centroids(
             ],
             folder / kind,
         )
-        for kind in KINDS
-    ]
+        for kind in pool.kinds
+    }
+    shards = join_kinds(shards)
     centroids = fit_centroids(*shards, num_clusters=num_clusters, seed=seed, state_path=folder / "kmeans.npz")
     return centroids, asdict(report_centroids(centroids, *shards, seed=seed))
 
@@ -61,7 +62,7 @@ def probe_encoder(
 ) -> dict[str, dict]:
     """Probe what single ids say about notes and chords: tables from `pool`, scores on `held_out_pool`."""
     results = {}
-    for kind in KINDS:
+    for kind in pool.kinds:
         ids = [
             np.stack(
                 [

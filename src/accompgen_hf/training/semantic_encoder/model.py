@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
+from accompgen_hf.accompgen.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
+
 CODE_DIM = 64  # HuBERT compares a projection of the hidden state with one learned code per class
 LOGIT_SCALE = 10.0  # HuBERT's temperature of 0.1 on cosines
 # Three convolutions instead of seven, the first one long enough (64 ms) to tell semitones apart: it begins as a bank
@@ -96,6 +98,25 @@ def initialise_filter_bank(hubert: HubertModel) -> None:
     shared = min(num_bands, second.out_channels)
     for band in range(shared):
         second.weight[band, PHASES_PER_BAND * band : PHASES_PER_BAND * (band + 1)] += 0.25
+
+
+def load_hubert(hubert: HubertModel, folder: str | os.PathLike) -> None:
+    """Load the HuBERT of a semantic encoder; the vector of hidden frames, which it does not keep, stays as it is.
+
+    Raises:
+        ValueError: If the encoder in `folder` has other sizes.
+    """
+    weights = AccompGenSemanticEncoder.from_pretrained(folder, dtype=torch.float32).hubert.state_dict()
+    expected = {name: value.shape for name, value in hubert.state_dict().items() if name != "masked_spec_embed"}
+    found = {name: value.shape for name, value in weights.items() if name != "masked_spec_embed"}
+    differing = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    if differing:
+        name = differing[0]
+        raise ValueError(
+            f"`init_from` {folder} must be an encoder of the sizes in `hubert`: {name} is {found.get(name)}, expected "
+            f"{expected.get(name)}, and {len(differing) - 1} more differ. Give its sizes, or start from nothing."
+        )
+    hubert.load_state_dict(weights, strict=False)
 
 
 def draw_mask(

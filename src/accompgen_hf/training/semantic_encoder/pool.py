@@ -22,6 +22,7 @@ FRAME_RATE = 50
 CLIP_DURATION_S = 10.0
 CHUNK_CLIPS = 50
 KINDS = ("vocals", "instrumental")
+PART_KINDS = ("drums", "bass", "other")
 PHASES_PER_BEAT = 4
 
 
@@ -65,6 +66,11 @@ def number_chords(labels: dict[str, np.ndarray], without: int) -> np.ndarray:
     return np.where(roots >= 0, 2 * roots + labels["is_minor_chord"], without)
 
 
+def join_kinds(paths: dict[str, list[Path]]) -> tuple[list[Path], list[Path]]:
+    """Files of the vocals, and those of everything that the band plays: k-means gives both the same weight."""
+    return paths["vocals"], [path for kind, files in paths.items() if kind != "vocals" for path in files]
+
+
 class SongPool:
     """Clips of consecutive seeds in a folder.
 
@@ -73,13 +79,19 @@ class SongPool:
         num_clips (`int`): Clips in all; a multiple of 50.
         first_seed (`int`): Seed of clip 0; clip i has seed `first_seed + i`.
         recipe ([`SongRecipe`]): How the songs are made; each recipe has its own chunks.
+        with_parts (`bool`): Whether the pool has the band's parts, too; they make its `kinds` five.
 
     Raises:
         ValueError: If `num_clips` is not a positive multiple of 50.
     """
 
     def __init__(
-        self, folder: str | os.PathLike, num_clips: int, first_seed: int = 0, recipe: SongRecipe = PLAIN_SONGS
+        self,
+        folder: str | os.PathLike,
+        num_clips: int,
+        first_seed: int = 0,
+        recipe: SongRecipe = PLAIN_SONGS,
+        with_parts: bool = False,
     ):
         if num_clips <= 0 or num_clips % CHUNK_CLIPS:
             raise ValueError(f"`num_clips` must be a positive multiple of {CHUNK_CLIPS}, got {num_clips}.")
@@ -87,6 +99,7 @@ class SongPool:
         self.num_clips = num_clips
         self.first_seed = first_seed
         self.recipe = recipe
+        self.kinds = KINDS + PART_KINDS if with_parts else KINDS
         self._tag = recipe.tag()
         self.num_samples = round(CLIP_DURATION_S * SAMPLING_RATE)
         self.num_frames = round(CLIP_DURATION_S * FRAME_RATE)
@@ -95,13 +108,15 @@ class SongPool:
     def build(self) -> "SongPool":
         """Make the chunks that are missing."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        chunks = [index for index in range(self.num_clips // CHUNK_CLIPS) if not self._path("labels", index).exists()]
+        names = ("labels", *self.kinds)
+        chunks = range(self.num_clips // CHUNK_CLIPS)
+        chunks = [index for index in chunks if not all(self._path(name, index).exists() for name in names)]
         for index in tqdm(chunks, desc="songs", disable=None):
             self._build_chunk(index)
         return self
 
     def read_waveform(self, kind: str, clip: int) -> np.ndarray:
-        """Read one clip, float32 `(160000,)`; `kind` is "vocals" (leveled, without noise) or "instrumental"."""
+        """Read one clip, float32 `(160000,)`; `kind` is one of `kinds`, "vocals" leveled and without noise."""
         path = self._path(kind, clip // CHUNK_CLIPS)
         if path not in self._open:
             self._open[path] = np.load(path, mmap_mode="r")
@@ -120,17 +135,21 @@ class SongPool:
         return self.folder / f"{kind}_{self.first_seed + chunk * CHUNK_CLIPS:06d}{self._tag}.{suffix}"
 
     def _build_chunk(self, chunk: int) -> None:
-        audio = {kind: np.empty((CHUNK_CLIPS, self.num_samples), np.float16) for kind in KINDS}
+        audio = {kind: np.empty((CHUNK_CLIPS, self.num_samples), np.float16) for kind in self.kinds}
         labels: list[dict[str, np.ndarray]] = []
         for row in range(CHUNK_CLIPS):
-            song = self.recipe.generate(self.first_seed + chunk * CHUNK_CLIPS + row, duration_s=CLIP_DURATION_S)
-            vocals = resample(song.vocals, song.sampling_rate, SAMPLING_RATE)
-            audio["vocals"][row] = level_vocals(vocals, SAMPLING_RATE)[: self.num_samples]
-            audio["instrumental"][row] = resample(song.instrumental, song.sampling_rate, SAMPLING_RATE)[
-                : self.num_samples
-            ]
+            song = self.recipe.generate(
+                self.first_seed + chunk * CHUNK_CLIPS + row,
+                duration_s=CLIP_DURATION_S,
+                with_parts=self.kinds != KINDS,
+            )
+            tracks = {"vocals": song.vocals, "instrumental": song.instrumental, **(song.parts or {})}
+            for kind, waveform in tracks.items():
+                waveform = resample(waveform, song.sampling_rate, SAMPLING_RATE)
+                waveform = level_vocals(waveform, SAMPLING_RATE) if kind == "vocals" else waveform
+                audio[kind][row] = waveform[: self.num_samples]
             labels.append(label_frames(song.annotation, self.num_frames))
-        for kind in KINDS:
+        for kind in self.kinds:
             write_array(self._path(kind, chunk), audio[kind])
         # Last: a chunk whose labels are there is whole.
         joined = {name: np.stack([label[name] for label in labels]) for name in labels[0]}

@@ -13,6 +13,9 @@ from accompgen_hf.training.semantic_encoder.pool import number_chords
 LABELS = {
     "vocals": ("is_voiced", "pitch_class", "is_onset", "chord", "beat_phase"),
     "instrumental": ("chord_root", "chord", "is_beat", "beat_phase"),
+    "drums": ("is_beat", "beat_phase"),
+    "bass": ("chord_root", "is_beat", "beat_phase"),
+    "other": ("chord_root", "chord", "is_beat", "beat_phase"),
 }
 
 
@@ -51,10 +54,10 @@ def derive_labels(kind: str, labels: dict[str, np.ndarray]) -> dict[str, np.ndar
             "is_onset": labels["is_onset"].astype(np.int64),
             **shared,
         }
-    if kind == "instrumental":
+    if kind in LABELS:
         roots = labels["chord_root"].astype(np.int64)
         return {"chord_root": roots, "is_beat": labels["is_beat"].astype(np.int64), **shared}
-    raise ValueError(f"`kind` must be 'vocals' or 'instrumental', got {kind!r}.")
+    raise ValueError(f"`kind` must be one of {', '.join(LABELS)}, got {kind!r}.")
 
 
 def probe_label(

@@ -26,11 +26,18 @@ from accompgen_hf.training.semantic_encoder.model import (
     HubertForMaskedPrediction,
     draw_mask,
     initialise_filter_bank,
+    load_hubert,
     make_hubert_config,
     normalise_crops,
 )
-from accompgen_hf.training.semantic_encoder.pool import CLIP_DURATION_S, KINDS, SongPool
-from accompgen_hf.training.semantic_encoder.targets import HOP_SAMPLES, SAMPLING_RATE, TARGET_FAMILIES, SemanticTargets
+from accompgen_hf.training.semantic_encoder.pool import CLIP_DURATION_S, SongPool
+from accompgen_hf.training.semantic_encoder.targets import (
+    HOP_SAMPLES,
+    NO_TARGET,
+    SAMPLING_RATE,
+    TARGET_FAMILIES,
+    SemanticTargets,
+)
 from accompgen_hf.training.semantic_encoder.vocal_augmentation import (
     CENTS,
     VocalAugmentation,
@@ -51,7 +58,7 @@ class SemanticEncoderArguments:
     Attributes:
         output_dir (`str`): Checkpoints, metrics and the finished `hubert` folder.
         max_steps (`int`): Updates.
-        batch_clips (`int`): Crops per update, vocals and instrumentals in turns.
+        batch_clips (`int`): Crops per update, vocals and the pool's other kinds in turns.
         crop_duration_s (`float`): Length of a crop; a multiple of 0.04.
         mask_start_probability (`float`): Share of frames at which a hidden span begins.
         mask_length (`int`): Frames of a span.
@@ -61,6 +68,7 @@ class SemanticEncoderArguments:
         augmentation_probability (`float`): Share of the vocal crops that are heard with another throat, room,
             microphone and tuning (`vocal_augmentation`); held-out crops never are.
         hubert (`dict`): Fields of `HubertConfig`.
+        init_from (`str`, *optional*): Folder of a semantic encoder whose HuBERT is gone on from; of the same sizes.
         seed (`int`): Seed of the initial weights, batches, masks and noise.
     """
 
@@ -79,6 +87,7 @@ class SemanticEncoderArguments:
     noise_std: float = 0.01
     augmentation_probability: float = 0.5
     hubert: dict = field(default_factory=lambda: dict(SMALL_HUBERT))
+    init_from: str | None = None
     seed: int = 0
     save_every: int = 100
     evaluate_every: int = 100
@@ -111,7 +120,10 @@ class SemanticEncoderTrainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(arguments.seed)
             self.model = HubertForMaskedPrediction(config, TARGET_FAMILIES)
-        initialise_filter_bank(self.model.hubert)
+        if arguments.init_from is None:
+            initialise_filter_bank(self.model.hubert)
+        else:
+            load_hubert(self.model.hubert, arguments.init_from)
         self.padding = count_receptive_field(config) - HOP_SAMPLES
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), arguments.learning_rate, betas=(0.9, 0.98), weight_decay=arguments.weight_decay
@@ -125,7 +137,8 @@ class SemanticEncoderTrainer:
         num_frames = round(arguments.crop_duration_s * 50)
         waveforms, ids = [], {name: [] for name in TARGET_FAMILIES}
         for row, clip in enumerate(generator.integers(pool.num_clips, size=batch_clips)):
-            kind = KINDS[row % len(KINDS)]
+            band = pool.kinds[1:]
+            kind = band[(keys[-1] + row // 2) % len(band)] if row % 2 else "vocals"
             augmentation = VocalAugmentation()
             if kind == "vocals" and pool is self.pool and generator.random() < arguments.augmentation_probability:
                 augmentation = draw_augmentation(generator)
@@ -158,6 +171,7 @@ class SemanticEncoderTrainer:
                 ("masked", is_masked, 1.0),
                 ("heard", ~is_masked, self.arguments.unmasked_weight),
             ):
+                chosen = chosen & (targets[name] != NO_TARGET)
                 cross_entropy = nn.functional.cross_entropy(logits[chosen], targets[name][chosen])
                 loss = loss + weight * part_weight * cross_entropy
                 total_weight += weight * part_weight

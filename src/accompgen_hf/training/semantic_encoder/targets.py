@@ -26,7 +26,13 @@ import torch
 from tqdm import tqdm
 
 from accompgen_hf.data.kmeans import assign_centroids, fit_centroids, write_feature_shard
-from accompgen_hf.training.semantic_encoder.pool import CHUNK_CLIPS, KINDS, PHASES_PER_BEAT, SongPool, number_chords
+from accompgen_hf.training.semantic_encoder.pool import (
+    CHUNK_CLIPS,
+    PHASES_PER_BEAT,
+    SongPool,
+    join_kinds,
+    number_chords,
+)
 
 SAMPLING_RATE = 16_000
 HOP_SAMPLES = 320
@@ -35,6 +41,7 @@ NO_CHORD = 24
 BEAT_FRAMES = 3  # a beat's first 60 ms are a class of their own: where the band strikes
 TAUGHT_FAMILIES = {"chord": NO_CHORD + 1, "beat": PHASES_PER_BEAT + 1}  # from the annotation
 TARGET_FAMILIES = {**HEARD_FAMILIES, **TAUGHT_FAMILIES}
+NO_TARGET = -100  # a frame that a family says nothing about; cross-entropy leaves it out
 
 _PITCH_RANGE = (40, 101)  # MIDI, E2 to E7
 _HARMONY_RANGE = (28, 89)  # MIDI, E1 to E6
@@ -85,7 +92,8 @@ class SemanticTargets:
         for name, num_classes in HEARD_FAMILIES.items():
             path = self.folder / f"{name}_centroids.npy"
             if not path.exists():
-                shards = [[self._path(pool, name, kind, chunk) for chunk in _chunks(pool)] for kind in KINDS]
+                paths = {kind: [self._path(pool, name, kind, chunk) for chunk in _chunks(pool)] for kind in pool.kinds}
+                shards = join_kinds(paths)
                 write_feature_shard(path, fit_centroids(*shards, num_clusters=num_classes, seed=self.seed))
             centroids = np.load(path)
             for each in (pool, *other_pools):
@@ -93,7 +101,12 @@ class SemanticTargets:
         return self
 
     def read_ids(self, pool: SongPool, name: str, kind: str, clip: int) -> np.ndarray:
-        """Read the classes of family `name` of one clip, int16 `(num_frames,)`; taught ones have no kind."""
+        """Read the classes of family `name` of one clip, int16 `(num_frames,)`.
+
+        Taught ones are the same for all kinds, but drums play no chord: there it is `NO_TARGET`.
+        """
+        if name == "chord" and kind == "drums":
+            return np.full(pool.num_frames, NO_TARGET, np.int16)
         if name in TAUGHT_FAMILIES:
             return self._read_taught(pool, name, clip)
         path = self._path(pool, f"{name}_ids", kind, clip // CHUNK_CLIPS)
@@ -116,7 +129,7 @@ class SemanticTargets:
         last = list(HEARD_FAMILIES)[-1]
         missing = [
             (kind, chunk)
-            for kind in KINDS
+            for kind in pool.kinds
             for chunk in _chunks(pool)
             if not self._path(pool, last, kind, chunk).exists()
         ]
@@ -128,7 +141,7 @@ class SemanticTargets:
                 write_feature_shard(self._path(pool, name, kind, chunk), features)
 
     def _write_ids(self, pool: SongPool, name: str, centroids: np.ndarray) -> None:
-        for kind in KINDS:
+        for kind in pool.kinds:
             for chunk in _chunks(pool):
                 path = self._path(pool, f"{name}_ids", kind, chunk)
                 if not path.exists():

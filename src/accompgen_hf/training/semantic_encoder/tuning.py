@@ -14,7 +14,7 @@ from torch import nn
 from accompgen_hf.training.semantic_encoder.model import HubertForMaskedPrediction
 from accompgen_hf.training.semantic_encoder.pool import SongPool
 from accompgen_hf.training.semantic_encoder.run import SemanticEncoderArguments, SemanticEncoderTrainer
-from accompgen_hf.training.semantic_encoder.targets import SemanticTargets
+from accompgen_hf.training.semantic_encoder.targets import NO_TARGET, SemanticTargets
 
 COMMITMENT_WEIGHT = 0.25
 FAMILY_WEIGHTS = {"timbre": 0.1, "pitch": 0.3, "harmony": 0.3, "chord": 2.0, "beat": 2.5}
@@ -57,10 +57,11 @@ class SemanticTuner(SemanticEncoderTrainer):
         read = features + (nearest - features).detach()
         metrics, loss = {"distance": distance.item()}, distance + COMMITMENT_WEIGHT * commitment
         for name, logits in self.model.read_targets(read).items():
-            cross_entropy = nn.functional.cross_entropy(logits.flatten(0, 1), targets[name].flatten())
+            told = targets[name] != NO_TARGET
+            cross_entropy = nn.functional.cross_entropy(logits[told], targets[name][told])
             loss = loss + self.arguments.family_weights[name] * cross_entropy
             metrics[f"{name}_heard_loss"] = cross_entropy.item()
-            metrics[f"{name}_heard_accuracy"] = (logits.argmax(-1) == targets[name]).float().mean().item()
+            metrics[f"{name}_heard_accuracy"] = (logits.argmax(-1) == targets[name])[told].float().mean().item()
         return loss, {"loss": loss.item(), **metrics}
 
     @property
