@@ -29,6 +29,7 @@ from .modeling_accompgen_stages import (
     AccompGenFineForCausalLM,
     AccompGenSemanticForCausalLM,
 )
+from .padded_batches_accompgen import cut_codes, join_outputs, list_lengths, list_output_lengths
 from .parts_accompgen import choose_parts, style_id, style_ids
 from .seeds_accompgen import resolve_seeds
 from .stage_chain_accompgen import STAGES, generate_recordings, stream_recording
@@ -51,6 +52,8 @@ class AccompGenOutput(ModelOutput):
         stems (`torch.FloatTensor` of shape `(batch_size, num_parts, num_frames * 320)`, *optional*): The parts that
             were asked for, whose sum is `audio`; `None` for a model of one part. With several parts the codes have an
             axis of parts behind the batch's: of stage 1 all parts of the model, of stages 2 and 3 those asked for.
+        output_num_samples (`torch.LongTensor` of shape `(batch_size,)`, *optional*): Samples of `audio` that belong to
+            each item, where the lengths of the vocals were given; behind them `audio` is 0 and the codes are -1.
     """
 
     audio: torch.FloatTensor | None = None
@@ -59,6 +62,7 @@ class AccompGenOutput(ModelOutput):
     coarse_codes: torch.LongTensor | None = None
     fine_codes: torch.LongTensor | None = None
     stems: torch.FloatTensor | None = None
+    output_num_samples: torch.LongTensor | None = None
 
 
 class CompositeModel(PreTrainedModel):
@@ -172,9 +176,12 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
         callback: Callable[[str, float], Any] | None = None,
         parts: Sequence[str] | None = None,
         style: str | list[str | None] | None = None,
+        attention_mask: torch.Tensor | None = None,
+        num_samples: torch.Tensor | Sequence[int] | None = None,
+        output_num_samples: torch.Tensor | Sequence[int] | None = None,
         **kwargs: Any,
     ) -> AccompGenOutput | list[AccompGenOutput]:
-        """Accompany vocals.
+        """Accompany vocals: `model.generate(**processor(audio, sampling_rate=rate))`.
 
         Args:
             input_values (`torch.FloatTensor` of shape `(batch_size, num_samples)`): 16 kHz mono vocals with level and
@@ -194,6 +201,11 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
                 plays does not depend on the others that are asked for, since stage 1 plans all of them.
             style (`str` or `list` of `str`, *optional*): Style of `config.style_names` for all items, or one for each;
                 `None` and `"any"` leave it to the model.
+            attention_mask (`torch.Tensor` of shape `(batch_size, num_samples)`, *optional*): 0 marks what fills a
+                shorter row of the batch up. Each row is accompanied as it would be alone.
+            num_samples (`torch.Tensor` of shape `(batch_size,)`, *optional*): The same in samples, from the processor.
+            output_num_samples (`torch.Tensor` of shape `(batch_size,)`, *optional*): Samples of audio that each item
+                keeps, from the processor: those of its vocals. Without it, all of its 40 ms steps.
             kwargs: Generation settings of all stages: `guidance_scale`, `temperature`, `top_k`, `top_p`,
                 `do_sample`, ...
 
@@ -201,18 +213,26 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
             One output for the batch; for a list of recordings a list of outputs, each with a batch axis of one.
 
         Raises:
-            ValueError: If `input_values` has another shape, a setting is not one of `generate`, or the model does not
-                know a part or a style.
+            ValueError: If `input_values` has another shape, its lengths do not fit, a setting is not one of
+                `generate`, or the model does not know a part or a style.
         """
         is_list = not isinstance(input_values, torch.Tensor)
         for values in [values[None] for values in input_values] if is_list else [input_values]:
             check_input_values(values)
         seeds = resolve_seeds(seed, len(input_values))
+        has_lengths = any(given is not None for given in (attention_mask, num_samples, output_num_samples))
+        if is_list and has_lengths:
+            raise ValueError(
+                "`attention_mask`, `num_samples` and `output_num_samples` belong to a batch in one tensor: a list "
+                "holds recordings without padding."
+            )
+        output_lengths = None
         if not is_list:
-            known_codes = [
-                {name: codes[row : row + 1] for name, codes in (known_codes or {}).items()}
-                for row in range(len(seeds))
-            ]
+            lengths = list_lengths(input_values, attention_mask, num_samples)
+            if has_lengths:
+                output_lengths = list_output_lengths(lengths, output_num_samples)
+            input_values = [row[:length] for row, length in zip(input_values, lengths, strict=True)]
+            known_codes = [cut_codes(known_codes or {}, row, length) for row, length in enumerate(lengths)]
         settings = self.stage_settings(preview, semantic_kwargs, coarse_kwargs, fine_kwargs, **kwargs)
         chosen, styles = choose_parts(self.config, parts), style_ids(self.config, style, len(seeds))
         results = generate_recordings(
@@ -220,7 +240,7 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
         )
         if is_list:
             return [AccompGenOutput(**result) for result in results]
-        return AccompGenOutput(**{name: torch.cat([result[name] for result in results]) for name in results[0]})
+        return AccompGenOutput(**join_outputs(results, output_lengths))
 
     def stream(
         self,

@@ -12,7 +12,15 @@ import numpy as np
 import torch
 from transformers import BatchFeature, EncodecFeatureExtractor, ProcessorMixin, Wav2Vec2FeatureExtractor
 
-from .audio_accompgen import fold_to_mono, integrated_loudness, load_audio, resample, resampled_length
+from .audio_accompgen import (
+    fold_to_mono,
+    integrated_loudness,
+    is_rate_pair,
+    load_audio,
+    resample,
+    resampled_length,
+    soften_peaks,
+)
 from .configuration_accompgen import GRID_RATE
 from .seeds_accompgen import resolve_seeds
 
@@ -172,14 +180,16 @@ class AccompGenProcessor(ProcessorMixin):
 
     def __call__(
         self,
-        vocals: Any,
+        vocals: Any = None,
         sampling_rate: int | None = None,
         seed: int | Sequence[int] = 0,
         instrumental: Any = None,
         return_tensors: str = "pt",
         allow_truncated: bool = False,
+        audio: Any = None,
+        padding: bool | str = True,
     ) -> BatchFeature:
-        """Prepare one recording, or a list of them as a batch.
+        """Prepare one recording, or a list of them as a batch, for `model.generate(**inputs)`.
 
         Args:
             vocals: Anything `load_audio` takes, or a list of such.
@@ -189,6 +199,9 @@ class AccompGenProcessor(ProcessorMixin):
             instrumental: One instrumental per recording, for training pairs. They get neither level nor noise.
             return_tensors (`str`): "pt" or "np".
             allow_truncated (`bool`): The same as for `load_audio`.
+            audio: The same as `vocals`, as Transformers calls it.
+            padding (`bool` or `str`): Shorter recordings of a list are filled up to the longest with True or
+                "longest", and refused with False.
 
         Returns:
             `BatchFeature` with `input_values` (B, num_samples) at 16 kHz, `attention_mask` (B, num_samples), and per
@@ -199,19 +212,26 @@ class AccompGenProcessor(ProcessorMixin):
         Raises:
             ValueError, TypeError: If a recording is refused by `load_audio`, or the lists' lengths differ.
         """
-        is_batch = isinstance(vocals, (list, tuple))
+        if (vocals is None) == (audio is None):
+            raise ValueError("Give the recording once, as `vocals` or as `audio`.")
+        vocals = audio if vocals is None else vocals
+        if padding not in (True, False, "longest"):
+            raise ValueError(f'`padding` must be True or "longest", got {padding!r}.')
+        is_batch = isinstance(vocals, (list, tuple)) and not is_rate_pair(vocals)
         sources = list(vocals) if is_batch else [vocals]
         if not sources:
             raise ValueError("`vocals` is an empty list. Give at least one recording.")
         seeds = resolve_seeds(seed, len(sources))
         recordings = [load_audio(source, sampling_rate, allow_truncated=allow_truncated) for source in sources]
         prepared = [
-            self.prepare_vocals(audio, rate, key) for (audio, rate), key in zip(recordings, seeds, strict=True)
+            self.prepare_vocals(waveform, rate, key) for (waveform, rate), key in zip(recordings, seeds, strict=True)
         ]
+        if padding is False and len({len(waveform) for waveform in prepared}) > 1:
+            raise ValueError("`padding` is False, but the recordings differ in length: leave it out.")
         features = self._pad(prepared)
         features["num_samples"] = np.array([len(waveform) for waveform in prepared], dtype=np.int64)
         features["output_num_samples"] = np.array(
-            [output_num_samples(audio.shape[1], rate, self.output_sampling_rate) for audio, rate in recordings],
+            [output_num_samples(waveform.shape[1], rate, self.output_sampling_rate) for waveform, rate in recordings],
             dtype=np.int64,
         )
         if instrumental is not None:
@@ -228,6 +248,20 @@ class AccompGenProcessor(ProcessorMixin):
             )
             features["codec_input_values"] = codec_features["input_values"]
         return BatchFeature(features, tensor_type=return_tensors)
+
+    def batch_decode(self, output: Any) -> list[np.ndarray]:
+        """Take the accompaniments out of a model's output, each as long as its vocals, with peaks bent below 0.98.
+
+        Args:
+            output (`AccompGenOutput`): What `generate` returns for a tensor.
+
+        Returns:
+            `list` of float32 arrays of shape `(num_samples,)` at `output_sampling_rate`.
+        """
+        lengths = output.output_num_samples
+        lengths = [output.audio.shape[1]] * len(output.audio) if lengths is None else lengths.tolist()
+        waveforms = output.audio.float().cpu().numpy()
+        return [soften_peaks(row[:length]) for row, length in zip(waveforms, lengths, strict=True)]
 
     def prepare_vocals(
         self,
