@@ -12,6 +12,7 @@ from pathlib import Path
 
 import accompgen_hf
 from accompgen_hf.app.open_pipeline import SHIPPED_VOCALS
+from accompgen_hf.data.source_options import add_song_recipe_options, read_song_recipe
 from accompgen_hf.evaluation.protocol.report import insert_block
 from accompgen_hf.evaluation.protocol.singer_variations import (
     describe_recording,
@@ -33,16 +34,18 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--recording", type=Path, default=SHIPPED_VOCALS, help="real singing")
     parser.add_argument("--num_reference", type=int, default=100, help="real pairs to compare swapped ones with")
     parser.add_argument("--page", type=Path, metavar="FILE", help="also put the table into this Markdown page")
+    add_song_recipe_options(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     options = parse_arguments()
     options.output_dir.mkdir(parents=True, exist_ok=True)
-    system = OursSystem(options.model)
+    system, recipe = OursSystem(options.model), read_song_recipe(options)
+    recipe.require()
     # 1. Songs in four versions, and the band that belongs to another singer.
-    songs = follow_songs(system, options.output_dir, options.num_songs)
-    swapped = swapped_adherence(options.output_dir, options.num_songs, options.num_reference)
+    songs = follow_songs(system, options.output_dir, options.num_songs, recipe)
+    swapped = swapped_adherence(options.output_dir, options.num_songs, options.num_reference, recipe)
     # 2. A real voice.
     recording = follow_recording(system, options.recording, options.output_dir, options.num_seeds)
     results = {"songs": songs, "swapped": swapped, "recording": recording}

@@ -31,7 +31,7 @@ from accompgen_hf.training.semantic_encoder.tuning import FAMILY_WEIGHTS, Semant
 
 # Fields of `SemanticEncoderArguments` that are options here.
 RUN_OPTIONS = ("max_steps", "batch_clips", "learning_rate", "warmup_steps", "evaluate_every", "save_every", "seed")
-RUN_OPTIONS += ("init_from",)
+RUN_OPTIONS += ("init_from", "optimizer")
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -45,6 +45,10 @@ class SongRecipe:
     ) -> Song:
         """Compose and play a song of this recipe; errors as those of `generate_song`."""
         annotation = self.compose(seed, whole_song=whole_song, duration_s=duration_s)
+        return self.synthesize(annotation, sampling_rate=sampling_rate, with_parts=with_parts)
+
+    def synthesize(self, annotation: SongAnnotation, *, sampling_rate: int = 24000, with_parts: bool = False) -> Song:
+        """Play an annotation with this recipe's instruments; errors as those of `synthesize_song`."""
         return synthesize_song(
             annotation, sampling_rate, renderer=self.renderer, soundfont=self.soundfont, with_parts=with_parts
         )

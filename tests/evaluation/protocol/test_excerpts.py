@@ -8,6 +8,7 @@ from accompgen_hf.data.corpora import STEM_STREAMS, musdb18_recordings, musdb18h
 from accompgen_hf.data.sources import SourceRecording, Track
 from accompgen_hf.evaluation.protocol.excerpts import (
     choose_recordings,
+    describe_recipe,
     held_out_song_tracks,
     make_window_id,
     read_windows,
@@ -15,6 +16,7 @@ from accompgen_hf.evaluation.protocol.excerpts import (
     songs_under_test,
     write_windows,
 )
+from accompgen_hf.songs.recipe import SongRecipe
 from stem_files import RATE as STEM_RATE
 from stem_files import write_stem_file
 
@@ -98,6 +100,12 @@ def test_a_procedural_window_knows_its_annotation(tmp_path):
     folder = write_windows(songs_under_test(1, 0, 4.0), tmp_path, window_s=4.0)
     annotation = folder.annotation(folder.windows[0])
     assert (annotation.seed, annotation.duration_s) == (800_000, 4.0)
+    recipe = SongRecipe("lead_sheets")
+    tracks = songs_under_test(1, 0, 4.0, recipe)
+    loose = write_windows(tracks, tmp_path / "loose", window_s=4.0, source=describe_recipe(recipe))
+    assert loose.annotation(loose.windows[0]) == recipe.compose(800_000, duration_s=4.0) != annotation
+    with pytest.raises(ValueError, match="`output_dir` has windows of another test set"):
+        write_windows(tracks, tmp_path / "loose", window_s=4.0)
     other = write_windows([sung_track("folk")], tmp_path / "other", window_s=1.0)
     assert other.annotation(other.windows[0]) is None
 

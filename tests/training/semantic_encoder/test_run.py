@@ -1,5 +1,7 @@
 """Masked prediction on a few real songs: targets carry pitch, training resumes exactly, files say what they hold."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -64,6 +66,19 @@ def test_a_run_starts_from_an_encoder(parts, tmp_path):
     other_sizes = {**TINY_HUBERT, "intermediate_size": 48}
     with pytest.raises(ValueError, match=r"`init_from` .* must be an encoder of the sizes in `hubert`"):
         make_trainer(parts, tmp_path / "third", init_from=str(tmp_path / "encoder"), hubert=other_sizes)
+
+
+def test_muon_trains_the_layers_and_resumes_exactly(parts, tmp_path):
+    make = partial(make_trainer, parts, optimizer="muon")
+    unbroken = make(tmp_path / "unbroken").train().state_dict()
+    make(tmp_path / "broken").train(stop_at=3)
+    resumed = make(tmp_path / "broken").train().state_dict()
+    assert all(torch.equal(resumed[name], value) for name, value in unbroken.items())
+    adamw = make_trainer(parts, tmp_path / "adamw").train().state_dict()
+    name = "encoder.layers.0.attention.q_proj.weight"
+    assert not torch.allclose(adamw[name], unbroken[name], atol=1e-4)
+    with pytest.raises(ValueError, match="`optimizer` must be one of adamw, muon, got 'sgd'"):
+        make_trainer(parts, tmp_path, optimizer="sgd")
 
 
 def test_training_leaves_the_global_random_state_alone(parts, tmp_path):

@@ -10,7 +10,7 @@ from typing import Any
 
 import accompgen_hf
 from accompgen_hf.data.corpora import musdb18_recordings, musdb18hq_recordings
-from accompgen_hf.data.source_options import add_separator_options
+from accompgen_hf.data.source_options import add_separator_options, add_song_recipe_options, read_song_recipe
 from accompgen_hf.data.sources import SourceRecording, Track, pair_recordings
 from accompgen_hf.evaluation.metrics.audio_embedders import EMBEDDERS, Embedder, load_embedder
 from accompgen_hf.evaluation.protocol.excerpts import (
@@ -20,6 +20,7 @@ from accompgen_hf.evaluation.protocol.excerpts import (
     VOCALS,
     WindowFolder,
     choose_recordings,
+    describe_recipe,
     held_out_song_tracks,
     recording_tracks,
     songs_under_test,
@@ -48,6 +49,7 @@ def add_protocol_options(parser: argparse.ArgumentParser) -> None:
     add("--windows_per_song", type=int, default=1, help="procedural songs have one")
     add("--num_reference", type=int, default=200, help="songs of the reference set, none of them under test")
     add("--reference", metavar="DIR", help="ready pairs to be the reference, instead of songs beside the test set")
+    add_song_recipe_options(parser)
     add("--export_inputs", type=Path, metavar="DIR", help="write vocals and window list for another system, and stop")
     add = parser.add_argument_group("systems").add_argument
     add("--systems", nargs="*", choices=BUILT_IN, default=list(BUILT_IN), help="default: %(default)s")
@@ -80,14 +82,17 @@ def build_windows(options: argparse.Namespace) -> tuple[WindowFolder, WindowFold
     """Test set, reference and corpus: three sets of songs without a common one.
 
     Raises:
-        ValueError: If the songs do not suffice.
+        ValueError: If the songs do not suffice, or what their recipe needs is missing.
+        ImportError: If a package is missing that their recipe needs.
     """
     output_dir = Path(options.output_dir)
     corpus_s = options.window_s + EXCERPT_SLACK_S
+    recipe = read_song_recipe(options)
     if options.dataset == "songs":
-        tested = songs_under_test(options.num_songs, options.seed, options.window_s)
-        reference = held_out_song_tracks(REFERENCE_SEED, options.num_reference, options.window_s)
-        corpus = held_out_song_tracks(CORPUS_SEED, options.corpus_size, corpus_s)
+        recipe.require()
+        tested = songs_under_test(options.num_songs, options.seed, options.window_s, recipe)
+        reference = held_out_song_tracks(REFERENCE_SEED, options.num_reference, options.window_s, recipe)
+        corpus = held_out_song_tracks(CORPUS_SEED, options.corpus_size, corpus_s, recipe)
     else:
         recordings = list_test_recordings(options)
         chosen, others = choose_recordings(recordings, options.num_songs, options.seed)
@@ -101,6 +106,7 @@ def build_windows(options: argparse.Namespace) -> tuple[WindowFolder, WindowFold
         if not tracks:
             raise ValueError(f"`{name}` has no songs left beside the {len(tested)} under test. Give `--{name} DIR`.")
     shape = {"window_s": options.window_s, "windows_per_song": options.windows_per_song, "seed": options.seed}
+    shape["source"] = describe_recipe(recipe) if options.dataset == "songs" else {}
     test_set = write_windows(tested, output_dir / "inputs", **shape, label="test set")
     reference_set = write_windows(reference, output_dir / "reference", **shape, label="reference")
     return test_set, reference_set, Corpus(corpus, corpus_s, output_dir / "corpus_index.json")

@@ -22,7 +22,8 @@ from accompgen_hf.data.sources import SourceRecording, Track, make_tracks
 from accompgen_hf.data.tokenization import measure_activity
 from accompgen_hf.evaluation.systems.system import Window
 from accompgen_hf.files import read_json, write_json
-from accompgen_hf.songs.song import HELD_OUT_SEED, SongAnnotation, compose_song, generate_song
+from accompgen_hf.songs.recipe import PLAIN_SONGS, SongRecipe
+from accompgen_hf.songs.song import HELD_OUT_SEED, SongAnnotation
 
 SAMPLING_RATE = 24_000
 REFERENCE_SEED = 900_000  # procedural songs of the reference set: held out, and never under test
@@ -61,7 +62,11 @@ class WindowFolder:
     def annotation(self, window: Window) -> SongAnnotation | None:
         """What is known about a procedural song; `None` for others."""
         match = SONG_TRACK.fullmatch(window.song_id)
-        return None if match is None else compose_song(int(match[1]), duration_s=window.duration_s)
+        if match is None:
+            return None
+        songs = self.description.get("songs", PLAIN_SONGS.describe())
+        recipe = SongRecipe(composition=songs["composition"], singers=songs["singers"])
+        return recipe.compose(int(match[1]), duration_s=window.duration_s)
 
     @property
     def song_ids(self) -> list[str]:
@@ -69,8 +74,10 @@ class WindowFolder:
         return list(dict.fromkeys(window.song_id for window in self.windows))
 
 
-def held_out_song_tracks(first_seed: int, num_songs: int, duration_s: float) -> list[Track]:
-    """Procedural songs that no training command accepts.
+def held_out_song_tracks(
+    first_seed: int, num_songs: int, duration_s: float, recipe: SongRecipe = PLAIN_SONGS
+) -> list[Track]:
+    """Procedural songs, made as `recipe` says, that no training command accepts.
 
     Raises:
         ValueError: If a seed is not held out.
@@ -83,7 +90,7 @@ def held_out_song_tracks(first_seed: int, num_songs: int, duration_s: float) -> 
 
     def make_loader(seed: int):
         def load():
-            song = generate_song(seed, duration_s=duration_s, sampling_rate=SAMPLING_RATE)
+            song = recipe.generate(seed, duration_s=duration_s, sampling_rate=SAMPLING_RATE)
             return song.vocals, song.instrumental, song.sampling_rate
 
         return load
@@ -92,7 +99,7 @@ def held_out_song_tracks(first_seed: int, num_songs: int, duration_s: float) -> 
     return [Track(f"song-{seed}", "CC0-1.0", make_loader(seed)) for seed in seeds]
 
 
-def songs_under_test(num_songs: int, seed: int, duration_s: float) -> list[Track]:
+def songs_under_test(num_songs: int, seed: int, duration_s: float, recipe: SongRecipe = PLAIN_SONGS) -> list[Track]:
     """The procedural songs of a test set: `num_songs` of them from `HELD_OUT_SEED + seed` on.
 
     Raises:
@@ -103,7 +110,12 @@ def songs_under_test(num_songs: int, seed: int, duration_s: float) -> list[Track
             f"`seed` + `num_songs` must be at most {CORPUS_SEED - HELD_OUT_SEED}, got {seed} and {num_songs}. Songs "
             "beyond are retrieval's corpus and the reference set."
         )
-    return held_out_song_tracks(HELD_OUT_SEED + seed, num_songs, duration_s)
+    return held_out_song_tracks(HELD_OUT_SEED + seed, num_songs, duration_s, recipe)
+
+
+def describe_recipe(recipe: SongRecipe) -> dict[str, Any]:
+    """What a folder of windows of such songs says about them: nothing for plain songs, which came first."""
+    return {} if recipe == PLAIN_SONGS else {"songs": recipe.describe()}
 
 
 def choose_recordings(

@@ -19,10 +19,11 @@ from accompgen_hf.evaluation.metrics.harmony_rhythm import HarmonyRhythmEmbedder
 from accompgen_hf.evaluation.metrics.keys import PITCH_CLASSES, Key, detect_key, score_key
 from accompgen_hf.evaluation.metrics.prompt_adherence import accompaniment_prompt_adherence, derange
 from accompgen_hf.evaluation.protocol.bootstrap import draw_songs, estimate_mean, estimate_statistic
-from accompgen_hf.evaluation.protocol.excerpts import REFERENCE_SEED, SAMPLING_RATE
+from accompgen_hf.evaluation.protocol.excerpts import REFERENCE_SEED, SAMPLING_RATE, describe_recipe
 from accompgen_hf.evaluation.protocol.outputs import claim_folder
 from accompgen_hf.evaluation.systems.system import OursSystem
-from accompgen_hf.songs.song import HELD_OUT_SEED, SongAnnotation, compose_song, generate_song, synthesize_song
+from accompgen_hf.songs.recipe import PLAIN_SONGS, SongRecipe
+from accompgen_hf.songs.song import HELD_OUT_SEED, SongAnnotation
 
 VERSIONS = {"as-is": (0, 1.0), "up-3": (3, 1.0), "down-4": (-4, 1.0), "faster": (0, 1.1)}  # semitones, speed
 DURATION_S = 10.0
@@ -36,19 +37,21 @@ def sing_version(annotation: SongAnnotation, version: str) -> SongAnnotation:
     return annotation if speed == 1.0 else annotation.at_tempo(speed)
 
 
-def follow_songs(system: OursSystem, output_dir: Path, num_songs: int) -> list[dict[str, Any]]:
-    """Let a model accompany held-out songs in every version, and compare with the true bands in the same versions.
+def follow_songs(
+    system: OursSystem, output_dir: Path, num_songs: int, recipe: SongRecipe = PLAIN_SONGS
+) -> list[dict[str, Any]]:
+    """Let a model accompany held-out songs of a recipe in every version, and compare with the true bands in them.
 
     Returns:
         Per song: `seed`, and for `ours` and `truth` whether `up-3` and `down-4` were followed, and the `tempo_error`
         of `faster`.
     """
-    folder = _claim_folder(system, Path(output_dir) / "songs")
+    folder = _claim_folder(system, Path(output_dir) / "songs", recipe)
     rows = []
     for seed in tqdm(range(HELD_OUT_SEED, HELD_OUT_SEED + num_songs), desc="songs in four versions", unit="song"):
-        annotation = compose_song(seed, duration_s=DURATION_S)
+        annotation = recipe.compose(seed, duration_s=DURATION_S)
         versions = {name: sing_version(annotation, name) for name in VERSIONS}
-        songs = {name: synthesize_song(version, SAMPLING_RATE) for name, version in versions.items()}
+        songs = {name: recipe.synthesize(version, sampling_rate=SAMPLING_RATE) for name, version in versions.items()}
         paths = {name: folder / f"{seed}-{name}.wav" for name in VERSIONS}
         _generate(system, [(songs[name].vocals, seed, path) for name, path in paths.items()])
         heard = {name: load_audio(path)[0][0] for name, path in paths.items()}
@@ -59,8 +62,9 @@ def follow_songs(system: OursSystem, output_dir: Path, num_songs: int) -> list[d
     return rows
 
 
-def _claim_folder(system: OursSystem, folder: Path) -> Path:
-    claim_folder(folder, {"describe": system.describe(), "versions": {k: list(v) for k, v in VERSIONS.items()}})
+def _claim_folder(system: OursSystem, folder: Path, recipe: SongRecipe = PLAIN_SONGS) -> Path:
+    versions = {name: list(version) for name, version in VERSIONS.items()}
+    claim_folder(folder, {"describe": system.describe(), "versions": versions, **describe_recipe(recipe)})
     return folder
 
 
@@ -83,16 +87,18 @@ def _measure_versions(heard: dict[str, np.ndarray], asked_bpm: float) -> dict[st
     return measured | {"tempo_error": error, "faster": error is not None and error <= TEMPO_TOLERANCE}
 
 
-def swapped_adherence(output_dir: Path, num_songs: int, num_reference: int) -> dict[str, Any]:
+def swapped_adherence(
+    output_dir: Path, num_songs: int, num_reference: int, recipe: SongRecipe = PLAIN_SONGS
+) -> dict[str, Any]:
     """APA (harmony-rhythm) of the outputs of `follow_songs` beside their own vocals, and beside another song's."""
     embedder = HarmonyRhythmEmbedder()
     analyse = partial(embedder.analyse, sampling_rate=SAMPLING_RATE)
     seeds = range(HELD_OUT_SEED, HELD_OUT_SEED + num_songs)
-    songs = [generate_song(seed, duration_s=DURATION_S, sampling_rate=SAMPLING_RATE) for seed in seeds]
+    songs = [recipe.generate(seed, duration_s=DURATION_S, sampling_rate=SAMPLING_RATE) for seed in seeds]
     vocals, bands = ([analyse(getattr(song, side)) for song in songs] for side in ("vocals", "instrumental"))
     outputs = [analyse(load_audio(Path(output_dir) / "songs" / f"{seed}-as-is.wav")[0][0]) for seed in seeds]
     reference = [
-        generate_song(REFERENCE_SEED + index, duration_s=DURATION_S, sampling_rate=SAMPLING_RATE)
+        recipe.generate(REFERENCE_SEED + index, duration_s=DURATION_S, sampling_rate=SAMPLING_RATE)
         for index in tqdm(range(num_reference), desc="real pairs", unit="song")
     ]
     real = [(analyse(song.vocals), analyse(song.instrumental)) for song in reference]

@@ -20,6 +20,7 @@ from transformers import HubertModel
 from accompgen_hf.accompgen.modeling_accompgen_semantic_encoder import count_receptive_field
 from accompgen_hf.accompgen.processing_accompgen import vocal_noise
 from accompgen_hf.training.learning_rate import LearningRate
+from accompgen_hf.training.muon import OPTIMIZERS, Muon, group_parameters
 from accompgen_hf.training.run_files import RunFolder, describe_run
 from accompgen_hf.training.semantic_encoder.model import (
     SMALL_HUBERT,
@@ -67,6 +68,7 @@ class SemanticEncoderArguments:
         noise_std (`float`): Standard deviation of the noise on vocals.
         augmentation_probability (`float`): Share of the vocal crops that are heard with another throat, room,
             microphone and tuning (`vocal_augmentation`); held-out crops never are.
+        optimizer (`str`): `"adamw"`, or `"muon"` for the matrices inside the layers.
         hubert (`dict`): Fields of `HubertConfig`.
         init_from (`str`, *optional*): Folder of a semantic encoder whose HuBERT is gone on from; of the same sizes.
         seed (`int`): Seed of the initial weights, batches, masks and noise.
@@ -76,6 +78,7 @@ class SemanticEncoderArguments:
     max_steps: int = 2600
     batch_clips: int = 3
     crop_duration_s: float = 8.0
+    optimizer: str = "adamw"
     learning_rate: float = 1e-3
     warmup_steps: int = 100
     weight_decay: float = 0.01
@@ -94,6 +97,14 @@ class SemanticEncoderArguments:
     evaluation_clips: int = 16
 
 
+def make_optimizer(model: nn.Module, arguments: SemanticEncoderArguments) -> torch.optim.AdamW:
+    """AdamW on everything, or Muon on the layers' matrices and AdamW on the rest."""
+    options = {"lr": arguments.learning_rate, "betas": (0.9, 0.98)}
+    if arguments.optimizer == "muon":
+        return Muon(group_parameters(model, arguments.weight_decay), **options)
+    return torch.optim.AdamW(model.parameters(), weight_decay=arguments.weight_decay, **options)
+
+
 class SemanticEncoderTrainer:
     """The training loop of the small encoder.
 
@@ -103,7 +114,8 @@ class SemanticEncoderTrainer:
         targets (`SemanticTargets`): Classes of the frames of both pools.
 
     Raises:
-        ValueError: If a crop is too long for a voice that the augmentation made faster.
+        ValueError: If a crop is too long for a voice that the augmentation made faster, the optimizer is unknown, or
+            the encoder to go on from has other sizes.
     """
 
     def __init__(
@@ -115,6 +127,8 @@ class SemanticEncoderTrainer:
                 f"`crop_duration_s` must be at most {longest_s:.2f}, so that a faster voice has a crop, got "
                 f"{arguments.crop_duration_s}. Shorten it, or set `augmentation_probability` to 0."
             )
+        if arguments.optimizer not in OPTIMIZERS:
+            raise ValueError(f"`optimizer` must be one of {', '.join(OPTIMIZERS)}, got {arguments.optimizer!r}.")
         self.arguments, self.pool, self.held_out_pool, self.targets = arguments, pool, held_out_pool, targets
         config = make_hubert_config(arguments.hubert)
         with torch.random.fork_rng(devices=[]):
@@ -125,9 +139,7 @@ class SemanticEncoderTrainer:
         else:
             load_hubert(self.model.hubert, arguments.init_from)
         self.padding = count_receptive_field(config) - HOP_SAMPLES
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), arguments.learning_rate, betas=(0.9, 0.98), weight_decay=arguments.weight_decay
-        )
+        self.optimizer = make_optimizer(self.model, arguments)
         self.step = 0
 
     def draw_batch(self, pool: SongPool, keys: tuple[int, ...], batch_clips: int) -> tuple:

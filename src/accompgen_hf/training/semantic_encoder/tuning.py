@@ -42,7 +42,7 @@ class SemanticTuner(SemanticEncoderTrainer):
         super().__init__(arguments, pool, held_out_pool, targets)
         self.model.load_state_dict(trained.state_dict())
         self.model.centroids = nn.Parameter(torch.from_numpy(np.array(centroids, np.float32)))
-        self.optimizer.add_param_group({"params": [self.model.centroids], "weight_decay": 0.0})
+        self.optimizer.add_param_group({"params": [self.model.centroids], "weight_decay": 0.0, "is_matrix": False})
 
     def compute_loss(self, batch: tuple) -> tuple[torch.Tensor, dict[str, float]]:
         """Weighted cross-entropies read from the centroids, and the distance of frames and centroids."""

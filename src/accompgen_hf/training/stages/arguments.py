@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from accompgen_hf.data.stage_kinds import STAGE_KINDS
+from accompgen_hf.training.muon import OPTIMIZERS
 from accompgen_hf.training.run_files import describe_run
 
 TRAINING_FIELDS = (
@@ -17,7 +18,6 @@ TRAINING_FIELDS = (
     "dropout",
 )  # of the stage's config; no weight depends on them
 MIXED_PRECISIONS = ("no", "fp16", "bf16")
-OPTIMIZERS = ("adamw", "muon")
 TRACKERS = ("tensorboard", "trackio", "wandb")
 # Fields that change neither the weights nor the numbers that are compared: a checkpoint goes on under other values.
 FREE_FIELDS = (

@@ -5,29 +5,22 @@ from collections.abc import Iterator
 
 import torch
 from torch import nn
-from transformers.modeling_layers import GradientCheckpointingLayer
 
+from accompgen_hf.training.muon import Muon, group_parameters
 from accompgen_hf.training.stages.arguments import StageTrainingArguments
-from accompgen_hf.training.stages.muon import Muon
 
 
 def make_optimizer(model: nn.Module, arguments: StageTrainingArguments) -> torch.optim.AdamW:
     """AdamW, or Muon on the layers' matrices and AdamW on the rest; norms' gains are not decayed."""
+    options = {"lr": arguments.learning_rate, "betas": tuple(arguments.betas)}
+    if arguments.optimizer == "muon":
+        return Muon(group_parameters(model, arguments.weight_decay), **options)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": arguments.weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
-    options = {"lr": arguments.learning_rate, "betas": tuple(arguments.betas)}
-    if arguments.optimizer == "adamw":
-        return torch.optim.AdamW(groups, **options, fused=True)
-    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
-    linear = [module for layer in layers for module in layer.modules() if isinstance(module, nn.Linear)]
-    matrices = [module.weight for module in linear if module.weight.requires_grad]
-    inside = {id(matrix) for matrix in matrices}
-    groups[0]["params"] = [p for p in groups[0]["params"] if id(p) not in inside]
-    groups.append({"params": matrices, "weight_decay": arguments.weight_decay, "is_matrix": True})
-    return Muon(groups, **options)
+    return torch.optim.AdamW(groups, **options, fused=True)
 
 
 class WeightAverage:

@@ -6,12 +6,29 @@ such arithmetic does many times more slowly than float32, and leaves embeddings 
 """
 
 import torch
+from torch import nn
 from torch.distributed.tensor import DTensor
+from transformers.modeling_layers import GradientCheckpointingLayer
 
+OPTIMIZERS = ("adamw", "muon")
 _MOMENTUM = 0.95
 _STEPS = 5
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # coefficients of the Newton-Schulz iteration, Jordan et al.
 _ADAMW_RMS = 0.2  # RMS of AdamW's updates: with it both take the same learning rate (Liu et al., 2025)
+
+
+def group_parameters(model: nn.Module, weight_decay: float) -> list[dict]:
+    """Put the parameters that learn into Muon's groups: matrices, one-dimensional ones without decay, and layers'."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    linear = [module for layer in layers for module in layer.modules() if isinstance(module, nn.Linear)]
+    matrices = [module.weight for module in linear if module.weight.requires_grad]
+    inside = {id(matrix) for matrix in matrices}
+    return [
+        {"params": [p for p in parameters if p.ndim >= 2 and id(p) not in inside], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        {"params": matrices, "weight_decay": weight_decay, "is_matrix": True},
+    ]
 
 
 class Muon(torch.optim.AdamW):

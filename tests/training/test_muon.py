@@ -5,8 +5,8 @@ import copy
 import torch
 
 from accompgen_hf.accompgen.configuration_accompgen import AccompGenFineConfig
+from accompgen_hf.training.muon import Muon
 from accompgen_hf.training.stages.arguments import StageTrainingArguments
-from accompgen_hf.training.stages.muon import Muon
 from accompgen_hf.training.stages.optimization import make_optimizer
 from tiny import tiny_stage
 
