@@ -23,6 +23,7 @@ from .codebooks_accompgen import PADDING
 from .fast_decoding_accompgen import FastStageDecoder
 from .logits_accompgen import (
     AccompGenCodebookLogitsProcessor,
+    AccompGenForcedIdsLogitsProcessor,
     AccompGenGuidanceLogitsProcessor,
     AccompGenKeyedChoiceLogitsProcessor,
     inverse_cdf_choice,
@@ -74,6 +75,7 @@ class AccompGenGenerationMixin(GenerationMixin):
         seed: int | list[int] | None = None,
         uniforms: torch.FloatTensor | None = None,
         engine: str | None = None,
+        forced_ids: torch.LongTensor | None = None,
         **kwargs,
     ) -> Any:
         """Generate the target of one window, as transformers' `generate` does.
@@ -90,6 +92,8 @@ class AccompGenGenerationMixin(GenerationMixin):
             engine (`str`, *optional*): What computes the steps where it can: `"numba"`, compiled steps on the CPU, or
                 `"torch"`, which gives the same bits with and without numba. `None` takes numba if it is installed.
                 Sums run in another order, so a near tie may fall to another code.
+            forced_ids (`torch.LongTensor` of shape `(batch_size, max_new_tokens)`, *optional*): Ids that slots must
+                have, each of its slot's codebook; -1 leaves the choice.
             part_ids, style_ids (`torch.LongTensor` of shape `(batch_size,)`, *optional*): As in `forward`.
             kwargs: Any field of the generation config: `guidance_scale`, `temperature`, `top_k`, `top_p`, ...
 
@@ -126,6 +130,8 @@ class AccompGenGenerationMixin(GenerationMixin):
             first_slots = segment_positions[:, -1].expand(len(seeds))
             offsets = first_slots[:, None] + torch.arange(num_slots - first_slot, device=input_ids.device)
             uniforms = uniforms.gather(1, offsets)
+        if forced_ids is not None:
+            self._check_forced_ids(forced_ids, len(input_ids), segment_positions)
         return super().generate(
             input_ids,
             generation_config=generation_config,
@@ -133,6 +139,7 @@ class AccompGenGenerationMixin(GenerationMixin):
             segment_positions=segment_positions,
             uniforms=uniforms,
             engine=engine,
+            forced_ids=forced_ids,
             guided_rows=_guided_rows(self._guidance_scale(generation_config, kwargs)),
             **kwargs,
         )
@@ -166,6 +173,21 @@ class AccompGenGenerationMixin(GenerationMixin):
         num_tokens = num_frames * target.frame_rate // first.frame_rate * target.num_codebooks
         return num_tokens - int(segment_positions[:, -1].min())
 
+    def _check_forced_ids(
+        self, forced_ids: torch.LongTensor, num_rows: int, segment_positions: torch.LongTensor
+    ) -> None:
+        target = self.config.target_segment
+        if forced_ids.ndim != 2 or len(forced_ids) != num_rows:
+            raise ValueError(f"`forced_ids` must be ({num_rows}, max_new_tokens), got {tuple(forced_ids.shape)}.")
+        slots = segment_positions[:, -1:] + torch.arange(forced_ids.shape[1], device=segment_positions.device)
+        codes = forced_ids - target.offset - slots % target.num_codebooks * target.codebook_size
+        is_wrong = (forced_ids != PADDING) & ((codes < 0) | (codes >= target.codebook_size))
+        if is_wrong.any():
+            raise ValueError(
+                "`forced_ids` must be -1 or ids of the slot's own codebook, got "
+                f"{int(forced_ids[is_wrong][0])} (see `codes_to_ids`)."
+            )
+
     # ---- hooks of GenerationMixin --------------------------------------------------------------------------------
 
     def prepare_inputs_for_generation(
@@ -177,6 +199,7 @@ class AccompGenGenerationMixin(GenerationMixin):
         uniforms: torch.FloatTensor | None = None,
         guided_rows: str = CONDITIONAL,
         engine: str | None = None,
+        forced_ids: torch.LongTensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | None = None,
         part_ids: torch.LongTensor | None = None,
@@ -227,6 +250,7 @@ class AccompGenGenerationMixin(GenerationMixin):
             input_ids_seq_length,
             model_kwargs.get("uniforms"),
             is_guided=model_kwargs.get("guided_rows") == BOTH,
+            forced_ids=model_kwargs.get("forced_ids"),
         )
 
     def _sample(
@@ -300,6 +324,7 @@ class AccompGenGenerationMixin(GenerationMixin):
         # The codebook mask is void on the slice of scores that belongs to the slot's codebook.
         choosers = [one for one in logits_processor if isinstance(one, AccompGenKeyedChoiceLogitsProcessor)]
         warpers = [one for one in logits_processor if type(one) in _SLICE_PROCESSORS]
+        forced_ids = model_kwargs.get("forced_ids")
         prompt = self.prepare_inputs_for_generation(input_ids, **{**model_kwargs, "past_key_values": None})
         decoder = FastStageDecoder(self, prompt["segment_positions"], max_length)
         sequences = input_ids.new_empty((num_rows, max_length))
@@ -315,6 +340,9 @@ class AccompGenGenerationMixin(GenerationMixin):
                 else:
                     codes = scores.argmax(-1)
                 ids = codes + decoder.first_code_id
+                if forced_ids is not None:
+                    forced = forced_ids[:, index - prompt_length]
+                    ids = torch.where(forced >= 0, forced, ids)
                 sequences[:, index] = ids
                 if streamer is not None:
                     streamer.put(ids)
@@ -340,7 +368,8 @@ class AccompGenGenerationMixin(GenerationMixin):
         sequences = input_ids.new_empty((len(input_ids), max_length))
         sequences[:, :prompt_length] = input_ids
         with torch.inference_mode(), torch.autocast("cpu", enabled=False):
-            decoder = CompiledStageDecoder(self, prompt["segment_positions"], max_length, logits_processor, input_ids)
+            asked = (max_length, logits_processor, input_ids, model_kwargs.get("forced_ids"))
+            decoder = CompiledStageDecoder(self, prompt["segment_positions"], *asked)
             decoder.prefill(**{name: prompt[name] for name in _PROMPT_NAMES if name in prompt})
             for first in range(prompt_length, max_length, _SLOTS_PER_CALL):
                 last = min(first + _SLOTS_PER_CALL, max_length)
@@ -361,7 +390,12 @@ _SLICE_PROCESSORS = (
     TopKLogitsWarper,
     TopPLogitsWarper,
 )
-_FAST_PROCESSORS = (*_SLICE_PROCESSORS, AccompGenCodebookLogitsProcessor, AccompGenKeyedChoiceLogitsProcessor)
+_FAST_PROCESSORS = (
+    *_SLICE_PROCESSORS,
+    AccompGenCodebookLogitsProcessor,
+    AccompGenKeyedChoiceLogitsProcessor,
+    AccompGenForcedIdsLogitsProcessor,
+)
 
 
 def _without_style(

@@ -1,6 +1,6 @@
 """What happens to logits before a code is chosen: guidance (Eq. 5), codebook mask, and the keyed choice itself.
 
-Order: guidance on finite logits, codebook mask, temperature, top-k, top-p, choice.
+Order: guidance on finite logits, codebook mask, temperature, top-k, top-p, choice, forced ids.
 
 Letters: B batch, V vocabulary.
 """
@@ -67,6 +67,24 @@ class AccompGenKeyedChoiceLogitsProcessor(LogitsProcessor):
         return torch.full_like(scores, -torch.inf).scatter(1, chosen[:, None], 0.0)
 
 
+class AccompGenForcedIdsLogitsProcessor(LogitsProcessor):
+    """Give a slot the id that it must have, whatever was chosen.
+
+    Args:
+        forced_ids (`torch.LongTensor` of shape `(batch_size, num_new_tokens)`): Ids of slots; -1 leaves the choice.
+        prompt_length (`int`): Positions before the first new token.
+    """
+
+    def __init__(self, forced_ids: torch.LongTensor, prompt_length: int):
+        self.forced_ids = forced_ids
+        self.prompt_length = prompt_length
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        forced = self.forced_ids[:, input_ids.shape[1] - self.prompt_length, None]  # (B, 1)
+        alone = torch.full_like(scores, -torch.inf).scatter(1, forced.clamp(min=0), 0.0)
+        return torch.where(forced >= 0, alone, scores)
+
+
 def without_guidance(generation_config: GenerationConfig) -> GenerationConfig:
     """The settings from which transformers makes its processors: its own guidance would run the model once more."""
     generation_config = copy.copy(generation_config)
@@ -82,8 +100,9 @@ def order_processors(
     prompt_length: int,
     uniforms: torch.FloatTensor | None,
     is_guided: bool,
+    forced_ids: torch.LongTensor | None = None,
 ) -> LogitsProcessorList:
-    """Put guidance and codebook mask before transformers' own processors, and the keyed choice behind them.
+    """Put guidance and codebook mask before transformers' own processors; keyed choice and forced ids behind them.
 
     Args:
         stock (`LogitsProcessorList`): Made from [`without_guidance`]'s settings.
@@ -91,6 +110,7 @@ def order_processors(
         segment, first_slot, prompt_length: See [`AccompGenCodebookLogitsProcessor`].
         uniforms (`torch.FloatTensor` of shape `(batch_size, num_new_tokens)`, *optional*): For the choice.
         is_guided (`bool`): Whether the rows hold both branches.
+        forced_ids (`torch.LongTensor` of shape `(batch_size, num_new_tokens)`, *optional*): Ids that are given.
     """
     processors = LogitsProcessorList()
     if is_guided:
@@ -99,6 +119,8 @@ def order_processors(
     processors.extend(stock)
     if generation_config.do_sample:
         processors.append(AccompGenKeyedChoiceLogitsProcessor(uniforms, prompt_length))
+    if forced_ids is not None:
+        processors.append(AccompGenForcedIdsLogitsProcessor(forced_ids, prompt_length))
     return processors
 
 
@@ -112,6 +134,7 @@ def inverse_cdf_choice(scores: torch.FloatTensor, uniforms: torch.FloatTensor) -
 
 __all__ = [
     "AccompGenCodebookLogitsProcessor",
+    "AccompGenForcedIdsLogitsProcessor",
     "AccompGenGuidanceLogitsProcessor",
     "AccompGenKeyedChoiceLogitsProcessor",
     "inverse_cdf_choice",

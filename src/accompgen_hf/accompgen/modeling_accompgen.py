@@ -31,6 +31,7 @@ from .modeling_accompgen_stages import (
 )
 from .padded_batches_accompgen import cut_codes, join_outputs, list_lengths, list_output_lengths
 from .parts_accompgen import choose_parts, style_id, style_ids
+from .regeneration_accompgen import find_spans
 from .seeds_accompgen import resolve_seeds
 from .stage_chain_accompgen import STAGES, generate_recordings, stream_recording
 from .torch_defaults_accompgen import usual_torch_defaults
@@ -179,6 +180,8 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
         attention_mask: torch.Tensor | None = None,
         num_samples: torch.Tensor | Sequence[int] | None = None,
         output_num_samples: torch.Tensor | Sequence[int] | None = None,
+        regenerate: tuple[float, float | None] | list[tuple[float, float | None] | None] | None = None,
+        regenerate_parts: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> AccompGenOutput | list[AccompGenOutput]:
         """Accompany vocals: `model.generate(**processor(audio, sampling_rate=rate))`.
@@ -206,6 +209,10 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
             num_samples (`torch.Tensor` of shape `(batch_size,)`, *optional*): The same in samples, from the processor.
             output_num_samples (`torch.Tensor` of shape `(batch_size,)`, *optional*): Samples of audio that each item
                 keeps, from the processor: those of its vocals. Without it, all of its 40 ms steps.
+            regenerate (pair of `float`, or a `list` of pairs, *optional*): Start and end in seconds, rounded to 40 ms,
+                of what is made anew of `known_codes` with the new `seed`; all other codes stay. An end of `None` is
+                the recording's. A recording that is longer than its known codes is continued to its end.
+            regenerate_parts (sequence of `str`, *optional*): Parts that are made anew; `None` is all of them.
             kwargs: Generation settings of all stages: `guidance_scale`, `temperature`, `top_k`, `top_p`,
                 `do_sample`, ...
 
@@ -214,7 +221,7 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
 
         Raises:
             ValueError: If `input_values` has another shape, its lengths do not fit, a setting is not one of
-                `generate`, or the model does not know a part or a style.
+                `generate`, the model does not know a part or a style, or `regenerate` lies outside the known codes.
         """
         is_list = not isinstance(input_values, torch.Tensor)
         for values in [values[None] for values in input_values] if is_list else [input_values]:
@@ -235,8 +242,11 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
             known_codes = [cut_codes(known_codes or {}, row, length) for row, length in enumerate(lengths)]
         settings = self.stage_settings(preview, semantic_kwargs, coarse_kwargs, fine_kwargs, **kwargs)
         chosen, styles = choose_parts(self.config, parts), style_ids(self.config, style, len(seeds))
+        known_codes = known_codes or [{} for _ in seeds]
+        num_steps = [len(values) // SAMPLES_PER_GRID_STEP for values in input_values]
+        spans = find_spans(self.config, regenerate, regenerate_parts, known_codes, num_steps, chosen)
         results = generate_recordings(
-            self, list(input_values), seeds, settings, known_codes, window_batch_size, callback, chosen, styles
+            self, list(input_values), seeds, settings, known_codes, window_batch_size, callback, chosen, styles, spans
         )
         if is_list:
             return [AccompGenOutput(**result) for result in results]

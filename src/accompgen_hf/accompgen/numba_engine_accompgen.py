@@ -28,6 +28,7 @@ from transformers.generation.logits_process import (
 from .fast_decoding_accompgen import BiasRow, weights_version
 from .logits_accompgen import (
     AccompGenCodebookLogitsProcessor,
+    AccompGenForcedIdsLogitsProcessor,
     AccompGenGuidanceLogitsProcessor,
     AccompGenKeyedChoiceLogitsProcessor,
 )
@@ -70,11 +71,15 @@ _ORDER = (  # in which compiled steps do what these do
     TopKLogitsWarper,
     TopPLogitsWarper,
     AccompGenKeyedChoiceLogitsProcessor,
+    AccompGenForcedIdsLogitsProcessor,
 )
 
 
 def read_choice(processors: LogitsProcessorList) -> Choice | None:
-    """What logits processors do, in the words of compiled steps; `None` if these cannot do it."""
+    """What logits processors do, in the words of compiled steps; `None` if these cannot do it.
+
+    Forced ids are no choice: `CompiledStageDecoder` takes them by themselves.
+    """
     ranks = [_ORDER.index(type(one)) if type(one) in _ORDER else -1 for one in processors]
     if -1 in ranks or ranks != sorted(set(ranks)):
         return None

@@ -53,12 +53,13 @@ def to_name(text: str) -> str:
     return re.sub("[^a-z0-9]+", "_", text.lower()).strip("_")
 
 
-def choose_parts(config: Any, parts: Sequence[str] | None) -> tuple[int, ...]:
+def choose_parts(config: Any, parts: Sequence[str] | None, name: str = "`parts`") -> tuple[int, ...]:
     """Indices of the parts that are asked for, in the model's order.
 
     Args:
         config: Config with `part_names`.
         parts (sequence of `str`, *optional*): Names; `None` asks for all.
+        name (`str`): What messages call it.
 
     Raises:
         ValueError: If the model has one part alone, or not these; its own are named.
@@ -67,9 +68,9 @@ def choose_parts(config: Any, parts: Sequence[str] | None) -> tuple[int, ...]:
     if parts is None:
         return tuple(range(len(known)))
     if len(known) == 1:
-        raise ValueError(f"`parts` must be left out: this model plays one part, {known[0]!r}; got {parts!r}.")
+        raise ValueError(f"{name} must be left out: this model plays one part, {known[0]!r}; got {parts!r}.")
     if isinstance(parts, str) or not parts or not set(parts) <= set(known):
-        raise ValueError(f"`parts` must be a list of names out of {', '.join(known)}, got {parts!r}.")
+        raise ValueError(f"{name} must be a list of names out of {', '.join(known)}, got {parts!r}.")
     return tuple(index for index, name in enumerate(known) if name in parts)
 
 

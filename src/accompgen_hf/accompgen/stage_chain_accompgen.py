@@ -22,6 +22,7 @@ import torch
 from .codec_accompgen import decode_stream
 from .configuration_accompgen import CODEC_FRAME_RATE, SEMANTIC_NAMES
 from .modeling_accompgen_semantic_encoder import SAMPLES_PER_FRAME, list_semantic_blocks
+from .regeneration_accompgen import Span
 from .windows_accompgen import (
     DEFAULT_WINDOW_BATCH_SIZE,
     PlayedPart,
@@ -179,6 +180,7 @@ def generate_recordings(
     callback: Callable[[str, float], Any] | None = None,
     parts: tuple[int, ...] = (0,),
     style_ids: list[int] | None = None,
+    spans: list[Span | None] | None = None,
 ) -> list[dict[str, torch.Tensor]]:
     """Accompany recordings of any lengths together: stage after stage, windows of all of them in shared batches.
 
@@ -187,6 +189,8 @@ def generate_recordings(
         model, stage_settings, window_batch_size, callback, parts: As in `stream_recording`; `None` is 16 windows, or
             the number of recordings.
         style_ids (`list` of `int`, *optional*): Row of each recording's style.
+        spans (`list` of `Span`, *optional*): What is made anew of each recording's known codes. Of a recording that is
+            longer than these the ids of the vocals are found again.
 
     Returns:
         `list` of `dict`: Codes of each recording and its `audio` `(1, num_samples)`; of a model with several parts
@@ -199,15 +203,19 @@ def generate_recordings(
     if window_batch_size is None:
         window_batch_size = max(DEFAULT_WINDOW_BATCH_SIZE, len(seeds))
     results: list[Codes] = []
-    for values, known in zip(input_values, known_codes, strict=True):
-        ids = stream_semantic_ids(model.semantic_encoder, [values.cpu()], known.get(CODE_NAMES[0]))
+    spans = spans or [None] * len(seeds)
+    for values, known, span in zip(input_values, known_codes, spans, strict=True):
+        known_ids = known.get(CODE_NAMES[0])
+        if span is not None and known_ids is not None and known_ids.shape[-1] * SAMPLES_PER_FRAME < len(values):
+            known_ids = None
+        ids = stream_semantic_ids(model.semantic_encoder, [values.cpu()], known_ids)
         results.append({CODE_NAMES[0]: torch.cat(list(ids), dim=-1)})
     for stage, settings in stage_settings.items():
         part = getattr(model, stage)
         groups = []
-        for result, known, seed, style_id in zip(results, known_codes, seeds, style_ids, strict=True):
+        for result, known, seed, style_id, span in zip(results, known_codes, seeds, style_ids, spans, strict=True):
             known_target = _to_device(known.get(part.config.target_name), part.device)
-            groups.append(_record_parts(part.config, seed, known_target, parts, style_id))
+            groups.append(_record_parts(part.config, seed, known_target, parts, style_id, span))
             for recording in groups[-1]:
                 recording.append(result)
         recordings = [recording for group in groups for recording in group]
@@ -226,7 +234,12 @@ def generate_recordings(
 
 
 def _record_parts(
-    config: Any, seed: int, known: torch.LongTensor | None, parts: tuple[int, ...], style_id: int
+    config: Any,
+    seed: int,
+    known: torch.LongTensor | None,
+    parts: tuple[int, ...],
+    style_id: int,
+    span: Span | None = None,
 ) -> list[WindowedRecording]:
     """One recording in one stage, as one for each part that is asked for where a row is one part.
 
@@ -234,7 +247,7 @@ def _record_parts(
         ValueError: If codes are known of other parts.
     """
     if not config.num_part_rows:
-        return [WindowedRecording(config, seed, known, None, style_id)]
+        return [WindowedRecording(config, seed, known, None, style_id, span)]
     if known is not None and (known.ndim != 4 or known.shape[1] != len(parts)):
         raise ValueError(
             f"`known_codes` must have `{config.target_name}` of the {len(parts)} parts that are asked for, (1, "
@@ -243,7 +256,8 @@ def _record_parts(
     recordings = []
     for row, index in enumerate(parts):
         own = PlayedPart(config.part_names[index], index, row, len(parts))
-        recordings.append(WindowedRecording(config, seed, None if known is None else known[:, row], own, style_id))
+        own_known, own_span = None if known is None else known[:, row], None if span is None else span.of_part(index)
+        recordings.append(WindowedRecording(config, seed, own_known, own, style_id, own_span))
     return recordings
 
 

@@ -18,15 +18,11 @@ import torch
 from transformers.generation.streamers import BaseStreamer
 
 from .codebooks_accompgen import build_stage_inputs, ids_to_codes
-from .configuration_accompgen import CODEC_FRAME_RATE, GRID_RATE, SEMANTIC_FRAME_RATE, SEMANTIC_NAMES, Segment
+from .configuration_accompgen import GRID_RATE, SEMANTIC_NAMES, Segment
+from .regeneration_accompgen import Span, frames_per_step, join_forced
 from .seeds_accompgen import draw_uniforms
 
 DEFAULT_WINDOW_BATCH_SIZE = 16
-
-
-def frames_per_step(name: str) -> int:
-    """Frames in 40 ms of the codes with this name."""
-    return (SEMANTIC_FRAME_RATE if name in SEMANTIC_NAMES else CODEC_FRAME_RATE) // GRID_RATE
 
 
 class WindowPlan:
@@ -115,10 +111,12 @@ class StageWindow:
 
     Attributes:
         recording (`WindowedRecording`): The recording that takes its codes.
-        start, end (`int`): Steps from the recording's start; `end` never passes the recording.
+        start, end (`int`): Steps from the recording's start; `end` never passes the recording, nor the span that is
+            made anew.
         num_kept (`int`): Steps at its start that have their codes already.
         conditioning (`dict` of `str` to `torch.LongTensor`): `(1, T)` or `(1, K, T)`, filled up with silence.
         prefix (`torch.LongTensor`): The codes of its first `num_kept` steps.
+        forced (`torch.LongTensor`, *optional*): Of the steps behind them the codes that are given, -1 elsewhere.
     """
 
     recording: "WindowedRecording"
@@ -127,6 +125,7 @@ class StageWindow:
     num_kept: int
     conditioning: dict[str, torch.LongTensor]
     prefix: torch.LongTensor
+    forced: torch.LongTensor | None = None
 
 
 class WindowedRecording:
@@ -137,6 +136,7 @@ class WindowedRecording:
         seed (`int`): Seed of the recording.
         known (`torch.LongTensor`, *optional*): The first target codes, `(1, T)` or `(1, K, T)`, from an earlier run
             with the same settings. Windows that lie in them do not run again.
+        span (`Span`, *optional*): What is made anew of the known codes; all others stay, also inside a window.
         part (`PlayedPart`, *optional*): The part that is played. It takes its own of the streams of all parts that
             are appended; they come out again as they came in.
         style_id (`int`): Row of the style; 0 is any.
@@ -149,8 +149,9 @@ class WindowedRecording:
         known: torch.LongTensor | None = None,
         part: PlayedPart | None = None,
         style_id: int = 0,
+        span: Span | None = None,
     ):
-        self.config, self.seed, self.known = config, seed, known
+        self.config, self.seed, self.known, self.span = config, seed, known, None if known is None else span
         self.part, self.style_id = part, style_id
         self.plan = WindowPlan(config)
         self._held: dict[str, torch.LongTensor] = {}  # all codes from step `_first` on, the target's among them
@@ -202,29 +203,53 @@ class WindowedRecording:
             if planned is None:
                 break
             start, end = planned
-            num_kept = max(0, earlier_end - start)
-            window = StageWindow(self, start, end, num_kept, {}, self.cut(self.config.target_name, start, num_kept))
-            per_step = frames_per_step(self.config.target_name)
-            if self.known is not None and end * per_step <= self.known.shape[-1]:
-                self.keep(window, self.known[..., (start + num_kept) * per_step : end * per_step])
+            own_start = max(start, earlier_end)
+            first, last = self._find_unknown(own_start, end)
+            self._lay_down_known(own_start, first)
+            if first == last:
                 continue
+            num_kept = first - start
+            window = StageWindow(self, start, last, num_kept, {}, self.cut(self.config.target_name, start, num_kept))
             window.conditioning = {name: self._cut_filled(name, start) for name in self.config.conditioning_names}
+            if self.span is not None and self.span.parts is not None:
+                window.forced = self.span.forced(self._cut_known(first, last))
+            self._lay_down_known(last, end)
             windows.append(window)
             if self.plan.overlap_steps:
                 break
         return windows
 
-    def keep(self, window: StageWindow, codes: torch.LongTensor | dict[str, torch.LongTensor]) -> None:
-        """Append a window's new codes, up to its end; windows of a recording come back in their order.
+    def _find_unknown(self, first: int, end: int) -> tuple[int, int]:
+        """The steps of a window that have to be made; two equal numbers if all of its codes are known."""
+        if self.known is None:
+            return first, end
+        if self.span is not None:
+            return self.span.within(first, end)
+        is_known = end * frames_per_step(self.config.target_name) <= self.known.shape[-1]
+        return (end, end) if is_known else (first, end)
 
-        A stage with several target streams gives them by name.
-        """
-        num_steps = window.end - window.start - window.num_kept
+    def _cut_known(self, first: int, end: int) -> torch.LongTensor:
+        per_step = frames_per_step(self.config.target_name)
+        return self.known[..., first * per_step : end * per_step]
+
+    def _lay_down_known(self, first: int, end: int) -> None:
+        if first < end:
+            self._lay_down(self.config.target_name, first, self._cut_known(first, end))
+            self._num_done = max(self._num_done, end)
+
+    def _lay_down(self, name: str, first: int, codes: torch.LongTensor) -> None:
+        """Put codes of a stream in their place, from a step on; known ones may lie behind it already."""
+        held, place = self._held.get(name), (first - self._first) * frames_per_step(name)
+        held = codes[..., :0] if held is None else held
+        gap = codes.new_zeros(*codes.shape[:-1], max(0, place - held.shape[-1]))
+        self._held[name] = torch.cat([held[..., :place], gap, codes, held[..., place + codes.shape[-1] :]], dim=-1)
+
+    def keep(self, window: StageWindow, codes: torch.LongTensor | dict[str, torch.LongTensor]) -> None:
+        """Take a window's new codes, up to its end. A stage with several target streams gives them by name."""
+        first = window.start + window.num_kept
         for name, new in (codes if isinstance(codes, dict) else {self.config.target_name: codes}).items():
-            new = new[..., : num_steps * frames_per_step(name)]
-            held = self._held.get(name)
-            self._held[name] = new if held is None else torch.cat([held, new], dim=-1)
-        self._num_done = window.end
+            self._lay_down(name, first, new[..., : (window.end - first) * frames_per_step(name)])
+        self._num_done = max(self._num_done, window.end)
 
     def take(self) -> dict[str, torch.LongTensor]:
         """Give all codes, including the target's, that have become final since the last call, and forget old ones."""
@@ -373,6 +398,7 @@ def _generate_windows(
     sequences = model.generate(
         **inputs,
         uniforms=uniforms[:, num_kept:],
+        forced_ids=join_forced([window.forced for window in windows], target, num_slots - num_kept),
         max_new_tokens=num_slots - num_kept,
         streamer=streamer,
         **settings,
