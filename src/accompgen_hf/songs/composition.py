@@ -1,8 +1,9 @@
 """Composition of procedural songs: draws style, key, tempo and singer, then writes form, harmony and tunes.
 
-There are two ways to compose. `"plain"` songs are easy to follow: phrases begin on the bar, chord tones stand where
+There are three ways to compose. `"plain"` songs are easy to follow: phrases begin on the bar, chord tones stand where
 chords change, progressions are those of pop songs. `"lead_sheets"` are as loose as real songs: pick-ups, rests on the
-downbeat, held notes, appoggiaturas, sevenths, roots that move by fourths, two chords a bar.
+downbeat, held notes, appoggiaturas, sevenths, roots that move by fourths, two chords a bar. `"tunes"` are known tunes
+with their chords (`tunes.py`), which no model of ours may learn from.
 """
 
 from typing import NamedTuple
@@ -15,14 +16,16 @@ from accompgen_hf.songs.lead_sheet_harmony import place_bar, write_section_bars
 from accompgen_hf.songs.lead_sheet_melody import write_lead_sheet_tune
 from accompgen_hf.songs.melody import MelodyContext, human_melody, loosen_melody, write_tune
 from accompgen_hf.songs.styles import STYLES
-from accompgen_hf.songs.theory import random_stream
+from accompgen_hf.songs.theory import HELD_OUT_SEED, random_stream
+from accompgen_hf.songs.tune_arrangement import write_arrangement
+from accompgen_hf.songs.tunes import TUNES
 from accompgen_hf.songs.voices import Singer, draw_singer, give_words, loosen_singer
 
-COMPOSITIONS = ("plain", "lead_sheets")
+COMPOSITIONS = ("plain", "lead_sheets", "tunes")
 SINGERS = ("vowels", "words", "mixed")
 MAX_CLIP_DURATION_S = 120.0
 _WORDS_SHARE = 1 / 3
-_COMPOSITION, _SINGER, _WINDOW, _HUMAN, _LEAD_SHEET, _LOOSE, _WORDS = 1, 2, 3, 4, 5, 6, 7
+_COMPOSITION, _SINGER, _WINDOW, _HUMAN, _LEAD_SHEET, _LOOSE, _WORDS, _TUNE = 1, 2, 3, 4, 5, 6, 7, 8
 _SUNG = ("verse", "chorus", "bridge")
 _RING_S = 2.5  # the last chord rings on behind the last bar
 _SLOW_BAR_S = 2.6  # longer bars change chords twice
@@ -60,7 +63,7 @@ def compose_song(
         duration_s (`float`): Length of the excerpt, taken from the middle where the voice sings most of the time.
         composition (`str`): `"plain"`, in which the voice tells bar and chord, or `"lead_sheets"`, which is as loose
             as real songs, also in tuning, rubato and dynamics. Style, key, tempo and voice of a seed are the same in
-            both.
+            both. `"tunes"` are known tunes, sung as loosely, for evaluation alone.
         singers (`str`): `"vowels"` for a synthetic voice on random vowels and consonants, `"words"` for a speech
             synthesizer that sings English words (flite and pyworld), or `"mixed"` for words in a third of the songs.
 
@@ -68,8 +71,8 @@ def compose_song(
         `SongAnnotation`.
 
     Raises:
-        ValueError: If `seed` is negative or not a whole number, `duration_s` is not in (0, 120], or `composition` or
-            `singers` is unknown.
+        ValueError: If `seed` is negative or not a whole number, or below `HELD_OUT_SEED` with `"tunes"`, `duration_s`
+            is not in (0, 120], or `composition` or `singers` is unknown.
     """
     if not whole_song and not 0 < duration_s <= MAX_CLIP_DURATION_S:
         raise ValueError(
@@ -90,6 +93,11 @@ def compose_score(seed: int, composition: str = "plain", singers: str = "vowels"
         raise ValueError(f"`composition` must be one of {', '.join(COMPOSITIONS)}, got {composition!r}.")
     if singers not in SINGERS:
         raise ValueError(f"`singers` must be one of {', '.join(SINGERS)}, got {singers!r}.")
+    if composition == "tunes" and seed < HELD_OUT_SEED:
+        raise ValueError(
+            f'`composition` "tunes" must have seeds from {HELD_OUT_SEED} on, got {seed}: tunes are to measure on, and '
+            "a model that has learned them cannot be measured. Train on another composition."
+        )
     rng = random_stream(int(seed), _COMPOSITION)
     style_name = str(rng.choice(list(STYLES)))
     style = STYLES[style_name]
@@ -98,13 +106,15 @@ def compose_score(seed: int, composition: str = "plain", singers: str = "vowels"
     tonic, mode = int(rng.integers(12)), "major" if rng.random() < 0.6 else "minor"
     swing = style.swing if rng.random() < style.swing_probability else 0.5
     singer, tuning_cents = draw_singer(random_stream(int(seed), _SINGER)), 0.0
-    if composition == "lead_sheets":
+    if composition != "plain":
         loose = random_stream(int(seed), _LOOSE)
         singer = loosen_singer(loose, singer)
         tuning_cents = round(12.0 * float(np.clip(loose.standard_normal(), -3.0, 3.0)), 1)
     words = random_stream(int(seed), _WORDS)
     if singers == "words" or (words.random() < _WORDS_SHARE and singers == "mixed"):
         singer = give_words(words, singer)
+    if composition == "tunes":
+        return _arrange_tune(int(seed), tonic, singer, tuning_cents)
     context = MelodyContext(tonic, mode, meter, singer)
 
     bar_s = meter * 60.0 / tempo_bpm
@@ -119,13 +129,24 @@ def compose_score(seed: int, composition: str = "plain", singers: str = "vowels"
     return Score(style_name, tonic, mode, tempo_bpm, meter, swing, tuning_cents, singer, *written)
 
 
+def _arrange_tune(seed: int, tonic: int, singer: Singer, tuning_cents: float) -> Score:
+    """Let a singer sing a tune twice, in a style and key of the seed; consecutive seeds have different tunes."""
+    rng, tune = random_stream(seed, _TUNE), TUNES[seed % len(TUNES)]
+    style_name = str(rng.choice([name for name, style in STYLES.items() if tune.meter in style.meters]))
+    style = STYLES[style_name]
+    swing = style.swing if rng.random() < style.swing_probability else 0.5
+    tempo_bpm = round(tune.tempo_bpm * float(rng.uniform(0.9, 1.1)), 1)
+    written = write_arrangement(rng, tune, tonic, singer)
+    return Score(style_name, tonic, tune.mode, tempo_bpm, tune.meter, swing, tuning_cents, singer, *written)
+
+
 def _compose_whole_song(seed: int, composition: str, singers: str) -> SongAnnotation:
     score = compose_score(seed, composition, singers)
     seed, beat_s = int(seed), 60.0 / score.tempo_bpm
     sections = tuple(Section(start * beat_s, end * beat_s, name) for start, end, name in score.sections)
     song_duration_s = sections[-1].end_s + _RING_S
     melody = human_melody(random_stream(seed, _HUMAN), score.notes, beat_s, score.swing, score.singer)
-    if composition == "lead_sheets":
+    if composition != "plain":
         melody = loosen_melody(random_stream(seed, _LOOSE, 1), melody, score.singer)
     return SongAnnotation(
         seed=seed,

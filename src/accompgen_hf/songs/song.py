@@ -15,7 +15,7 @@ from accompgen_hf.songs.composition import COMPOSITIONS, SINGERS, compose_song
 from accompgen_hf.songs.sampled_band import render_sampled_band
 from accompgen_hf.songs.singer import render_vocals
 from accompgen_hf.songs.styles import STYLES
-from accompgen_hf.songs.theory import random_stream
+from accompgen_hf.songs.theory import HELD_OUT_SEED, random_stream
 from accompgen_hf.songs.voices import Singer
 
 __all__ = [
@@ -37,7 +37,6 @@ __all__ = [
     "synthesize_song",
 ]
 
-HELD_OUT_SEED = 800_000
 RENDERERS = ("numpy", "soundfont", "mixed")
 _RENDERER = 41
 
@@ -142,7 +141,7 @@ def generate_song(
         seed (`int`): Non-negative; training takes seeds below `HELD_OUT_SEED`.
         whole_song (`bool`): Three to four minutes with intro, a break without voice and outro, whatever `duration_s`.
         duration_s (`float`): Length of an excerpt in which the voice sings most of the time.
-        composition (`str`): `"plain"` or `"lead_sheets"`, as in `compose_song`.
+        composition (`str`): `"plain"`, `"lead_sheets"` or `"tunes"`, as in `compose_song`.
         singers (`str`): `"vowels"`, `"words"` or `"mixed"`, as in `compose_song`.
         sampling_rate, renderer, soundfont, with_parts: The same as in [`synthesize_song`].
 

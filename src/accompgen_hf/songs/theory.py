@@ -3,6 +3,7 @@
 import numpy as np
 
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
+HELD_OUT_SEED = 800_000  # songs from this seed on are for evaluation alone
 CHORD_INTERVALS = {
     "maj": (0, 4, 7),
     "min": (0, 3, 7),
