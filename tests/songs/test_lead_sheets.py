@@ -18,7 +18,7 @@ def annotations():
 
 
 def test_both_compositions_share_style_key_tempo_and_singer(annotations):
-    assert COMPOSITIONS == ("plain", "lead_sheets")
+    assert COMPOSITIONS[:2] == ("plain", "lead_sheets")
     for seed in range(5):
         plain, loose = compose_song(seed), annotations[seed]
         for name in ("style", "tonic", "mode", "tempo_bpm", "meter", "swing"):

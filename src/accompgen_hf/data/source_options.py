@@ -61,7 +61,12 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
 def add_song_recipe_options(parser: argparse.ArgumentParser) -> None:
     """Options that say how procedural songs are made; the defaults are the songs of the shipped default."""
     add = parser.add_argument_group("procedural songs").add_argument
-    add("--composition", default="plain", choices=COMPOSITIONS, help="lead_sheets: melodies as loose as real ones")
+    add(
+        "--composition",
+        default="plain",
+        choices=COMPOSITIONS,
+        help="lead_sheets: melodies as loose as real ones; tunes: known ones, for evaluation alone",
+    )
     add(
         "--singers",
         default="vowels",
