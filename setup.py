@@ -83,7 +83,7 @@ setup(
     python_requires=">=3.10",
     package_dir={"": "src"},
     packages=find_packages("src"),
-    package_data={"accompgen_hf": ["assets/**/*", "evaluation/metrics/*.json", "evaluation/metrics/modules/**/*"]},
+    package_data={"accompgen_hf": ["assets/**/*", "evaluation/metrics/modules/**/*"]},
     include_package_data=False,
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS,

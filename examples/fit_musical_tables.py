@@ -1,4 +1,4 @@
-"""Fit the tables of the musical metrics on training songs, and write them into the package.
+"""Fit the tables of key and beats on training songs, and write them into the package.
 
     python examples/fit_musical_tables.py
 
@@ -12,17 +12,18 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from accompgen_hf.evaluation.metrics.musical_tables import TABLES_PATH
+from accompgen_hf.accompgen import musical_tables_accompgen
 from accompgen_hf.evaluation.protocol.fit_musical_tables import (
-    format_tables,
     make_metronome,
     make_rhythm_example,
     make_tables,
+    replace_tables,
 )
 from accompgen_hf.files import write_text
 from accompgen_hf.songs.song import compose_song, require_training_seed, synthesize_song
 
 RATE = 24_000
+TABLES_PATH = Path(musical_tables_accompgen.__file__)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -54,7 +55,7 @@ def main() -> None:
         name: getattr(options, name) for name in ("rhythm_seeds", "num_metronomes", "chord_seeds", "duration_s")
     }
     tables = make_tables(tqdm(scores, desc="scores", unit="song"), examples, made_with)
-    write_text(options.output, format_tables(tables))
+    write_text(options.output, replace_tables(TABLES_PATH.read_text("utf-8"), tables))
     print(options.output)
 
 

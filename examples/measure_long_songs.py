@@ -22,10 +22,11 @@ from accompgen_hf.accompgen.audio_accompgen import load_audio
 from accompgen_hf.accompgen.configuration_accompgen import GRID_RATE
 from accompgen_hf.accompgen.fingerprint_accompgen import hash_module_state
 from accompgen_hf.accompgen.recordings_accompgen import Recording
+from accompgen_hf.accompgen.rhythm_accompgen import track_beats
 from accompgen_hf.accompgen.windows_accompgen import DEFAULT_WINDOW_BATCH_SIZE, WindowPlan
 from accompgen_hf.app.open_pipeline import load_pipeline
 from accompgen_hf.app.part_files import open_journal, render_fingerprint, render_to_part
-from accompgen_hf.evaluation.metrics.beats import score_beats, track_beats
+from accompgen_hf.evaluation.metrics.beats import score_beats
 from accompgen_hf.evaluation.metrics.continuity import (
     compare_beats_at_seams,
     compare_ends,

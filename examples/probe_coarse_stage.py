@@ -19,9 +19,9 @@ from accompgen_hf.accompgen.codec_accompgen import decode_in_blocks
 from accompgen_hf.accompgen.modeling_accompgen import AccompGenForConditionalGeneration
 from accompgen_hf.accompgen.modeling_accompgen_codec import AccompGenCodec
 from accompgen_hf.accompgen.modeling_accompgen_stages import AccompGenCoarseForCausalLM
+from accompgen_hf.accompgen.rhythm_accompgen import onset_bands
 from accompgen_hf.data.collator import StageCollator
 from accompgen_hf.data.dataset import StageClipDataset
-from accompgen_hf.evaluation.metrics.beats import onset_bands
 
 BANDS = ("low", "mid", "high")
 BATCH_CLIPS = 8

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from accompgen_hf.songs.theory import CHORD_INTERVALS, PITCH_CLASS_NAMES, SCALES
+from accompgen_hf.accompgen.harmony_accompgen import PITCH_CLASS_NAMES
+from accompgen_hf.songs.theory import CHORD_INTERVALS, SCALES
 from accompgen_hf.songs.voices import Singer
 
 

@@ -14,7 +14,6 @@ CHORD_INTERVALS = {
     "min7": (0, 3, 7, 10),
     "m7b5": (0, 3, 6, 10),
 }
-PITCH_CLASS_NAMES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 
 
 def random_stream(seed: int, *keys: int) -> np.random.Generator:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from accompgen_hf.evaluation.metrics.beats import score_beats, track_beats
+from accompgen_hf.accompgen.rhythm_accompgen import track_beats
+from accompgen_hf.evaluation.metrics.beats import score_beats
 from accompgen_hf.evaluation.metrics.musical_scores import chroma_cosine, score_accompaniment, vocal_leakage_db
 from accompgen_hf.songs.song import HELD_OUT_SEED, compose_song, synthesize_song
 

@@ -10,9 +10,8 @@ import json
 import numpy as np
 import pytest
 
-from accompgen_hf.evaluation.metrics.beats import track_beats
-from accompgen_hf.evaluation.metrics.chords import detect_chords
-from accompgen_hf.evaluation.metrics.keys import detect_key
+from accompgen_hf.accompgen.harmony_accompgen import detect_chords, detect_key
+from accompgen_hf.accompgen.rhythm_accompgen import track_beats
 from accompgen_hf.evaluation.metrics.musical_scores import score_accompaniment
 from accompgen_hf.songs.song import HELD_OUT_SEED, compose_song, synthesize_song
 

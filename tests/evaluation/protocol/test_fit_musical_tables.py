@@ -2,12 +2,14 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from accompgen_hf.evaluation.metrics.meter import METERS
-from accompgen_hf.evaluation.metrics.musical_tables import load_tables
+from accompgen_hf.accompgen import musical_tables_accompgen
+from accompgen_hf.accompgen.musical_tables_accompgen import load_tables
+from accompgen_hf.accompgen.rhythm_accompgen import METERS
 from accompgen_hf.evaluation.protocol.fit_musical_tables import (
     RhythmExample,
     count_chords,
@@ -15,6 +17,7 @@ from accompgen_hf.evaluation.protocol.fit_musical_tables import (
     format_tables,
     make_metronome,
     make_rhythm_example,
+    replace_tables,
 )
 from accompgen_hf.songs.song import Chord, compose_song
 
@@ -57,8 +60,17 @@ def test_fitted_weights_let_right_hypotheses_win():
         fit_rhythm([RhythmExample(features[0], np.zeros(200, dtype=bool))])
 
 
-def test_the_file_has_a_list_per_line():
-    tables = {"made_with": {"seeds": [0, 9]}, "rhythm": {"3": [1.0, 2.0], "4": [0.5]}}
+def test_the_file_holds_the_tables_in_lines_that_python_may_have():
+    tables = {"made_with": {"seeds": [0, 9]}, "rhythm": {"3": [1.0, 2.0], "4": [0.5] * 60}}
     text = format_tables(tables)
     assert json.loads(text) == tables
     assert '"3": [ 1.0, 2.0 ],' in text
+    assert max(map(len, text.split("\n"))) < 120
+    path = Path(musical_tables_accompgen.__file__)
+    module = replace_tables(path.read_text("utf-8"), tables)
+    names = {}
+    exec(module, names)
+    assert names["load_tables"]() == tables
+    assert replace_tables(module, load_tables()) == path.read_text("utf-8")
+    with pytest.raises(ValueError, match="`module` must hold its tables between"):
+        replace_tables("no tables", tables)

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from accompgen_hf.accompgen.audio_accompgen import integrated_loudness
-from accompgen_hf.evaluation.metrics.beats import score_beats, track_beats
-from accompgen_hf.evaluation.metrics.keys import Key, detect_key, score_key
+from accompgen_hf.accompgen.harmony_accompgen import Key, detect_key
+from accompgen_hf.accompgen.rhythm_accompgen import track_beats
+from accompgen_hf.evaluation.metrics.beats import score_beats
+from accompgen_hf.evaluation.metrics.keys import score_key
 
 FLUX_HOP_S = 0.02
 END_DURATION_S = 30.0

@@ -7,9 +7,9 @@ import math
 
 import numpy as np
 
+from accompgen_hf.accompgen.harmony_accompgen import PITCH_CLASSES, chroma
 from accompgen_hf.accompgen.optional_accompgen import import_optional
 from accompgen_hf.evaluation.metrics.embedder_interface import check_mono, check_pair
-from accompgen_hf.evaluation.metrics.keys import PITCH_CLASSES, chroma
 
 TEMPO_TOLERANCE = 0.03
 

@@ -8,8 +8,8 @@ The settings were fixed before any model was tuned on them; `weights_hash` names
 import numpy as np
 
 from accompgen_hf.accompgen.fingerprint_accompgen import hash_json
-from accompgen_hf.evaluation.metrics.beats import FRAME_RATE, onset_bands
-from accompgen_hf.evaluation.metrics.chords import PITCH_CLASSES, band_chroma
+from accompgen_hf.accompgen.harmony_accompgen import PITCH_CLASSES, band_chroma
+from accompgen_hf.accompgen.rhythm_accompgen import FRAME_RATE, onset_bands
 from accompgen_hf.evaluation.metrics.embedder_interface import Embedder, check_pair
 
 _CHROMA_HZ, _CHROMA_WINDOW_S, _CHROMA_RATE = (100.0, 1050.0), 0.5, 10

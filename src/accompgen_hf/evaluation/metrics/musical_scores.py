@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 
 from accompgen_hf.accompgen.audio_accompgen import integrated_loudness
-from accompgen_hf.evaluation.metrics.beats import score_beats, track_beats
-from accompgen_hf.evaluation.metrics.chords import detect_chords, score_chords
+from accompgen_hf.accompgen.harmony_accompgen import Key, chroma, detect_chords, detect_key
+from accompgen_hf.accompgen.rhythm_accompgen import track_beats
+from accompgen_hf.evaluation.metrics.beats import score_beats
+from accompgen_hf.evaluation.metrics.chords import score_chords
 from accompgen_hf.evaluation.metrics.embedder_interface import check_mono, check_pair
-from accompgen_hf.evaluation.metrics.keys import Key, chroma, detect_key, score_key
+from accompgen_hf.evaluation.metrics.keys import score_key
 
 ACTIVITY_WINDOW_S = 0.1
 SILENCE_DB = -60.0  # RMS dBFS of a window

@@ -1,11 +1,13 @@
-"""Counts and fits the tables of the musical metrics: on training songs' scores and accompaniments, and metronomes.
+"""Counts and fits the tables of key and beats: on training songs' scores and accompaniments, and metronomes.
 
 Nothing of a model goes in, and nothing of a held-out song. examples/fit_musical_tables.py writes the result into the
 package.
 """
 
+import functools
 import json
 import re
+import textwrap
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -13,9 +15,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.optimize import minimize
 
-from accompgen_hf.evaluation.metrics.beats import onset_bands, rhythm_curves
-from accompgen_hf.evaluation.metrics.keys import MODES, NUM_DEGREES, degree_of
-from accompgen_hf.evaluation.metrics.meter import FRAME_RATE, METERS, list_hypotheses, tempo_candidates
+from accompgen_hf.accompgen.harmony_accompgen import MODES, NUM_DEGREES, PITCH_CLASSES, chord_path
+from accompgen_hf.accompgen.rhythm_accompgen import (
+    FRAME_RATE,
+    METERS,
+    list_hypotheses,
+    onset_bands,
+    rhythm_curves,
+    tempo_candidates,
+)
 from accompgen_hf.songs.song import SongAnnotation
 
 # A hypothesis is right if its tempo is, and its beats lie on the true ones at both ends of the excerpt.
@@ -24,6 +32,8 @@ _ONSET_DELAY_S = 0.01  # curves peak so much after a note begins
 _PENALTY = 3e-3
 _NUM_ROUNDS, _NUM_HARDEST, _NUM_OTHERS = 3, 300, 30
 _TEMPO_STRIDE = 2
+_LINE_LENGTH = 119
+_BEGIN, _END = 'TABLES = """\\\n', '"""\n'
 
 
 class RhythmExample(NamedTuple):
@@ -31,6 +41,12 @@ class RhythmExample(NamedTuple):
 
     features: np.ndarray  # (num_hypotheses, weights of all meters)
     is_right: np.ndarray
+
+
+def degree_of(root: int, quality: str, tonic: int) -> int:
+    """Number of a chord in a key; `quality` as the songs write it."""
+    kind = 1 if quality == "7" else 2 if quality.startswith("m") and not quality.startswith("maj") else 0
+    return kind * PITCH_CLASSES + (root - tonic) % PITCH_CLASSES
 
 
 def count_chords(annotations: Iterable[SongAnnotation]) -> dict[str, dict[str, list]]:
@@ -64,7 +80,7 @@ def make_rhythm_example(
         meter (`int`, *optional*): Beats of a bar; `None` for a metronome, where every bar is as good.
         first_s (`float`): A downbeat; negative if it lies before the excerpt.
     """
-    curves = rhythm_curves(accompaniment, sampling_rate, onset_bands(accompaniment, sampling_rate))
+    curves = rhythm_curves(onset_bands(accompaniment, sampling_rate), chord_path(accompaniment, sampling_rate))
     duration_s = len(accompaniment) / sampling_rate
     features, is_right = [], []
     for tried_meter in METERS:
@@ -161,10 +177,25 @@ def _fit(examples: Sequence[RhythmExample], chosen: Sequence[np.ndarray], start:
 def make_tables(
     annotations: Iterable[SongAnnotation], examples: Sequence[RhythmExample], made_with: dict[str, Any]
 ) -> dict[str, Any]:
-    """The content of `musical_tables.json`."""
+    """What `load_tables` gives."""
     return {"made_with": made_with, "chords": count_chords(annotations), "rhythm": fit_rhythm(examples)}
 
 
 def format_tables(tables: dict[str, Any]) -> str:
-    """JSON with one list of numbers per line."""
-    return re.sub(r"\[[^][]*\]", lambda found: " ".join(found[0].split()), json.dumps(tables, indent=1)) + "\n"
+    """JSON with one list of numbers after the other, in lines that a Python file may have."""
+    text = re.sub(r"\[[^][]*\]", lambda found: " ".join(found[0].split()), json.dumps(tables, indent=1))
+    wrap = functools.partial(textwrap.fill, width=_LINE_LENGTH, subsequent_indent="    ", break_on_hyphens=False)
+    return "\n".join(line if len(line) <= _LINE_LENGTH else wrap(line) for line in text.split("\n")) + "\n"
+
+
+def replace_tables(module: str, tables: dict[str, Any]) -> str:
+    """The text of `musical_tables_accompgen.py` with other tables.
+
+    Raises:
+        ValueError: If the text does not hold the tables between triple quotes.
+    """
+    before, begin, rest = module.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not (begin and end):
+        raise ValueError(f"`module` must hold its tables between {_BEGIN!r} and {_END!r}, got {module[:60]!r}.")
+    return before + begin + format_tables(tables) + end + after

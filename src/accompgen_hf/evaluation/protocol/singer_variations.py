@@ -13,10 +13,11 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from accompgen_hf.accompgen.audio_accompgen import fold_to_mono, load_audio, resample, write_audio
-from accompgen_hf.evaluation.metrics.beats import track_beats
+from accompgen_hf.accompgen.harmony_accompgen import PITCH_CLASSES, Key, detect_key
+from accompgen_hf.accompgen.rhythm_accompgen import track_beats
 from accompgen_hf.evaluation.metrics.following import TEMPO_TOLERANCE, chroma_rotation, shift_recording, tempo_error
 from accompgen_hf.evaluation.metrics.harmony_rhythm import HarmonyRhythmEmbedder
-from accompgen_hf.evaluation.metrics.keys import PITCH_CLASSES, Key, detect_key, score_key
+from accompgen_hf.evaluation.metrics.keys import score_key
 from accompgen_hf.evaluation.metrics.prompt_adherence import accompaniment_prompt_adherence, derange
 from accompgen_hf.evaluation.protocol.bootstrap import draw_songs, estimate_mean, estimate_statistic
 from accompgen_hf.evaluation.protocol.excerpts import REFERENCE_SEED, SAMPLING_RATE, describe_recipe

@@ -11,9 +11,9 @@ from tqdm.auto import tqdm
 
 from accompgen_hf.accompgen.audio_accompgen import integrated_loudness, resample
 from accompgen_hf.accompgen.fingerprint_accompgen import hash_json
+from accompgen_hf.accompgen.harmony_accompgen import PITCH_CLASSES, chroma
+from accompgen_hf.accompgen.rhythm_accompgen import track_beats
 from accompgen_hf.data.sources import Track
-from accompgen_hf.evaluation.metrics.beats import track_beats
-from accompgen_hf.evaluation.metrics.keys import PITCH_CLASSES, chroma
 from accompgen_hf.files import read_json, write_json
 
 INDEX_VERSION = 2

@@ -1,12 +1,12 @@
 """Tempo of a voice alone, for retrieval: the even grid that its onsets and changes of harmony fit best.
 
-The metrics' grid (`metrics/meter.py`) is made for bands with drums and bass, and finds a voice's tempo less often.
+The grid of `rhythm_accompgen` is made for bands with drums and bass, and finds a voice's tempo less often.
 """
 
 import numpy as np
 
-from accompgen_hf.evaluation.metrics.beats import chord_changes, has_onsets, onset_bands, onset_strength
-from accompgen_hf.evaluation.metrics.meter import FRAME_RATE
+from accompgen_hf.accompgen.harmony_accompgen import chord_path
+from accompgen_hf.accompgen.rhythm_accompgen import FRAME_RATE, chord_changes, has_onsets, onset_bands, onset_strength
 
 MIN_BPM, MAX_BPM = 60.0, 170.0
 _NUM_TEMPI = 140
@@ -19,7 +19,7 @@ def estimate_voice_tempo(vocals: np.ndarray, sampling_rate: int) -> float:
     if not has_onsets(bands):
         return 0.0
     strength = onset_strength(bands)
-    changes = chord_changes(vocals, sampling_rate, strength)
+    changes = chord_changes(chord_path(vocals, sampling_rate), strength)
     best_score, best_bpm = -np.inf, 0.0
     for tempo_bpm in np.exp(np.linspace(np.log(MIN_BPM), np.log(MAX_BPM), _NUM_TEMPI)):
         period = 60.0 * FRAME_RATE / tempo_bpm

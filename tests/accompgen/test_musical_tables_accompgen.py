@@ -1,6 +1,6 @@
 """The tables that ship know what they were made of."""
 
-from accompgen_hf.evaluation.metrics.musical_tables import load_tables
+from accompgen_hf.accompgen.musical_tables_accompgen import load_tables
 from accompgen_hf.songs.song import HELD_OUT_SEED
 
 

@@ -1,10 +1,21 @@
-"""Hypotheses of tempo, meter and bar, from curves that are written by hand."""
+"""Tempo, meter, bars and beats, from curves that are written by hand and from clicks."""
 
 import numpy as np
 import pytest
+from transformers.audio_utils import mel_filter_bank
 
-from accompgen_hf.evaluation.metrics.meter import CURVES, FRAME_RATE, find_grids, list_hypotheses
+from accompgen_hf.accompgen.rhythm_accompgen import (
+    CURVES,
+    FRAME_RATE,
+    OnsetBands,
+    _mel_filters,
+    find_grids,
+    list_hypotheses,
+    onset_bands,
+    track_beats,
+)
 
+RATE = 16_000
 LOW, MID, HIGH, CHORDS = (CURVES.index(name) for name in ("low", "mid", "high", "chords"))
 
 
@@ -43,3 +54,41 @@ def test_the_grid_lies_on_the_beats_of_every_segment(tempo_bpm, meter):
         middle = (grid.first + grid.end) / 2
         nearest = grid.phase + np.round((middle - grid.phase) / grid.period) * grid.period
         assert abs((nearest - 12.0 + period / 2) % period - period / 2) < 5
+        assert grid.meter == meter
+        assert abs((grid.downbeat - 12.0 + meter * period / 2) % (meter * period) - meter * period / 2) < 12
+
+
+def make_clicks(duration_s: float, period_s: float) -> np.ndarray:
+    audio = np.zeros(round(duration_s * RATE), dtype=np.float32)
+    audio[:: round(period_s * RATE)] = 0.9
+    return audio
+
+
+@pytest.mark.parametrize("tempo_bpm", [72, 97, 131])
+def test_beats_of_clicks_are_found(tempo_bpm):
+    beats = track_beats(make_clicks(12.0, 60 / tempo_bpm), RATE)
+    assert beats.tempo_bpm == pytest.approx(tempo_bpm, rel=0.02)
+    distances = np.abs(np.arange(0, 12, 60 / tempo_bpm)[:, None] - beats.times)
+    assert (distances.min(axis=1) < 0.07).mean() > 0.9
+    assert (distances.min(axis=0) < 0.07).mean() > 0.9
+
+
+def test_silence_and_a_second_of_clicks_have_no_beats():
+    for audio in (np.zeros(3 * RATE), np.zeros(0), make_clicks(1.0, 0.5)):
+        beats = track_beats(audio, RATE)
+        assert len(beats.times) == beats.tempo_bpm == 0
+
+
+def test_mel_filters_are_those_of_transformers():
+    expected = mel_filter_bank(257, 40, 30.0, 8000.0, 16_000, mel_scale="htk")
+    np.testing.assert_array_equal(_mel_filters(512, 40, 16_000), expected)
+
+
+def test_onsets_of_chunks_are_the_bits_of_the_whole():
+    audio = 0.1 * np.random.default_rng(1).normal(size=65 * 24_000).astype(np.float32)
+    whole, chunked = onset_bands(audio, 24_000), OnsetBands(24_000)
+    for start in range(0, len(audio), 100_001):
+        chunked.push(audio[start : start + 100_001])
+    for name, curve in chunked.finish().items():
+        assert len(curve) == 6501
+        np.testing.assert_array_equal(curve, whole[name])
