@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from accompgen_hf.songs.theory import PITCH_CLASS_NAMES
+from accompgen_hf.accompgen.harmony_accompgen import PITCH_CLASS_NAMES
 
 QUALITIES = {"": "maj", "m": "min", "7": "7", "m7": "min7", "maj7": "maj7"}
 _LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
