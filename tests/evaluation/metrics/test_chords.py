@@ -1,9 +1,10 @@
 """Scores of chords."""
 
+import numpy as np
 import pytest
 
 from accompgen_hf.accompgen.harmony_accompgen import ChordSpan
-from accompgen_hf.evaluation.metrics.chords import score_chords
+from accompgen_hf.evaluation.metrics.chords import chord_tone_energy, score_chords
 
 
 def test_chord_scores_weigh_time_and_leave_out_other_qualities():
@@ -12,3 +13,18 @@ def test_chord_scores_weigh_time_and_leave_out_other_qualities():
     assert score_chords([ChordSpan(0.0, 4.0, 24)], truth) == 0
     assert score_chords([ChordSpan(0.0, 4.0, 0)], [(0.0, 4.0, 0, "dim")]) is None
     assert score_chords([ChordSpan(0.0, 4.0, 0)], []) is None
+
+
+def test_energy_lies_on_the_tones_that_are_played():
+    rate, chords = 24_000, [(0.0, 2.0, 0, "maj"), (2.0, 4.0, 9, "min7")]
+    time = np.arange(4 * rate) / rate
+    pitches = np.where(time < 2, 60, 57)  # C, then A
+    audio = sum(np.sin(2 * np.pi * 440 * 2 ** ((pitches + interval - 69) / 12) * time) for interval in (0, 7))
+    assert chord_tone_energy(audio, rate, chords) > 0.95
+    moved = [(start, end, root + 1, quality) for start, end, root, quality in chords]
+    assert chord_tone_energy(audio, rate, moved) < 0.05
+    noise = np.random.default_rng(0).standard_normal(len(time))
+    shares = [chord_tone_energy(noise, rate, [(0.0, 4.0, root, "maj")]) for root in range(12)]
+    assert np.mean(shares) == pytest.approx(3 / 12)
+    assert chord_tone_energy(np.zeros(len(time)), rate, chords) is None
+    assert chord_tone_energy(audio, rate, []) is None

@@ -1,12 +1,13 @@
-"""Scores of chords that `harmony_accompgen` hears."""
+"""Scores of chords: those that `harmony_accompgen` hears, and the energy on the tones of the true ones."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from accompgen_hf.accompgen.harmony_accompgen import PITCH_CLASS_NAMES, ChordSpan
+from accompgen_hf.accompgen.harmony_accompgen import PITCH_CLASS_NAMES, ChordSpan, chroma
 from accompgen_hf.accompgen.optional_accompgen import import_optional
+from accompgen_hf.songs.theory import CHORD_INTERVALS
 
 # Qualities as the songs write them -> mir_eval's words.
 _QUALITIES = {"m7b5": "hdim7"}
@@ -43,3 +44,30 @@ def score_chords(heard: Sequence[ChordSpan], truth: Sequence[Any]) -> float | No
     hits = mir_eval_chord.majmin(true_labels, labels)
     counts = (hits >= 0) * durations
     return float((hits * counts).sum() / counts.sum()) if counts.sum() > 0 else None
+
+
+def chord_tone_energy(audio: np.ndarray, sampling_rate: int, truth: Sequence[Any]) -> float | None:
+    """Share of the energy of all pitch classes that lies on the tones of the chord that should sound then.
+
+    It needs no guess at a chord, so it also tells a band that hits half of the tones from one that hits none. Frames
+    in which something sounds count alike, and the least of the twelve counts as nothing.
+
+    Args:
+        audio (`np.ndarray` of shape `(num_samples,)`): Mono audio.
+        sampling_rate (`int`): Rate in Hz.
+        truth (sequence): `(start_s, end_s, root, quality)`, as a song's annotation has them.
+
+    Returns:
+        `float` in [0, 1], three or four twelfths for noise; `None` if nothing sounds while there is a chord.
+    """
+    energy = chroma(audio, sampling_rate).T  # (num_frames, 12)
+    if not len(energy):
+        return None
+    middles = (np.arange(len(energy)) + 0.5) * (len(audio) / sampling_rate / len(energy))
+    on_tones = total = 0.0
+    for start_s, end_s, root, quality in truth:
+        sounding = energy[(middles >= start_s) & (middles < end_s)]
+        tones = [(root + interval) % 12 for interval in CHORD_INTERVALS[quality]]
+        on_tones += float(sounding[:, tones].sum())
+        total += float(sounding.sum())
+    return on_tones / total if total > 0 else None

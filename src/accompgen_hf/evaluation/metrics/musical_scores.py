@@ -9,7 +9,7 @@ from accompgen_hf.accompgen.audio_accompgen import integrated_loudness
 from accompgen_hf.accompgen.harmony_accompgen import Key, chroma, detect_chords, detect_key
 from accompgen_hf.accompgen.rhythm_accompgen import track_beats
 from accompgen_hf.evaluation.metrics.beats import score_beats
-from accompgen_hf.evaluation.metrics.chords import score_chords
+from accompgen_hf.evaluation.metrics.chords import chord_tone_energy, score_chords
 from accompgen_hf.evaluation.metrics.embedder_interface import check_mono, check_pair
 from accompgen_hf.evaluation.metrics.keys import score_key
 
@@ -18,6 +18,7 @@ SILENCE_DB = -60.0  # RMS dBFS of a window
 CLIPPED = 0.999
 _MAX_LEAKAGE_LAG_S = 0.05
 _TEMPO_TOLERANCE = 0.04
+_HARMONY_SCORES = ("key_exact", "key_relative", "key_mirex", "chord_majmin", "chord_tone_energy")
 
 
 def is_active(audio: np.ndarray, sampling_rate: int) -> np.ndarray:
@@ -87,6 +88,7 @@ def score_accompaniment(
 
         - `key_exact`, `key_relative`, `key_mirex`: as in [`score_key`], 0 to 1, against the annotated key.
         - `chord_majmin`: share of the time with the true triad, 0 to 1.
+        - `chord_tone_energy`: share of the pitch classes' energy on the true chord's tones, 0 to 1.
         - `beat_f1`: F measure within 70 ms, 0 to 1; read it beside `activity_coverage`.
         - `activity_coverage`: share of windows of 0.1 s above -60 dBFS, 0 to 1; `silence_rate` is the rest.
         - `tempo_bpm`: heard, 0 for none; `tempo_correct`: 1 if within 4 % of the true tempo; `tempo_octave`: or of
@@ -125,12 +127,13 @@ def score_accompaniment(
 
 def _score_harmony(accompaniment: np.ndarray, sampling_rate: int, annotation: Any) -> dict[str, float | None]:
     tonic, mode, chords = (_read(annotation, name) for name in ("tonic", "mode", "chords"))
-    scores: dict[str, float | None] = dict.fromkeys(("key_exact", "key_relative", "key_mirex", "chord_majmin"))
+    scores: dict[str, float | None] = dict.fromkeys(_HARMONY_SCORES)
     if tonic is not None and mode is not None:
         key_scores = score_key(detect_key(accompaniment, sampling_rate), Key(int(tonic), str(mode)))
         scores |= {f"key_{name}": value for name, value in key_scores.items()}
     if chords is not None:
         scores["chord_majmin"] = score_chords(detect_chords(accompaniment, sampling_rate), chords)
+        scores["chord_tone_energy"] = chord_tone_energy(accompaniment, sampling_rate, chords)
     return scores
 
 

@@ -7,6 +7,7 @@ SCORE_METRICS: dict[str, Metric] = {
     "key_relative": Metric("key or relative"),
     "key_mirex": Metric("key, MIREX"),
     "chord_majmin": Metric("chords"),
+    "chord_tone_energy": Metric("energy on chord tones"),
     "beat_f1": Metric("beats, F1"),
     "activity_coverage": Metric("active", None),
     "tempo_correct": Metric("tempo"),
