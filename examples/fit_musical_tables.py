@@ -10,9 +10,9 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from accompgen_hf.accompgen import musical_tables_accompgen
+from accompgen_hf.accompgen.progress_accompgen import ProgressBar
 from accompgen_hf.evaluation.protocol.fit_musical_tables import (
     make_metronome,
     make_rhythm_example,
@@ -42,7 +42,7 @@ def main() -> None:
         require_training_seed(first)
         require_training_seed(end - 1)
     examples = []
-    for seed in tqdm(range(*options.rhythm_seeds), desc="accompaniments", unit="song"):
+    for seed in ProgressBar(range(*options.rhythm_seeds), desc="accompaniments", unit="song"):
         song = synthesize_song(compose_song(seed, duration_s=options.duration_s), RATE)
         known = song.annotation
         examples.append(make_rhythm_example(song.instrumental, RATE, known.tempo_bpm, known.meter, -known.start_s))
@@ -54,7 +54,7 @@ def main() -> None:
     made_with = {
         name: getattr(options, name) for name in ("rhythm_seeds", "num_metronomes", "chord_seeds", "duration_s")
     }
-    tables = make_tables(tqdm(scores, desc="scores", unit="song"), examples, made_with)
+    tables = make_tables(ProgressBar(scores, desc="scores", unit="song"), examples, made_with)
     write_text(options.output, replace_tables(TABLES_PATH.read_text("utf-8"), tables))
     print(options.output)
 

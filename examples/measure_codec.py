@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from tqdm.auto import tqdm
 
 from accompgen_hf import DEFAULT_MODEL, AccompGenCodec, AccompGenForConditionalGeneration
 from accompgen_hf.accompgen.configuration_accompgen_codec import AccompGenCodecConfig
+from accompgen_hf.accompgen.progress_accompgen import ProgressBar
 from accompgen_hf.songs.song import HELD_OUT_SEED, generate_song
 from accompgen_hf.training.codec.evaluation import (
     comb_excess_db,
@@ -83,7 +83,7 @@ def measure(codecs: dict[str, AccompGenCodec], source: str, options: argparse.Na
     counts = {name: torch.zeros(8, 1024, dtype=torch.float64) for name in codecs}
     figure = Figure(figsize=(5 * NUM_DRAWN, 9), layout="constrained")
     axes = figure.subplots(1 + len(codecs), NUM_DRAWN)
-    songs = tqdm(iterate_songs(source, options), total=options.num_songs, desc=source)
+    songs = ProgressBar(iterate_songs(source, options), total=options.num_songs, desc=source)
     for number, parts in enumerate(songs):
         whole = sum(parts.values())
         shown = {"truth": whole}

@@ -9,8 +9,7 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
+from accompgen_hf.accompgen.progress_accompgen import ProgressBar
 from accompgen_hf.evaluation.metrics.audio_embedders import load_embedder
 from accompgen_hf.evaluation.protocol.sanity import (
     DISTURBANCES,
@@ -39,7 +38,7 @@ def make_songs(first_seed: int, options: argparse.Namespace) -> list[Song]:
     seeds = range(first_seed, first_seed + options.num_songs)
     return [
         generate_song(seed, duration_s=options.duration_s, sampling_rate=RATE)
-        for seed in tqdm(seeds, desc="songs", unit="song")
+        for seed in ProgressBar(seeds, desc="songs", unit="song")
     ]
 
 

@@ -12,13 +12,13 @@ import argparse
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 import accompgen_hf
 from accompgen_hf.accompgen.codec_accompgen import decode_in_blocks
 from accompgen_hf.accompgen.modeling_accompgen import AccompGenForConditionalGeneration
 from accompgen_hf.accompgen.modeling_accompgen_codec import AccompGenCodec
 from accompgen_hf.accompgen.modeling_accompgen_stages import AccompGenCoarseForCausalLM
+from accompgen_hf.accompgen.progress_accompgen import ProgressBar
 from accompgen_hf.accompgen.rhythm_accompgen import onset_bands
 from accompgen_hf.data.collator import StageCollator
 from accompgen_hf.data.dataset import StageClipDataset
@@ -58,7 +58,9 @@ def main() -> None:
     ):
         for name, clips in settings.items():
             batches = [clips[start : start + BATCH_CLIPS] for start in range(0, len(clips), BATCH_CLIPS)]
-            codes = torch.cat([draw(stage, batch) for batch in tqdm(batches, desc=name, leave=False, disable=None)])
+            codes = torch.cat(
+                [draw(stage, batch) for batch in ProgressBar(batches, desc=name, leave=False, disable=None)]
+            )
             onsets = measure_onsets(model.codec, codes)
             found = [correlate(onsets[band], true_onsets[band]) for band in BANDS]
             print(f"| {history} | {name} | {' | '.join(f'{value:.2f}' for value in found)} |", flush=True)

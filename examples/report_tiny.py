@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 from transformers import pipeline
 
 import accompgen_hf  # registers the task
+from accompgen_hf.accompgen.progress_accompgen import ProgressBar
 from accompgen_hf.app.picture import draw_picture
 from accompgen_hf.data.dataset import StageClipDataset
 from accompgen_hf.data.preparation import prepare_shards
@@ -51,7 +51,7 @@ def main() -> None:
     options.output_dir.mkdir(parents=True, exist_ok=True)
     pipe = pipeline("vocal-accompaniment", model=str(options.model), device="cpu")
     seeds = range(options.first_seed, options.first_seed + options.num_songs)
-    songs = [generate_song(seed, sampling_rate=RATE) for seed in tqdm(seeds, desc="songs")]
+    songs = [generate_song(seed, sampling_rate=RATE) for seed in ProgressBar(seeds, desc="songs")]
     report = {
         "num_songs": len(songs),
         "first_seed": options.first_seed,
@@ -95,7 +95,7 @@ def measure_music(pipe, songs: list, options: argparse.Namespace) -> dict:
     """Whether the accompaniments are in their singers' keys, and how long they took."""
     guidance = {} if options.guidance_scale is None else {"guidance_scale": options.guidance_scale}
     rows, work_s = [], 0.0
-    for index, song in enumerate(tqdm(songs, desc="accompaniments")):
+    for index, song in enumerate(ProgressBar(songs, desc="accompaniments")):
         start = time.perf_counter()
         result = pipe(
             {"array": song.vocals, "sampling_rate": song.sampling_rate}, seed=index, show_progress=False, **guidance

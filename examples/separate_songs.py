@@ -12,9 +12,8 @@ import argparse
 import os
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from accompgen_hf.accompgen.audio_accompgen import write_audio
+from accompgen_hf.accompgen.progress_accompgen import ProgressBar
 from accompgen_hf.data.source_options import (
     SOURCES,
     add_separator_options,
@@ -62,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
         claim_folder(output_dir / "separator.json", separator.describe())
     write_track_table(output_dir, recordings)
     failures = []
-    for recording in tqdm(recordings[index::count], desc="Separating", unit="song"):
+    for recording in ProgressBar(recordings[index::count], desc="Separating", unit="song"):
         # The instrumental is written last: where it is, the pair is whole.
         paths = pair_paths(output_dir, recording.track_id)
         if paths[1].is_file():
@@ -75,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
         except (ValueError, OSError, RuntimeError) as error:  # a damaged file does not stop the others
             paths[0].unlink(missing_ok=True)
             failures.append(f"{recording.track_id}: {error}")
-            tqdm.write(f"Skipped {failures[-1]}")
+            ProgressBar.write(f"Skipped {failures[-1]}")
     print(f"{output_dir}: {len(recordings[index::count]) - len(failures)} pairs, {len(failures)} skipped")
 
 

@@ -23,13 +23,11 @@ vocals                                          pipeline_accompgen: `__call__`, 
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 from transformers import Pipeline
 
 from .audio_accompgen import fit_length, is_rate_pair, load_audio, resample, soften_peaks
@@ -39,6 +37,7 @@ from .mixing_accompgen import mix
 from .options_accompgen import split_by_step
 from .parts_accompgen import choose_parts
 from .processing_accompgen import AccompGenProcessor, gain_of_loudness, output_num_samples
+from .progress_accompgen import StageProgress
 from .recordings_accompgen import Recording
 from .seeds_accompgen import item_seed, resolve_seeds
 from .stage_chain_accompgen import CODE_NAMES, add_batch_axis
@@ -80,11 +79,13 @@ class VocalAccompanimentPipeline(Pipeline):
         """Accompany one recording, or several.
 
         Args:
-            vocals: A path, the bytes of a file, an array or tensor (with `sampling_rate`), `{"array" or "raw",
-                "sampling_rate"}`, a pair of array and rate, or a row of a `datasets` audio column. Another list or
-                tuple of these is a batch; a generator or dataset is worked off item by item.
+            vocals: A path, the bytes of a file, a file opened in binary mode, an array or tensor (with
+                `sampling_rate`), `{"array" or "raw", "sampling_rate"}`, a pair of array and rate, or a row of a
+                `datasets` audio column or of a dataset that has it as `"audio"`. Another list or tuple of these is a
+                batch; a generator or dataset is worked off item by item.
             seed (`int` or `list` of `int`, *optional*): Recording i uses `seed + i` (with variations
-                `seed + i * num_variations` and on), or its own; `None` draws a new one.
+                `seed + i * num_variations` and on), or its own; `None` draws a new one, which
+                `transformers.set_seed` decides.
             sampling_rate (`int`): Rate of bare arrays in Hz.
             num_variations (`int`): Number of accompaniments per recording, each with its own seed.
             preview (`bool`): Decode the coarse codes alone: sooner, and duller.
@@ -92,8 +93,8 @@ class VocalAccompanimentPipeline(Pipeline):
                 vocals; `None` keeps 24000.
             accompaniment_lufs_offset (`float`): Loudness of the accompaniment in the mix minus that of the vocals.
             return_codes (`bool`): Also return all tokens.
-            guidance_scale, temperature, top_k, top_p, do_sample: Settings of all stages. `semantic_kwargs`,
-                `coarse_kwargs` and `fine_kwargs` set them for one stage.
+            guidance_scale, temperature, top_k, top_p, do_sample: Settings of all stages, also together as
+                `generate_kwargs`. `semantic_kwargs`, `coarse_kwargs` and `fine_kwargs` set them for one stage.
             batch_size (`int`): Number of recordings, or variations, that run together.
             window_batch_size (`int`, *optional*): Largest number of their windows that share a batch. `None` means 16,
                 or `batch_size` if that is more. With 1 every result has the bits of `stream`.
@@ -122,8 +123,11 @@ class VocalAccompanimentPipeline(Pipeline):
         if isinstance(vocals, (list, tuple)) and not is_rate_pair(vocals):
             with usual_torch_defaults():
                 return self._run_batch(list(vocals), seed, **kwargs)
-        if not isinstance(vocals, (*_WHOLE_RECORDINGS, list, tuple)) and (
-            isinstance(vocals, Iterator) or (hasattr(vocals, "__getitem__") and hasattr(vocals, "__len__"))
+        is_whole = isinstance(vocals, _WHOLE_RECORDINGS) or hasattr(vocals, "read")
+        if (
+            not is_whole
+            and not isinstance(vocals, (list, tuple))
+            and (isinstance(vocals, Iterator) or (hasattr(vocals, "__getitem__") and hasattr(vocals, "__len__")))
         ):
             return self._run_one_by_one(vocals, seed, **kwargs)
         seed = [seed] if isinstance(seed, Integral) else seed
@@ -173,7 +177,8 @@ class VocalAccompanimentPipeline(Pipeline):
         if known_codes is not None and seed is None:
             seed = known_codes.get("seed")
         [seed] = resolve_seeds(None if seed is None else [seed], 1)
-        if isinstance(vocals, _WHOLE_RECORDINGS) or hasattr(vocals, "get_all_samples") or is_rate_pair(vocals):
+        is_opened = hasattr(vocals, "get_all_samples") or hasattr(vocals, "read")
+        if isinstance(vocals, _WHOLE_RECORDINGS) or is_opened or is_rate_pair(vocals):
             recording = Recording(
                 vocals, sampling_rate, allow_truncated=allow_truncated, max_duration_s=max_duration_s
             )
@@ -295,19 +300,10 @@ class VocalAccompanimentPipeline(Pipeline):
         """Turn model inputs of any lengths into audio and tokens of each."""
         requests = model_inputs["requests"]
         seconds = sum(len(request["input_values"]) for request in requests) / self.processor.sampling_rate
-        with ExitStack() as bars:
-            is_hidden = None if show_progress is None else not show_progress
-            bar_format = "{desc:>8} {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} s of audio [{elapsed}<{remaining}]"
-            of_stage = {
-                stage: bars.enter_context(
-                    tqdm(total=seconds, desc=stage, disable=is_hidden, bar_format=bar_format, position=index)
-                )
-                for index, stage in enumerate(self.model.stage_settings(**settings))
-            }
+        with StageProgress(seconds, self._work_of_stages(settings), show_progress) as progress:
 
             def report(stage: str, seconds_just_finished: float) -> None:
-                bar = of_stage[stage]
-                bar.update(min(seconds_just_finished, bar.total - bar.n))  # sums of floats end a hair too high
+                progress.report(stage, seconds_just_finished)
                 if callback is not None:
                     callback(stage, seconds_just_finished)
 
@@ -325,6 +321,15 @@ class VocalAccompanimentPipeline(Pipeline):
             chosen = [known[index] for index in choose_parts(self.model.config, settings.get("parts"))]
             results = [{**result, "part_names": chosen} for result in results]
         return results
+
+    def _work_of_stages(self, settings: dict[str, Any]) -> dict[str, float]:
+        """Work of each stage that runs, per second of music: codes times weights that each of them meets."""
+        work = {}
+        for stage in self.model.stage_settings(**settings):
+            part = getattr(self.model, stage)
+            codes_per_s = part.config.target_segment.frame_rate * part.config.target_segment.num_codebooks
+            work[stage] = float(codes_per_s * sum(weight.numel() for weight in part.model.layers.parameters()))
+        return work
 
     def postprocess(
         self,

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
+from accompgen_hf.accompgen.progress_accompgen import ProgressBar
 from accompgen_hf.data.sources import SourceRecording, Track
 
 _SEVEREST_FIRST = ("test", "validation", "train", None)
@@ -51,7 +50,7 @@ def find_duplicates(recordings: Sequence[SourceRecording]) -> list[list[int]]:
             by_size.setdefault(end - start, []).append((index, path))
     crowded = [item for items in by_size.values() if len({index for index, _ in items}) > 1 for item in items]
     by_hash: dict[str, set[int]] = {}
-    for index, path in tqdm(crowded, desc="Looking for equal files", unit="file", disable=len(crowded) < 100):
+    for index, path in ProgressBar(crowded, desc="Looking for equal files", unit="file", disable=len(crowded) < 100):
         by_hash.setdefault(audio_hash(path), set()).add(index)
     return sorted(sorted(indices) for indices in by_hash.values() if len(indices) > 1)
 

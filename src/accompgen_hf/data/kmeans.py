@@ -13,8 +13,8 @@ from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
+from accompgen_hf.accompgen.progress_accompgen import ProgressBar
 from accompgen_hf.files import write_array, write_arrays, written_whole
 
 RARE_SHARE = 0.1  # a cluster is rare below this share of the mean number of frames per cluster
@@ -133,7 +133,7 @@ def fit_centroids(
     num_batches = num_passes * (per_kind // half)
     stop = num_batches if max_batches is None else min(num_batches, max_batches)
     batches = islice(_iter_batches(streams, half, seed, num_done), max(0, stop - num_done))
-    with tqdm(total=num_batches, initial=num_done, desc="k-means", disable=None) as progress:
+    with ProgressBar(total=num_batches, initial=num_done, desc="k-means", disable=None) as progress:
         for batch in batches:
             centroids, counts = update_centroids(centroids, counts, batch)
             num_done += 1
@@ -267,7 +267,7 @@ def extract_feature_shards(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, read in tqdm(waveforms, desc=f"features {folder.name}", disable=None):
+    for name, read in ProgressBar(waveforms, desc=f"features {folder.name}", disable=None):
         path = folder / f"{name}.npy"
         if not path.exists():
             features = encoder.extract_features(torch.from_numpy(read())[None])[0]

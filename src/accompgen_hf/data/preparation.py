@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from tqdm.auto import tqdm
 
 from accompgen_hf.accompgen.fingerprint_accompgen import hash_json
 from accompgen_hf.accompgen.parts_accompgen import check_style_names
+from accompgen_hf.accompgen.progress_accompgen import ProgressBar
 from accompgen_hf.data.filter_picture import draw_histograms
 from accompgen_hf.data.filtering import (
     GRID_RATE,
@@ -118,7 +118,9 @@ def prepare_shards(
     job = _Job(extractor, output_dir, validation_share, clip_filter, part_names, schema)
     with (
         _one_thread(),
-        tqdm(total=sum(map(len, shards.values())), desc="Tokenizing", unit="track", mininterval=1.0) as progress,
+        ProgressBar(
+            total=sum(map(len, shards.values())), desc="Tokenizing", unit="track", mininterval=1.0
+        ) as progress,
     ):
         for index in own:
             for failure in _prepare_shard(job, index, shards[index], progress):
@@ -150,7 +152,7 @@ def _identify(track: Track) -> list[str | None]:
     return identity if track.style is None else [*identity, f"style {track.style}"]
 
 
-def _prepare_shard(job: _Job, index: int, tracks: Sequence[Track], progress: tqdm) -> Iterator[dict[str, str]]:
+def _prepare_shard(job: _Job, index: int, tracks: Sequence[Track], progress: ProgressBar) -> Iterator[dict[str, str]]:
     """Make the missing tracks of one shard, then the shard, and yield the tracks that gave no tokens."""
     summary_path = job.output_dir / ".progress" / f"shard-{index:05d}.json"
     parts_dir = summary_path.with_suffix("")

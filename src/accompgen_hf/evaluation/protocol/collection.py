@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from accompgen_hf.accompgen.audio_accompgen import load_audio, resample
 from accompgen_hf.accompgen.fingerprint_accompgen import hash_json
+from accompgen_hf.accompgen.progress_accompgen import ProgressBar
 from accompgen_hf.evaluation.metrics.prompt_adherence import derange
 from accompgen_hf.evaluation.protocol.excerpts import INSTRUMENTAL, VOCALS, WindowFolder
 from accompgen_hf.evaluation.protocol.scoring import Item, Scorer
@@ -52,7 +52,7 @@ def collect_system(
     for condition, output_folder in outputs.items():
         by_song: dict[str, list[dict[str, np.ndarray]]] = {song: [] for song in test_set.song_ids}
         scores: dict[str, list[dict]] = {song: [] for song in test_set.song_ids}
-        for window in tqdm(test_set.windows, desc=f"scores of {name}, {condition}", unit="window"):
+        for window in ProgressBar(test_set.windows, desc=f"scores of {name}, {condition}", unit="window"):
             output = output_folder / f"{window.window_id}.wav"
             identity = [inputs, window.window_id, hash_file(output)]
             make = _item_maker(test_set, window, output)
@@ -83,7 +83,7 @@ def collect_real_pairs(
         partners = exchange_instrumentals(windows, deranged_seed)
     inputs = hash_json(windows.description)
     by_song: dict[str, list[dict[str, np.ndarray]]] = {song: [] for song in windows.song_ids}
-    for window in tqdm(windows.windows, desc=label, unit="window"):
+    for window in ProgressBar(windows.windows, desc=label, unit="window"):
         partner = partners[window.window_id]
 
         def make(window: Window = window, partner: Window = partner) -> Item:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from accompgen_hf.accompgen.audio_accompgen import load_audio, resample, write_audio
 from accompgen_hf.accompgen.fingerprint_accompgen import hash_json
+from accompgen_hf.accompgen.progress_accompgen import ProgressBar
 from accompgen_hf.data.sources import SourceRecording, Track, make_tracks
 from accompgen_hf.data.tokenization import measure_activity
 from accompgen_hf.evaluation.systems.system import Window
@@ -198,7 +198,7 @@ def write_windows(
     for kind in (VOCALS, INSTRUMENTAL):
         (folder / kind).mkdir(parents=True, exist_ok=True)
     rows, skipped = [], []
-    for track in tqdm(tracks, desc=label, unit="song"):
+    for track in ProgressBar(tracks, desc=label, unit="song"):
         chosen = list(_song_windows(track, window_s, windows_per_song, seed, sampling_rate))
         if not chosen:
             skipped.append(track.track_id)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from accompgen_hf.accompgen.audio_accompgen import write_audio
+from accompgen_hf.accompgen.progress_accompgen import ProgressBar
 from accompgen_hf.evaluation.protocol.excerpts import SEPARATED, VOCALS, WindowFolder
 from accompgen_hf.evaluation.systems.system import FolderSystem, System, Window
 from accompgen_hf.files import read_json, write_json
@@ -71,7 +71,9 @@ def generate_outputs(system: System, test_set: WindowFolder, folder: Path, condi
     target = folder / system.name / condition
     target.mkdir(parents=True, exist_ok=True)
     missing = [window for window in test_set.windows if not (target / f"{window.window_id}.wav").is_file()]
-    with tqdm(total=len(missing), desc=f"{system.name}, {condition}", unit="window", disable=not missing) as progress:
+    with ProgressBar(
+        total=len(missing), desc=f"{system.name}, {condition}", unit="window", disable=not missing
+    ) as progress:
         for windows in _batches(missing, BATCH_SIZE if hasattr(system, "generate_batch") else 1):
             vocals = [test_set.load(window, CONDITIONS[condition]) for window in windows]
             seeds = [window_seed(seed, window.window_id) for window in windows]
@@ -123,7 +125,7 @@ def claim_folder(folder: Path, description: dict[str, Any]) -> None:
     if folder.exists() and not path.is_file() and any(folder.iterdir()):
         raise ValueError(f"`output_dir`: {folder} holds files that no run has written. Choose another folder.")
     if path.is_file():
-        tqdm.write(f"{folder.name} has changed since its outputs were made: they are made again.")
+        ProgressBar.write(f"{folder.name} has changed since its outputs were made: they are made again.")
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(path, description)

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 from scipy.signal import butter, sosfiltfilt
-from tqdm.auto import tqdm
 
 from accompgen_hf.accompgen.audio_accompgen import fold_to_mono, resample, write_audio
+from accompgen_hf.accompgen.progress_accompgen import ProgressBar
 from accompgen_hf.data.separation import Separator
 from accompgen_hf.evaluation.protocol.excerpts import INSTRUMENTAL, SEPARATED, VOCALS, WindowFolder
 from accompgen_hf.evaluation.systems.system import fit_output
@@ -47,7 +47,7 @@ def write_separated(test_set: WindowFolder, separator: Separator | None, descrip
         raise ValueError(f"`separate`: {folder} holds vocals of another separator. Choose another `--output_dir`.")
     write_json(path, description)
     rate = test_set.sampling_rate
-    for window in tqdm(test_set.windows, desc="separation", unit="window"):
+    for window in ProgressBar(test_set.windows, desc="separation", unit="window"):
         target = test_set.path(window, SEPARATED)
         if target.is_file():
             continue

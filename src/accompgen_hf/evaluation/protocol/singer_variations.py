@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from accompgen_hf.accompgen.audio_accompgen import fold_to_mono, load_audio, resample, write_audio
 from accompgen_hf.accompgen.harmony_accompgen import PITCH_CLASSES, Key, detect_key
+from accompgen_hf.accompgen.progress_accompgen import ProgressBar
 from accompgen_hf.accompgen.rhythm_accompgen import track_beats
 from accompgen_hf.evaluation.metrics.following import TEMPO_TOLERANCE, chroma_rotation, shift_recording, tempo_error
 from accompgen_hf.evaluation.metrics.harmony_rhythm import HarmonyRhythmEmbedder
@@ -49,7 +49,9 @@ def follow_songs(
     """
     folder = _claim_folder(system, Path(output_dir) / "songs", recipe)
     rows = []
-    for seed in tqdm(range(HELD_OUT_SEED, HELD_OUT_SEED + num_songs), desc="songs in four versions", unit="song"):
+    for seed in ProgressBar(
+        range(HELD_OUT_SEED, HELD_OUT_SEED + num_songs), desc="songs in four versions", unit="song"
+    ):
         annotation = recipe.compose(seed, duration_s=DURATION_S)
         versions = {name: sing_version(annotation, name) for name in VERSIONS}
         songs = {name: recipe.synthesize(version, sampling_rate=SAMPLING_RATE) for name, version in versions.items()}
@@ -100,7 +102,7 @@ def swapped_adherence(
     outputs = [analyse(load_audio(Path(output_dir) / "songs" / f"{seed}-as-is.wav")[0][0]) for seed in seeds]
     reference = [
         recipe.generate(REFERENCE_SEED + index, duration_s=DURATION_S, sampling_rate=SAMPLING_RATE)
-        for index in tqdm(range(num_reference), desc="real pairs", unit="song")
+        for index in ProgressBar(range(num_reference), desc="real pairs", unit="song")
     ]
     real = [(analyse(song.vocals), analyse(song.instrumental)) for song in reference]
     partners = derange(num_reference)
@@ -126,7 +128,7 @@ def follow_recording(system: OursSystem, path: str | os.PathLike, output_dir: Pa
     audio, rate = load_audio(path)
     voice = resample(fold_to_mono(audio), rate, SAMPLING_RATE)
     folder = _claim_folder(system, Path(output_dir) / "recording")
-    for name, (semitones, speed) in tqdm(VERSIONS.items(), desc="versions of the recording"):
+    for name, (semitones, speed) in ProgressBar(VERSIONS.items(), desc="versions of the recording"):
         vocals = voice if name == "as-is" else shift_recording(voice, SAMPLING_RATE, semitones, speed)
         _generate(system, [(vocals, seed, folder / f"{name}-{seed:02d}.wav") for seed in range(num_seeds)])
     voice_key = detect_key(voice, SAMPLING_RATE)

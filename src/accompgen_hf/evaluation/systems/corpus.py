@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from accompgen_hf.accompgen.audio_accompgen import integrated_loudness, resample
 from accompgen_hf.accompgen.fingerprint_accompgen import hash_json
 from accompgen_hf.accompgen.harmony_accompgen import PITCH_CLASSES, chroma
+from accompgen_hf.accompgen.progress_accompgen import ProgressBar
 from accompgen_hf.accompgen.rhythm_accompgen import track_beats
 from accompgen_hf.data.sources import Track
 from accompgen_hf.files import read_json, write_json
@@ -119,7 +119,7 @@ class Corpus:
     def _analyse(self) -> None:
         excerpt_s = self.request["excerpt_s"]
         rows = []
-        for index, track in enumerate(tqdm(self.tracks, desc="corpus", unit="song")):
+        for index, track in enumerate(ProgressBar(self.tracks, desc="corpus", unit="song")):
             _, instrumental, rate = track.load()
             num_samples = round(excerpt_s * rate)
             for start in range(0, len(instrumental) - num_samples + 1, num_samples):

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
+from accompgen_hf.accompgen.progress_accompgen import ProgressBar
 from accompgen_hf.files import write_bytes
 from accompgen_hf.songs.song import HELD_OUT_SEED, generate_song
 from accompgen_hf.training.codec.arguments import CodecTrainingArguments
@@ -70,7 +70,7 @@ def write_songs(folder: str | os.PathLike, seeds: Sequence[int], source: TrackSo
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     missing = [seed for seed in seeds if not (folder / f"{seed}.npy").exists()]
-    for seed in tqdm(missing, desc=folder.name, disable=not missing):
+    for seed in ProgressBar(missing, desc=folder.name, disable=not missing):
         tracks = source(seed)
         described = {"track_names": list(tracks), "sampling_rate": SAMPLING_RATE}
         if not (folder / TRACKS_NAME).exists():

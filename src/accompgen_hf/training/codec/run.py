@@ -9,10 +9,10 @@ import json
 from pathlib import Path
 
 import torch
-from tqdm.auto import tqdm
 from transformers import EncodecFeatureExtractor
 
 from accompgen_hf.accompgen.modeling_accompgen_codec import TRAINING_ONLY_SUFFIXES, AccompGenCodec
+from accompgen_hf.accompgen.progress_accompgen import ProgressBar
 from accompgen_hf.files import folder_written_whole
 from accompgen_hf.training.codec.arguments import FREE_NAMES, CodecTrainingArguments, movable_schedule
 from accompgen_hf.training.codec.material import read_songs
@@ -50,7 +50,7 @@ def train_codec(arguments: CodecTrainingArguments) -> AccompGenCodec | None:
     folder = resume_run(trainer)
     # 3. Updates.
     recent = []
-    bar = tqdm(total=arguments.max_steps, initial=trainer.completed_steps, desc="codec", mininterval=1.0)
+    bar = ProgressBar(total=arguments.max_steps, initial=trainer.completed_steps, desc="codec", mininterval=1.0)
     with bar, SigtermFlag() as sigterm:
         while trainer.completed_steps < arguments.max_steps and not sigterm.is_set:
             recent.append(trainer.step())

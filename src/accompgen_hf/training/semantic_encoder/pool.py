@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from accompgen_hf.accompgen.audio_accompgen import resample
 from accompgen_hf.accompgen.processing_accompgen import level_vocals
+from accompgen_hf.accompgen.progress_accompgen import ProgressBar
 from accompgen_hf.files import write_array, write_arrays
 from accompgen_hf.songs.annotation import SongAnnotation
 from accompgen_hf.songs.recipe import PLAIN_SONGS, SongRecipe
@@ -111,7 +111,7 @@ class SongPool:
         names = ("labels", *self.kinds)
         chunks = range(self.num_clips // CHUNK_CLIPS)
         chunks = [index for index in chunks if not all(self._path(name, index).exists() for name in names)]
-        for index in tqdm(chunks, desc="songs", disable=None):
+        for index in ProgressBar(chunks, desc="songs", disable=None):
             self._build_chunk(index)
         return self
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 from transformers import HubertModel
 
 from accompgen_hf.accompgen.modeling_accompgen_semantic_encoder import count_receptive_field
 from accompgen_hf.accompgen.processing_accompgen import vocal_noise
+from accompgen_hf.accompgen.progress_accompgen import ProgressBar
 from accompgen_hf.training.learning_rate import LearningRate
 from accompgen_hf.training.muon import OPTIMIZERS, Muon, group_parameters
 from accompgen_hf.training.run_files import RunFolder, describe_run
@@ -207,7 +207,7 @@ class SemanticEncoderTrainer:
         sums: dict[str, float] = {}
         num_summed = 0
         self.model.train()
-        with tqdm(total=arguments.max_steps, initial=self.step, desc="encoder", disable=None) as progress:
+        with ProgressBar(total=arguments.max_steps, initial=self.step, desc="encoder", disable=None) as progress:
             while self.step < stop:
                 loss, metrics = self.compute_loss(self.draw_batch(self.pool, (0, self.step), arguments.batch_clips))
                 self.optimizer.zero_grad(set_to_none=True)

@@ -23,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
+from accompgen_hf.accompgen.progress_accompgen import ProgressBar
 from accompgen_hf.data.kmeans import assign_centroids, fit_centroids, write_feature_shard
 from accompgen_hf.training.semantic_encoder.pool import (
     CHUNK_CLIPS,
@@ -133,7 +133,7 @@ class SemanticTargets:
             for chunk in _chunks(pool)
             if not self._path(pool, last, kind, chunk).exists()
         ]
-        for kind, chunk in tqdm(missing, desc="target features", disable=None):
+        for kind, chunk in ProgressBar(missing, desc="target features", disable=None):
             clips = range(chunk * CHUNK_CLIPS, (chunk + 1) * CHUNK_CLIPS)
             views = [compute_target_features(pool.read_waveform(kind, clip)) for clip in clips]
             for name in HEARD_FAMILIES:

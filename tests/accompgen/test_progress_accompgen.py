@@ -1,0 +1,71 @@
+"""Progress in a log file: few lines, and an estimate that is right from the start."""
+
+import io
+import re
+
+import pytest
+
+from accompgen_hf.accompgen import progress_accompgen
+from accompgen_hf.accompgen.progress_accompgen import ProgressBar, StageProgress
+
+
+class Clock:
+    """A clock that the test moves."""
+
+    def __init__(self, monkeypatch):
+        self.now = 1000.0
+        monkeypatch.setattr(progress_accompgen.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(progress_accompgen.time, "time", lambda: self.now)
+
+
+def test_a_log_gets_a_line_every_ten_seconds_with_a_sane_estimate(monkeypatch, capfd):
+    """100 s of work in steps of 0.1 s: the second of two stages is three times the work of the first."""
+    clock = Clock(monkeypatch)
+    with StageProgress(25.0, {"semantic": 1.0, "coarse": 3.0}, is_shown=True) as progress:
+        for stage, num_steps in (("semantic", 250), ("coarse", 750)):
+            for _ in range(num_steps):
+                clock.now += 0.1
+                progress.report(stage, 25.0 / num_steps)
+    lines = capfd.readouterr().err.splitlines()
+    assert 9 <= len(lines) <= 11
+    for index, line in enumerate(lines[:-1], start=1):
+        assert float(re.search(r"about ([\d.]+) s left", line)[1]) == pytest.approx(100 - 10 * index, abs=2)
+    assert lines[0].startswith("semantic: 10.0 of 25.0 s of audio, 10 % of all")
+    assert lines[-1] == "25.0 s of audio: done"
+
+
+def test_nothing_is_written_to_a_log_unasked(capfd):
+    for is_shown in (None, False):
+        with StageProgress(1.0, {"semantic": 1.0}, is_shown) as progress:
+            progress.report("semantic", 1.0)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_loop_of_a_script_writes_a_line_every_ten_seconds_to_a_log(monkeypatch):
+    clock, file = Clock(monkeypatch), io.StringIO()
+    bar = ProgressBar(total=1000, desc="semantic", file=file, mininterval=1.0)
+    bar._time = lambda: clock.now
+    bar.start_t = bar.last_print_t = clock.now
+    with bar:
+        for _ in range(1000):
+            clock.now += 0.1
+            bar.update()
+    lines = file.getvalue().splitlines()
+    assert 9 <= len(lines) <= 11
+    assert all(line.startswith("semantic") and "\r" not in line for line in lines)
+    assert "1000/1000" in lines[-1]
+
+
+def test_a_terminal_gets_a_bar_for_each_stage(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("sys.stderr", Terminal())
+    with StageProgress(2.0, {"semantic": 1.0, "fine": 1.0}) as progress:
+        progress.report("semantic", 2.0)
+        progress.report("fine", 2.1)
+        drawn = progress_accompgen.sys.stderr.getvalue()
+    assert "semantic" in drawn
+    assert "fine" in drawn
+    assert "\r" in drawn
