@@ -36,6 +36,9 @@ EXTRAS["all"] = sorted({requirement for requirements in EXTRAS.values() for requ
 EXTRAS["docs"] = ["sphinx>=8.1", "myst-parser>=4.0", "furo>=2025.7"]
 # Outside `all`: the original codec package is CC BY-NC and drags torchaudio in; it serves a parity test alone.
 EXTRAS["encodec"] = ["encodec>=0.1.1"]
+# Outside `all`: what `datasets` decodes `Audio` columns with; it needs the system's FFmpeg. Rows of
+# `Audio(decode=False)` are read without either.
+EXTRAS["datasets"] = ["datasets>=4.0", "torchcodec>=0.11"]
 # Singers of words; the program flite comes from the system. pyworld asks setuptools for its own version.
 EXTRAS["words"] = ["pyworld>=0.3.5", "setuptools<81"]
 # Outside `all`: a published decoder for EnCodec's tokens (MIT) that names torchaudio and encodec; it serves a parity
@@ -83,10 +86,11 @@ setup(
     python_requires=">=3.10",
     package_dir={"": "src"},
     packages=find_packages("src"),
+    py_modules=["accompgen_command"],
     package_data={"accompgen_hf": ["assets/**/*", "evaluation/metrics/modules/**/*"]},
     include_package_data=False,
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["accompgen=accompgen_hf.app.cli:main"]},
+    entry_points={"console_scripts": ["accompgen=accompgen_command:main"]},
     zip_safe=False,
 )

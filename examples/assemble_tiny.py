@@ -10,7 +10,6 @@ from pathlib import Path
 
 import accompgen_hf
 from accompgen_hf.accompgen.manifest_accompgen import write_manifest
-from accompgen_hf.data.training_tracks import join_records
 from accompgen_hf.files import folder_written_whole, read_json, write_json
 from accompgen_hf.hub import assemble_pipeline, save_repository
 
@@ -35,8 +34,7 @@ def main() -> None:
     if options.install is None:
         pipe = assemble_pipeline(**{part: getattr(options, part) for part in PARTS})
         pipe.model.semantic.generation_config.temperature = SEMANTIC_TEMPERATURE
-        record = join_records(getattr(options, stage) for stage in PARTS[:3])
-        save_repository(pipe, options.output_dir, half_precision=True, more_files=record)
+        save_repository(pipe, options.output_dir, half_precision=True)
         print(options.output_dir)
         return
     report = read_json(options.report / "report.json")

@@ -15,6 +15,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / PACKAGE
 # every file below it that no longer name claims.
 FLOORS = (
     ("accompgen",),
+    ("registration",),
     ("files", "songs"),
     ("data",),
     ("evaluation.metrics", "hub"),
@@ -24,6 +25,7 @@ FLOORS = (
     ("app",),
     ("web",),
     ("app.cli",),
+    ("__main__",),
 )
 HEIGHTS = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
 

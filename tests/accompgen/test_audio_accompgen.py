@@ -114,8 +114,24 @@ def test_datasets_audio_rows_are_read_without_ffmpeg():
     assert (audio.shape, rate) == ((1, 401_214), 44_100)
 
 
+def test_an_open_file_and_a_row_of_a_dataset_are_recordings():
+    content = VOCALS.read_bytes()
+    expected, rate = load_audio(VOCALS)
+    with open(VOCALS, "rb") as file:
+        sources = [file, io.BytesIO(content), {"audio": {"bytes": content, "path": None}, "singer": "Ann"}]
+        sources += [{"audio": {"array": expected, "sampling_rate": rate}, "path": None}, {"audio": str(VOCALS)}]
+        for source in sources:
+            audio, found_rate = load_audio(source)
+            assert found_rate == rate
+            assert_array_equal(audio, expected)
+        with pytest.raises(ValueError, match=r"nothing behind its position. Is it empty, or is `seek\(0\)` missing"):
+            load_audio(file)
+    with pytest.raises(TypeError, match=r'file in text mode. Open it with `open\(path, "rb"\)`'):
+        load_audio(io.StringIO("text"))
+
+
 def test_wrong_sources_say_what_is_taken():
-    with pytest.raises(TypeError, match=r"`source` must be a path, bytes, a NumPy array.* got list"):
+    with pytest.raises(TypeError, match=r"`source` must be a path, bytes, an open file, a NumPy array.* got list"):
         load_audio([0.0] * 2000, RATE)
     with pytest.raises(TypeError, match="got NoneType"):
         load_audio(None)

@@ -15,7 +15,15 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from transformers import AutoModel, EncodecConfig, EncodecModel, HubertModel, Wav2Vec2FeatureExtractor
+from transformers import (
+    AutoModel,
+    EncodecConfig,
+    EncodecModel,
+    GenerationConfig,
+    HubertModel,
+    Wav2Vec2FeatureExtractor,
+    set_seed,
+)
 
 from accompgen_hf import (
     AccompGenCoarseConfig,
@@ -120,6 +128,42 @@ def test_one_seed_gives_one_accompaniment_bit_for_bit(model):
     assert_equal_outputs(model(make_vocals(), seed=1), first)  # forward is generate
     assert not torch.equal(model.generate(make_vocals(), seed=2).coarse_codes, first.coarse_codes)
     assert not torch.equal(model.generate(make_vocals()).coarse_codes, model.generate(make_vocals()).coarse_codes)
+
+
+def test_set_seed_of_transformers_decides_where_no_seed_is_given(model):
+    outputs = []
+    for seed in (3, 3, 4):
+        set_seed(seed)
+        outputs.append(model.generate(make_vocals()))
+    assert_equal_outputs(outputs[0], outputs[1])
+    assert not torch.equal(outputs[0].coarse_codes, outputs[2].coarse_codes)
+
+
+def test_a_generation_config_of_the_callers_own_is_taken(model):
+    config = GenerationConfig(do_sample=True, temperature=3.0, top_k=5, guidance_scale=1.0)
+    one_by_one = model.generate(make_vocals(), seed=1, temperature=3.0, top_k=5, guidance_scale=1.0)
+    assert_equal_outputs(model.generate(make_vocals(), seed=1, generation_config=config), one_by_one)
+
+
+@pytest.mark.parametrize(
+    ("setting", "cure"),
+    [
+        ({"max_new_tokens": 20}, "an accompaniment is as long as its vocals: give a shorter recording"),
+        ({"max_length": 20}, "an accompaniment is as long as its vocals"),
+        ({"streamer": object()}, "`callback` hears of every step, and `stream` gives audio away"),
+        ({"return_dict_in_generate": True}, "the stages run window by window"),
+        ({"coarse_kwargs": {"max_new_tokens": 4}}, "an accompaniment is as long as its vocals"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_has_no_meaning_for_a_recording_is_refused_by_name(model, setting, cure):
+    name = next(iter(setting.get("coarse_kwargs", setting)))
+    with pytest.raises(ValueError, match=f"`{name}` cannot be set for a whole recording: {cure}"):
+        model.generate(make_vocals(), **setting)
+    if "coarse_kwargs" not in setting:
+        heard = {"vocal_semantic_ids": torch.zeros(1, 4, dtype=torch.long)}
+        with pytest.raises(ValueError, match=f"`{name}` cannot be set for a whole recording"):
+            model.semantic.generate_codes(**heard, **setting)
 
 
 def test_global_random_state_is_left_alone(model):

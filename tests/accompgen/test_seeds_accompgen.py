@@ -1,10 +1,13 @@
 """Seeds: drawn and resolved in one place, and the uniform numbers that depend on them alone."""
 
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
+from transformers import set_seed
 
 from accompgen_hf.accompgen.seeds_accompgen import NUM_DRAWN_SEEDS, draw_seed, draw_uniforms, resolve_seeds
 
@@ -41,7 +44,7 @@ def test_a_users_seed_gives_the_same_numbers_in_every_release():
 def test_global_random_state_is_left_alone():
     states = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
     draw_uniforms([1, 2], "coarse_codes", [0.0, 5.0], 100)
-    resolve_seeds(None, 3)
+    resolve_seeds(7, 3)
     assert torch.equal(torch.get_rng_state(), states[0])
     assert (np.random.get_state()[1] == states[1]).all()  # noqa: NPY002
     assert random.getstate() == states[2]
@@ -81,6 +84,17 @@ def test_variations_leave_room_for_each_other():
 def test_what_is_no_seed_is_refused(seed):
     with pytest.raises(ValueError, match="`seed` must be an integer of at least 0, or a list of 2 of them"):
         resolve_seeds(seed, 2)
+
+
+def test_set_seed_of_transformers_decides_what_is_drawn_and_processes_draw_differently():
+    set_seed(11)
+    drawn = [draw_seed(), draw_seed()]
+    set_seed(11)
+    assert [draw_seed(), draw_seed()] == drawn
+    assert drawn[0] != drawn[1]
+    code = "from accompgen_hf.accompgen.seeds_accompgen import draw_seed; print(draw_seed())"
+    fresh = [subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout for _ in range(2)]
+    assert fresh[0] != fresh[1]
 
 
 def test_a_drawn_seed_is_short():

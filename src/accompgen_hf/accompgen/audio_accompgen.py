@@ -46,11 +46,12 @@ def load_audio(
 
     Args:
         source:
-            A path; the `bytes` of a file; a NumPy array or tensor of shape `(num_samples,)` or
-            `(channels, num_samples)`; `{"array" or "raw", "sampling_rate"}`; a pair `(array, rate)` or `(rate, array)`
-            whose array may be `(num_samples, channels)`, as from gradio and scipy; a row of a datasets audio column,
-            decoded (`get_all_samples`) or not (`{"path", "bytes"}`). Arrays are float16, float32, float64, bfloat16
-            (full scale at 1.0), int8, int16, int32 or uint8 (scaled by their full scale; uint8 is centred on 128).
+            A path; the `bytes` of a file; a file opened in binary mode, read to its end; a NumPy array or tensor of
+            shape `(num_samples,)` or `(channels, num_samples)`; `{"array" or "raw", "sampling_rate"}`; a pair
+            `(array, rate)` or `(rate, array)` whose array may be `(num_samples, channels)`, as from gradio and scipy;
+            a row of a datasets audio column, decoded (`get_all_samples`) or not (`{"path", "bytes"}`), or a whole row
+            that has it as `"audio"`. Arrays are float16, float32, float64, bfloat16 (full scale at 1.0), int8, int16,
+            int32 or uint8 (scaled by their full scale; uint8 is centred on 128).
         sampling_rate (`int`):
             Hz, for a bare array. A file, and a dict that states its rate, may only repeat it.
         allow_truncated (`bool`):
@@ -67,6 +68,10 @@ def load_audio(
             holds NaN or infinity, has samples and channels swapped, or a rate outside 4000-768000 Hz.
         ImportError: If soundfile is missing and a file is given.
     """
+    if isinstance(source, dict) and source.get("audio") is not None and not _holds_samples(source):
+        source = source["audio"]
+    if hasattr(source, "read"):
+        source = _read_to_end(source)
     if hasattr(source, "get_all_samples"):  # torchcodec's AudioDecoder, which datasets gives
         samples = source.get_all_samples()
         source = {"array": samples.data, "sampling_rate": samples.sample_rate}
@@ -83,8 +88,8 @@ def load_audio(
         return audio, file_rate
     if not isinstance(source, (np.ndarray, torch.Tensor)):
         raise TypeError(
-            "`source` must be a path, bytes, a NumPy array, a tensor or a dict with an array and its sampling rate, "
-            f"got {type(source).__name__}."
+            "`source` must be a path, bytes, an open file, a NumPy array, a tensor or a dict with an array and its "
+            f"sampling rate, got {type(source).__name__}."
         )
     if sampling_rate is None:
         raise ValueError("`sampling_rate` is needed with a bare array: give the rate of the recording in Hz.")
@@ -94,6 +99,19 @@ def load_audio(
     check_duration(audio.shape[1], sampling_rate, "`source`", max_duration_s)
     check_samples(audio)
     return audio, sampling_rate
+
+
+def _holds_samples(source: dict) -> bool:
+    return any(source.get(name) is not None for name in ("array", "raw", "bytes", "path"))
+
+
+def _read_to_end(file: Any) -> bytes:
+    content = file.read()
+    if not isinstance(content, bytes):
+        raise TypeError('`source` is a file in text mode. Open it with `open(path, "rb")`.')
+    if not content:
+        raise ValueError("`source` is a file with nothing behind its position. Is it empty, or is `seek(0)` missing?")
+    return content
 
 
 def is_rate_pair(source: Any) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .model_checks_accompgen import CODE_MAPS, CUSTOM_PIPELINES
+from .training_record_accompgen import RECORD_NAME, format_record
 from .whole_files_accompgen import hash_file, written_whole
 
 MANIFEST = "SHA256SUMS"
@@ -53,12 +54,19 @@ def finish_folder(folder: str | os.PathLike, include_code: bool = False) -> None
 
 
 class ManifestSavingMixin:
-    """Ends `save_pretrained`, and so `push_to_hub`, with the manifest. Must be the first of a model's bases."""
+    """Ends `save_pretrained`, and so `push_to_hub`, with the manifest. Must be the first of a model's bases.
+
+    Attributes:
+        training_tracks (`frozenset` of `str`, *optional*): Hashes of the tracks that the model was trained on, which
+            are saved with it; `None` where nobody has recorded them.
+    """
+
+    training_tracks: frozenset[str] | None = None
 
     def save_pretrained(
         self, save_directory: str | os.PathLike, is_main_process: bool = True, push_to_hub: bool = False, **kwargs: Any
     ) -> None:
-        """Save as Transformers does, then write the hashes.
+        """Save as Transformers does, then write the record of training tracks and the hashes.
 
         Raises:
             ValueError: If `push_to_hub` is asked for: Transformers would upload before the hashes are written.
@@ -67,6 +75,9 @@ class ManifestSavingMixin:
             raise ValueError("`push_to_hub` must be False while saving: call `push_to_hub(repo_id)` of the model.")
         super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
         if is_main_process:
+            if self.training_tracks is not None:
+                with written_whole(Path(save_directory) / RECORD_NAME) as temporary:
+                    temporary.write_bytes(format_record(self.training_tracks))
             write_manifest(save_directory)
 
 

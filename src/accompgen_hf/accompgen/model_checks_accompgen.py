@@ -16,6 +16,8 @@ from transformers.configuration_utils import PreTrainedConfig
 from transformers.utils import is_peft_available
 from transformers.utils.hub import cached_file
 
+from .training_record_accompgen import read_record
+
 # Everything that a config of ours may say about code; `manifest_accompgen` writes it.
 CODE_MAPS = {
     "accompgen": {
@@ -341,7 +343,9 @@ class CheckedLoadingMixin:
             find_weight_files(pretrained_model_name_or_path, kwargs.get("variant"), **hub_kwargs), expected
         )
         loaded = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
-        check_finite(loaded[0] if isinstance(loaded, tuple) else loaded, pretrained_model_name_or_path)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        check_finite(model, pretrained_model_name_or_path)
+        model.training_tracks = read_record(pretrained_model_name_or_path, **hub_kwargs)
         return loaded
 
 

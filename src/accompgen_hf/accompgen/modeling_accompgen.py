@@ -29,12 +29,14 @@ from .modeling_accompgen_stages import (
     AccompGenFineForCausalLM,
     AccompGenSemanticForCausalLM,
 )
+from .options_accompgen import check_settings
 from .padded_batches_accompgen import cut_codes, join_outputs, list_lengths, list_output_lengths
 from .parts_accompgen import choose_parts, style_id, style_ids
 from .regeneration_accompgen import find_spans
 from .seeds_accompgen import resolve_seeds
 from .stage_chain_accompgen import STAGES, generate_recordings, stream_recording
 from .torch_defaults_accompgen import usual_torch_defaults
+from .training_record_accompgen import join_tracks
 
 SILENCE_DURATION_S = 4
 
@@ -130,7 +132,14 @@ class CompositeModel(PreTrainedModel):
             getattr(model, name).load_state_dict(part.state_dict())
         for name, stage in stages.items():
             getattr(model, name).generation_config = stage.generation_config
+        model.training_tracks = join_tracks(getattr(stage, "training_tracks", None) for stage in stages.values())
+        model.share_training_tracks()
         return model.eval()
+
+    def share_training_tracks(self) -> None:
+        """Give every stage the composite's record of training tracks: one that is saved alone carries it along."""
+        for name in self.stage_configs:
+            getattr(self, name).training_tracks = self.training_tracks
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """Save the model with the generation settings of every stage, and the hashes of all files."""
@@ -293,10 +302,15 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
         fine_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> dict[str, dict[str, Any]]:
-        """Generation settings of each stage that runs, in order; a stage's own settings override those for all."""
+        """Generation settings of each stage that runs, in order; a stage's own settings override those for all.
+
+        Raises:
+            ValueError: If a setting has no meaning for a whole recording.
+        """
         own = {"semantic": semantic_kwargs, "coarse": coarse_kwargs, "fine": fine_kwargs}
         settings = {stage: {**kwargs, **(own[stage] or {})} for stage in (STAGES[:2] if preview else STAGES)}
         for of_stage in settings.values():
+            check_settings(of_stage)
             if of_stage.get("temperature") == 0:  # the limit of small ones: the likeliest code
                 del of_stage["temperature"]
                 of_stage["do_sample"] = False
@@ -360,6 +374,7 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
         hub_names = ("revision", "token", "cache_dir", "local_files_only", "subfolder", "force_download", "proxies")
         hub_kwargs = {name: kwargs[name] for name in hub_names if name in kwargs}
         model.load_generation_configs(pretrained_model_name_or_path, **hub_kwargs)
+        model.share_training_tracks()
         return loaded
 
 

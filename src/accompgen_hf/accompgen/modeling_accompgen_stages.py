@@ -32,6 +32,7 @@ from .modeling_accompgen_layers import (
     AccompGenRMSNorm,
     AccompGenRowEmbedding,
 )
+from .options_accompgen import check_settings
 from .parts_accompgen import style_ids
 from .seeds_accompgen import resolve_seeds
 from .windows_accompgen import WindowedRecording, frames_per_step, played_parts, run_all_windows
@@ -254,6 +255,7 @@ class AccompGenStageForCausalLM(AccompGenStagePreTrainedModel, AccompGenGenerati
             ValueError: If the conditioning does not fit, or a setting is refused by `generate`.
         """
         config = self.config
+        check_settings(kwargs)
         names = [name for name in config.conditioning_names if name in kwargs]
         conditioning = {name: kwargs.pop(name).to(self.device) for name in names}
         build_stage_inputs(config, conditioning)  # refuses what does not fit, before any work

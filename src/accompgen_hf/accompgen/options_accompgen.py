@@ -124,12 +124,51 @@ GENERATION_OPTIONS: dict[str, GenerationOption] = {
 
 
 def split_by_step(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Divide arguments of the pipeline among its steps: `preprocess`, `forward` (the rest) and `postprocess`."""
+    """Divide arguments of the pipeline among its steps: `preprocess`, `forward` (the rest) and `postprocess`.
+
+    `generate_kwargs`, as pipelines of Transformers call them, are arguments like the others.
+
+    Raises:
+        ValueError: If an argument is given twice.
+    """
     parts: dict[str, dict[str, Any]] = {PREPROCESS: {}, FORWARD: {}, POSTPROCESS: {}}
+    generate_kwargs = arguments.get("generate_kwargs") or {}
+    twice = sorted(set(generate_kwargs) & set(arguments))
+    if twice:
+        raise ValueError(f"`generate_kwargs` holds {twice}, which are also given by themselves. Leave one out.")
+    arguments = {name: value for name, value in {**arguments, **generate_kwargs}.items() if name != "generate_kwargs"}
     for name, value in arguments.items():
         step = GENERATION_OPTIONS[name].step if name in GENERATION_OPTIONS else FORWARD
         parts.get(step, parts[FORWARD])[name] = value
     return parts[PREPROCESS], parts[FORWARD], parts[POSTPROCESS]
+
+
+_IS_AS_LONG = "an accompaniment is as long as its vocals: give a shorter recording"
+_IS_OF_ONE_WINDOW = "the stages run window by window: call one stage's own `generate` for it"
+# Settings of Transformers' `generate` that have no meaning for a whole recording, and what to do instead.
+_NO_SETTINGS = {
+    **dict.fromkeys(("max_new_tokens", "max_length", "min_new_tokens", "min_length", "max_time"), _IS_AS_LONG),
+    **dict.fromkeys(("stopping_criteria", "stop_strings"), _IS_AS_LONG),
+    "streamer": "`callback` hears of every step, and `stream` gives audio away while the rest is made",
+    **dict.fromkeys(
+        ("return_dict_in_generate", "output_scores", "output_logits", "output_attentions", "output_hidden_states"),
+        _IS_OF_ONE_WINDOW,
+    ),
+    **dict.fromkeys(
+        ("input_ids", "segment_ids", "segment_positions", "uniforms", "logits_processor"), _IS_OF_ONE_WINDOW
+    ),
+}
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Refuse what `generate` of a stage takes for one window and a whole recording does not.
+
+    Raises:
+        ValueError: If there is such a setting; the message says what to do instead.
+    """
+    for name, value in settings.items():
+        if name in _NO_SETTINGS and value not in (None, False):
+            raise ValueError(f"`{name}` cannot be set for a whole recording: {_NO_SETTINGS[name]}.")
 
 
 def limit_options(**ranges: tuple[float, float]) -> dict[str, GenerationOption]:
@@ -144,6 +183,7 @@ __all__ = [
     "POSTPROCESS",
     "PREPROCESS",
     "GenerationOption",
+    "check_settings",
     "is_of_kind",
     "limit_options",
     "split_by_step",

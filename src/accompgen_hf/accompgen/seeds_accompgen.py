@@ -1,10 +1,11 @@
 """Seeds: how one is drawn, which one an item of a batch gets, and the uniform numbers that choose a stage's codes.
 
-Global random state is neither read nor changed.
+Global random state is left alone where a seed is given. Without one, a seed is drawn from Python's `random`, which
+every process starts differently and `transformers.set_seed` fixes.
 """
 
 import hashlib
-import secrets
+import random
 from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
@@ -17,8 +18,8 @@ NUM_DRAWN_SEEDS = 1_000_000  # short enough for the name of a folder
 
 
 def draw_seed() -> int:
-    """Draw a seed for somebody who has not given one."""
-    return secrets.randbelow(NUM_DRAWN_SEEDS)
+    """Draw a seed for somebody who has not given one; `transformers.set_seed` decides which."""
+    return random.randrange(NUM_DRAWN_SEEDS)
 
 
 def item_seed(seed: int, index: int, num_variations: int = 1) -> int:

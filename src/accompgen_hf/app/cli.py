@@ -11,8 +11,8 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import accompgen_hf
 from accompgen_hf.accompgen.options_accompgen import GENERATION_OPTIONS, GenerationOption
-from accompgen_hf.accompgen.seeds_accompgen import draw_seed
 from accompgen_hf.app.console import report_failure, say
 from accompgen_hf.app.open_pipeline import SHIPPED_VOCALS, UsageError, choose_device, load_pipeline, set_threads
 from accompgen_hf.app.repository_commands import add_repository_commands
@@ -28,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):  # a console that lacks a letter of a file name prints `?` instead
             stream.reconfigure(errors="replace")
     arguments = build_parser().parse_args(argv)
+    accompgen_hf.register()  # here work begins, and the heavy libraries are loaded
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_args, **_kwargs: say(f"accompgen: note: {message}")
         try:
@@ -46,14 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of all commands."""
-    import importlib.metadata
-
-    try:
-        version = importlib.metadata.version("accompgen_hf")
-    except importlib.metadata.PackageNotFoundError:
-        version = "(not installed)"
     parser = argparse.ArgumentParser(prog="accompgen", description="Vocals in, band out.")
-    parser.add_argument("--version", action="version", version=f"accompgen_hf {version}")
+    parser.add_argument("--version", action=_ShowVersions, nargs=0, help="show the versions that matter, and end")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     generate = commands.add_parser("generate", help="make accompaniments for recordings of singing")
     generate.add_argument(
@@ -72,6 +67,21 @@ def build_parser() -> argparse.ArgumentParser:
     add_web_command(commands)
     add_repository_commands(commands)
     return parser
+
+
+class _ShowVersions(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_call: Any) -> None:
+        import importlib.metadata
+
+        versions = [f"accompgen_hf {accompgen_hf.__version__}"]
+        for library in ("torch", "transformers"):
+            try:
+                versions.append(f"{library} {importlib.metadata.version(library)}")
+            except importlib.metadata.PackageNotFoundError:
+                versions.append(f"{library} is missing")
+        versions.append(f"Python {sys.version.split()[0]}")
+        print(", ".join(versions))
+        parser.exit()
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -140,6 +150,7 @@ def _number(kind: type, low: float, high: float = float("inf")) -> Callable[[str
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out `generate` or `demo`: settings, jobs, model, then batch after batch."""
+    from accompgen_hf.accompgen.seeds_accompgen import draw_seed
     from accompgen_hf.app.generate_command import Work
     from accompgen_hf.app.recording_queue import (
         FOLDER_SEED,

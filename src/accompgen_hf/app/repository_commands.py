@@ -34,7 +34,6 @@ def add_repository_commands(commands: argparse._SubParsersAction) -> None:
 
 def run_assemble(arguments: argparse.Namespace) -> int:
     """Carry out `accompgen assemble`."""
-    from accompgen_hf.data.training_tracks import join_records
     from accompgen_hf.hub import (
         PLAIN_CARD,
         assemble_pipeline,
@@ -50,9 +49,8 @@ def run_assemble(arguments: argparse.Namespace) -> int:
         parts["centroids"] = arguments.centroids
     pipe = assemble_pipeline(**parts)
     values = {**base_card_values(pipe.model), "name": arguments.output.name, "license": arguments.license}
-    record = join_records(parts[stage] for stage in ("semantic", "coarse", "fine"))
     card = fill_card(template, values)
-    save_repository(pipe, arguments.output, arguments.half, card, arguments.include_code, record)
+    save_repository(pipe, arguments.output, arguments.half, card, arguments.include_code)
     print(arguments.output, flush=True)
     if arguments.push is not None:
         print(push_folder(arguments.output, arguments.push or arguments.output.name), flush=True)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from accompgen_hf.data.training_tracks import hash_track, write_record
+from accompgen_hf.accompgen.training_record_accompgen import RECORD_NAME, format_record
+from accompgen_hf.data.training_tracks import hash_track
 from accompgen_hf.evaluation.protocol.seen_songs import check_seen_songs
 from track_shards import write_track_shards
 
@@ -20,7 +21,7 @@ def test_songs_of_the_token_shards_are_refused_or_named_in_the_result(tmp_path):
 
 
 def test_a_models_own_record_is_enough(tmp_path):
-    write_record(tmp_path, {hash_track("pop/bea - two.flac"), hash_track("Dan - Four")})
+    (tmp_path / RECORD_NAME).write_bytes(format_record({hash_track("pop/bea - two.flac"), hash_track("Dan - Four")}))
     with pytest.raises(ValueError, match="first 'musdb18-Bea - Two'"):
         check_seen_songs(SONGS, models=[tmp_path])
     checked = check_seen_songs(SONGS[:1], models=[tmp_path])

@@ -17,7 +17,8 @@ from accelerate.state import AcceleratorState
 from transformers import AutoModelForCausalLM
 
 import accompgen_hf  # noqa: F401  (registers the stages with AutoModelForCausalLM)
-from accompgen_hf.data.training_tracks import read_record, read_shard_tracks
+from accompgen_hf.accompgen.training_record_accompgen import read_record
+from accompgen_hf.data.training_tracks import read_shard_tracks
 from accompgen_hf.training.run_files import read_metrics
 from accompgen_hf.training.stages.loop import StageTrainer, train_stage
 from accompgen_hf.training.stages.processes import prepare_sharded

@@ -3,7 +3,8 @@
 import os
 from collections.abc import Iterable, Sequence
 
-from accompgen_hf.data.training_tracks import RECORD_NAME, hash_track, read_record, read_shard_tracks
+from accompgen_hf.accompgen.training_record_accompgen import RECORD_NAME, read_record
+from accompgen_hf.data.training_tracks import hash_track, read_shard_tracks
 from accompgen_hf.songs.song import HELD_OUT_SEED
 
 
@@ -18,7 +19,7 @@ def check_seen_songs(
     Args:
         song_ids: Ids of the test set.
         training_data: Folders of token shards that a model was trained on.
-        models: Folders of the models under test; the record `training_tracks.json` in one is read.
+        models: Folders or Hub ids of the models under test; the record `training_tracks.json` in one is read.
         allow_seen (`bool`): Go on, and print it into the table.
 
     Returns:

@@ -15,15 +15,15 @@ from typing import Any
 import torch
 from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
 
 from accompgen_hf.accompgen.codebooks_accompgen import IGNORED_LABEL
 from accompgen_hf.accompgen.modeling_accompgen_stages import AccompGenStageForCausalLM
 from accompgen_hf.accompgen.optional_accompgen import import_optional
+from accompgen_hf.accompgen.progress_accompgen import ProgressBar
 from accompgen_hf.data.dataset import StepPositions
 from accompgen_hf.data.shards import sum_hours_by_licence
 from accompgen_hf.data.stage_kinds import kind_of
-from accompgen_hf.data.training_tracks import read_record, read_shard_tracks, write_record
+from accompgen_hf.data.training_tracks import read_shard_tracks
 from accompgen_hf.files import read_json, write_json
 from accompgen_hf.training.learning_rate import LearningRate
 from accompgen_hf.training.run_files import check_same_run, find_checkpoint, save_checkpoint
@@ -117,7 +117,7 @@ class StageTrainer:
         self.report.announce(len(self.dataset), self.micro_batch_size, self.num_micro_batches)
         self.model.train()
         losses, started_at = [], time.monotonic()
-        progress = tqdm(
+        progress = ProgressBar(
             total=arguments.max_steps,
             initial=self.step,
             desc=arguments.stage,
@@ -233,7 +233,7 @@ class StageTrainer:
         self.state, self.step = {name: state[name] for name in self.state}, state["step"]
         self.accelerator.print(f"Resumed from {folder}.")
 
-    def _log_step(self, losses: list[float], grad_norm: float, progress: tqdm) -> None:
+    def _log_step(self, losses: list[float], grad_norm: float, progress: ProgressBar) -> None:
         loss = sum(losses) / len(losses)
         progress.set_postfix(**self.report.show(loss), refresh=False)
         self.report.write_training(
@@ -292,20 +292,19 @@ class StageTrainer:
             with self._averaged_weights():
                 weights = self.accelerator.get_state_dict(self.model)  # whole on the first process, however sharded
                 if self.accelerator.is_main_process:
+                    self.stage.training_tracks = self._list_tracks()
                     save_stage(self.stage, self.output_dir / "final", weights)
-                    write_record(self.output_dir / "final", self._list_tracks())
             if self.accelerator.is_main_process:
                 write_json(summary_path, summary)
         self.accelerator.wait_for_everyone()
         self.report.close()
         return summary
 
-    def _list_tracks(self) -> set[str]:
+    def _list_tracks(self) -> frozenset[str]:
         """List the tracks of the shards, and those of the initial model if it records them."""
         data = self.arguments.data
         folders = [data] if isinstance(data, str) else data
-        first = None if self.arguments.init_from is None else read_record(self.arguments.init_from)
-        return set().union(first or (), *(read_shard_tracks(folder) for folder in folders))
+        return frozenset(self.stage.training_tracks or ()).union(*(read_shard_tracks(folder) for folder in folders))
 
     def _summarise(self, is_finished: bool) -> dict[str, Any]:
         return {

@@ -7,7 +7,6 @@ from typing import Any
 from huggingface_hub import HfApi
 
 from accompgen_hf.data.stage_kinds import STAGE_KINDS
-from accompgen_hf.data.training_tracks import join_records
 from accompgen_hf.files import read_json
 from accompgen_hf.hub import fill_card, push_folder, save_stage_repository, stage_card_values
 
@@ -62,6 +61,5 @@ def publish_stage(output_dir: str | os.PathLike, repo_id: str, template: str) ->
     summary = read_json(output_dir / "summary.json")
     stage = STAGE_KINDS[summary["arguments"]["stage"]].model_class.from_pretrained(output_dir / "final")
     values = {**stage_card_values(stage), **describe_training(summary), "repository": repo_id}
-    record = join_records([output_dir / "final"])
-    folder = save_stage_repository(stage, output_dir / "repository", fill_card(template, values), more_files=record)
+    folder = save_stage_repository(stage, output_dir / "repository", fill_card(template, values))
     return push_folder(folder, repo_id)
