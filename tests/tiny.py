@@ -134,6 +134,16 @@ def tiny_model(seed: int = 0, **fields) -> AccompGenForConditionalGeneration:
     return model
 
 
+def tiny_part_model() -> AccompGenForConditionalGeneration:
+    """Three parts and two styles."""
+    named = {"part_names": ("drums", "bass", "other"), "style_names": ("bossa_nova", "rock")}
+    return tiny_model(
+        semantic_config=tiny_stage_config(AccompGenSemanticConfig, **named),
+        coarse_config=tiny_stage_config(AccompGenCoarseConfig, **named),
+        fine_config=tiny_stage_config(AccompGenFineConfig, **named),
+    )
+
+
 def quick_model() -> torch.nn.Module:
     """One codebook and windows that share batches: an hour in minutes."""
     sizes = {"num_hidden_layers": 1}

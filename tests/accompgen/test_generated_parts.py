@@ -65,14 +65,17 @@ def test_a_part_that_is_asked_for_has_the_codes_it_has_among_the_others(parts):
 def test_a_stream_of_parts_is_the_whole_bit_for_bit(parts):
     whole = make_model().generate(make_vocals()[None], style="rock", parts=parts, **SETTINGS)
     codes: dict[str, list] = {}
+    stems: list = []
     pieces = make_model().stream(
         make_vocals().split(3 * STEP),
         style="rock",
         parts=parts,
         on_codes=lambda name, piece: codes.setdefault(name, []).append(piece),
+        on_stems=stems.append,
         **SETTINGS,
     )
     assert torch.equal(torch.cat(list(pieces)), whole.audio[0])
+    assert torch.equal(torch.cat(stems, dim=-1), whole.stems[0])
     for name in CODE_NAMES:
         assert torch.equal(torch.cat(codes[name], dim=-1), whole[name])
 

@@ -6,30 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from accompgen_hf import (
-    AccompGenCoarseConfig,
-    AccompGenFineConfig,
-    AccompGenSemanticConfig,
-    VocalAccompanimentPipeline,
-)
-from accompgen_hf.accompgen.audio_accompgen import soften_peaks
-from accompgen_hf.accompgen.pipeline_accompgen import bend_parts
-from tiny import tiny_model, tiny_stage_config
+from accompgen_hf import VocalAccompanimentPipeline
+from accompgen_hf.accompgen.audio_accompgen import bend_parts, soften_peaks
+from tiny import tiny_model, tiny_part_model
 
-NAMED = {"part_names": ("drums", "bass", "other"), "style_names": ("bossa_nova", "rock")}
 STEPS_OF_24_BITS = 2**-23
 
 
 @functools.cache
 def make_pipe() -> VocalAccompanimentPipeline:
-    stages = {
-        "semantic_config": AccompGenSemanticConfig,
-        "coarse_config": AccompGenCoarseConfig,
-        "fine_config": AccompGenFineConfig,
-    }
-    return VocalAccompanimentPipeline(
-        model=tiny_model(**{name: tiny_stage_config(stage, **NAMED) for name, stage in stages.items()})
-    )
+    return VocalAccompanimentPipeline(model=tiny_part_model())
 
 
 def make_vocals(duration_s: float = 0.5, rate: int = 22_050) -> dict:
@@ -52,10 +38,36 @@ def test_a_choice_of_parts_a_stream_and_known_codes():
     result = make_pipe()(make_vocals(), return_codes=True, **asked)
     assert list(result["stems"]) == ["drums", "other"]
     assert result["coarse_codes"].shape[:2] == (2, 4)
-    streamed = np.concatenate([audio for _, audio in make_pipe().stream(make_vocals(), **asked)])
-    np.testing.assert_array_equal(streamed, result["audio"])
+    stream = make_pipe().stream(make_vocals(), **asked)
+    pieces = [{"audio": audio, **stream.stems} for _, audio in stream]
+    assert len(pieces) > 1
+    for name, expected in {"audio": result["audio"], **result["stems"]}.items():
+        np.testing.assert_array_equal(np.concatenate([piece[name] for piece in pieces]), expected)
     again = make_pipe()(make_vocals(), known_codes=result, parts=["drums", "other"], window_batch_size=1)
     np.testing.assert_array_equal(again["audio"], result["audio"])
+
+
+def test_a_stream_at_another_rate_gives_the_stems_of_the_call():
+    asked = {"seed": 3, "output_sampling_rate": "input", "window_batch_size": 1}
+    result = make_pipe()(make_vocals(), **asked)
+    stream = make_pipe().stream(make_vocals(), seed=3, output_sampling_rate="input")
+    pieces = [stream.stems for _ in stream]
+    for name, expected in result["stems"].items():
+        np.testing.assert_array_equal(np.concatenate([piece[name] for piece in pieces]), expected)
+
+
+def test_every_recording_of_a_list_may_have_a_style_of_its_own():
+    vocals, asked = make_vocals(), {"window_batch_size": 1, "parts": ["bass"], "preview": True}
+    alone = {style: make_pipe()(vocals, seed=3, style=style, **asked)["audio"] for style in ("rock", "bossa_nova")}
+    together = make_pipe()([vocals] * 3, seed=[3, 3, 3], style=["rock", "bossa_nova", "rock"], **asked)
+    for result, style in zip(together, ("rock", "bossa_nova", "rock"), strict=True):
+        np.testing.assert_array_equal(result["audio"], alone[style])
+    varied = make_pipe()([vocals] * 2, seed=3, style=["rock", None], num_variations=2, **asked)
+    np.testing.assert_array_equal(varied[0][0]["audio"], alone["rock"])
+    plain = make_pipe()(vocals, seed=5, **asked)
+    np.testing.assert_array_equal(varied[1][0]["audio"], plain["audio"])
+    with pytest.raises(ValueError, match="`style` must be one name or a list of 2, got 1"):
+        make_pipe()([vocals] * 2, style=["rock"])
 
 
 def test_what_a_model_has_not_is_refused_with_what_it_has():

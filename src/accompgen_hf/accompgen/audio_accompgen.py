@@ -31,6 +31,7 @@ from .whole_files_accompgen import written_whole
 _BLOCK_SAMPLES = 1 << 18  # checked and written at once: hours must not need gigabytes
 _KNEE, _HIGHEST_PEAK = np.float32(0.9), np.float32(0.98)
 MAX_WAV_BYTES = 0xFFF00000  # WAV's sizes end at 4 GiB
+_HEADER_BYTES = 120  # of WAV and RF64, as far as the peak of float samples
 _INTEGER_SCALES = {"int8": 2**7, "int16": 2**15, "int32": 2**31}
 _FLOAT_TYPES = ("float16", "float32", "float64")
 
@@ -240,6 +241,22 @@ def soften_peaks(audio: np.ndarray) -> np.ndarray:
     return np.where(excess > 0, np.copysign(bent, audio), audio)
 
 
+def bend_parts(parts: np.ndarray, total: np.ndarray, bent: np.ndarray) -> np.ndarray:
+    """Give every part the gain per sample that bending the peaks of their sum means.
+
+    Args:
+        parts (`np.ndarray` of shape `(num_parts, num_samples)`): Parts, float32. One alone may pass full scale.
+        total, bent (`np.ndarray` of shape `(num_samples,)`): Their sum before and after.
+
+    Returns:
+        Parts whose sum is `bent`: the last one takes what rounding has left.
+    """
+    gain = np.divide(bent, total, out=np.ones_like(total), where=total != 0)
+    parts = (parts * gain).astype(np.float32)
+    parts[-1] += bent - parts.sum(axis=0)
+    return parts
+
+
 def integrated_loudness(audio: np.ndarray, sampling_rate: int) -> float:
     """Gated loudness of ITU-R BS.1770 in LUFS, with pyloudnorm's filters; measured in blocks.
 
@@ -269,7 +286,8 @@ def write_audio(path: str | os.PathLike, audio: np.ndarray, sampling_rate: int, 
     """Write a sound file whole or not at all; the path's ending (.wav, .flac) names the format.
 
     Args:
-        audio: float array of shape `(num_samples,)` or `(channels, num_samples)`; beyond full scale is clipped.
+        audio: float array of shape `(num_samples,)` or `(channels, num_samples)`; beyond full scale is clipped, unless
+            the subtype is `"FLOAT"`.
 
     Raises:
         ValueError: If the samples are not finite, or libsndfile cannot write this ending with this subtype.
@@ -303,9 +321,24 @@ def write_audio_blocks(
             ) as writer:
                 for block in blocks:
                     for start in range(0, block.shape[1], _BLOCK_SAMPLES):
-                        writer.write(np.clip(block[:, start : start + _BLOCK_SAMPLES].T, -1.0, 1.0))
+                        samples = block[:, start : start + _BLOCK_SAMPLES].T
+                        writer.write(samples if subtype == "FLOAT" else np.clip(samples, -1.0, 1.0))
+            if subtype == "FLOAT":
+                erase_write_time(temporary)
             # libsndfile says nothing when the disk fills up while it closes the file.
             if soundfile.info(temporary).frames != num_samples:
                 raise OSError(f"{path!r} could not be written completely. Is the disk full?")
     except (RuntimeError, AssertionError) as error:  # soundfile asserts that all frames were written
         raise OSError(f"{path!r} could not be written ({error}). Is the disk full, or the folder missing?") from error
+
+
+def erase_write_time(path: str | os.PathLike) -> None:
+    """Take the time of writing out of a WAV file, where libsndfile notes it beside the peak of float samples.
+
+    Without it the same audio is the same bytes.
+    """
+    with open(path, "r+b") as file:
+        place = file.read(_HEADER_BYTES).find(b"PEAK")
+        if place >= 0:
+            file.seek(place + 12)  # behind the chunk's name, size and version
+            file.write(bytes(4))

@@ -271,6 +271,7 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
         on_codes: Callable[[str, torch.LongTensor], Any] | None = None,
         parts: Sequence[str] | None = None,
         style: str | None = None,
+        on_stems: Callable[[torch.FloatTensor], Any] | None = None,
         **settings: Any,
     ) -> Iterator[torch.FloatTensor]:
         """Accompany vocals that arrive in pieces; each piece of audio comes as soon as it is final.
@@ -282,6 +283,8 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
                 window of each stage; a larger number makes it wait for that many fine windows.
             on_codes (`Callable`, *optional*): Called as `on_codes(name, codes)` with `(1, ...)` codes that have become
                 final; all of them joined are `known_codes` of a later run.
+            on_stems (`Callable`, *optional*): Called as `on_stems(stems)` before each piece of audio comes, with the
+                `(num_parts, num_samples)` of which it is the sum; never by a model of one part.
             seed, known_codes, callback, parts, style, settings: As in `generate`, for one item.
 
         Returns:
@@ -291,7 +294,7 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
         of_stages = self.stage_settings(**settings)
         asked = (choose_parts(self.config, parts), style_id(self.config, style))
         return stream_recording(
-            self, pieces, own_seed, of_stages, known_codes, window_batch_size, callback, on_codes, *asked
+            self, pieces, own_seed, of_stages, known_codes, window_batch_size, callback, on_codes, *asked, on_stems
         )
 
     def stage_settings(

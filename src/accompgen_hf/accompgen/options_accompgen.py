@@ -15,10 +15,10 @@ class GenerationOption:
 
     Attributes:
         name (`str`): Argument of the pipeline.
-        kind (`type`): `int`, `float`, `bool`, `str`, or `dict` for the settings of one stage.
+        kind (`type`): `int`, `float`, `bool`, `str`, `list` of words, or `dict` for the settings of one stage.
         step (`str`): Part of the pipeline that takes it.
         low, high (`float`): Range of a number.
-        choices (`tuple` of `str`): Words that a `str` may be.
+        choices (`tuple` of `str`): Words that a `str` may be; without any every word is one.
         help (`str`, *optional*): What it does, in the command's words. Without it the command has no such option.
         metavar (`str`, *optional*): Stands for the value in the command's help.
         is_setting (`bool`): Whether a settings file may hold it.
@@ -46,8 +46,8 @@ class GenerationOption:
         if not is_of_kind(value, self.kind):
             return False
         if self.kind is str:
-            return value in self.choices
-        return self.kind in (bool, dict) or self.low <= value <= self.high
+            return not self.choices or value in self.choices
+        return self.kind in (bool, list, dict) or self.low <= value <= self.high
 
 
 def is_of_kind(value: Any, kind: type) -> bool:
@@ -79,6 +79,8 @@ GENERATION_OPTIONS: dict[str, GenerationOption] = {
             is_setting=False,
             label="variations",
         ),
+        GenerationOption("style", str, help="style of the band, one that the model's card lists", metavar="NAME"),
+        GenerationOption("parts", list, help="parts to play, such as drums bass (all of the model's)", metavar="NAME"),
         GenerationOption("preview", bool, help="coarse codes alone: a little sooner, duller sound"),
         GenerationOption(
             "output_sampling_rate",

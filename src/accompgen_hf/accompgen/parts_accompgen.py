@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 WHOLE_BAND = ("instrumental",)
+_OTHER_SOUNDS = ("vocals", "accompaniment", "mix")  # what the files beside those of the parts are called
 ANY_STYLE = "any"
 
 
@@ -30,8 +31,10 @@ def check_part_names(names: Sequence[str]) -> tuple[str, ...]:
     """Return part names as a tuple.
 
     Raises:
-        ValueError: If there is none, or a name is refused by [`check_names`].
+        ValueError: If there is none, one means another sound, or a name is refused by [`check_names`].
     """
+    if set(names) & set(_OTHER_SOUNDS):
+        raise ValueError(f"`part_names` must not hold {', '.join(_OTHER_SOUNDS)}, got {list(names)}.")
     if not names:
         raise ValueError(f"`part_names` must name at least one part, got {list(names)}. The default is {WHOLE_BAND}.")
     return check_names("part_names", names)
@@ -69,7 +72,7 @@ def choose_parts(config: Any, parts: Sequence[str] | None, name: str = "`parts`"
         return tuple(range(len(known)))
     if len(known) == 1:
         raise ValueError(f"{name} must be left out: this model plays one part, {known[0]!r}; got {parts!r}.")
-    if isinstance(parts, str) or not parts or not set(parts) <= set(known):
+    if isinstance(parts, str) or not parts or not all(part in known for part in parts):
         raise ValueError(f"{name} must be a list of names out of {', '.join(known)}, got {parts!r}.")
     return tuple(index for index, name in enumerate(known) if name in parts)
 
@@ -92,8 +95,8 @@ def style_id(config: Any, style: str | None) -> int:
     return 0 if style == ANY_STYLE else config.style_names.index(style) + 1
 
 
-def style_ids(config: Any, styles: str | Sequence[str | None] | None, num_items: int) -> list[int]:
-    """Row of every item's style.
+def check_styles(config: Any, styles: str | Sequence[str | None] | None, num_items: int) -> list[str | None]:
+    """Return every item's style.
 
     Args:
         config: Config with `style_names`.
@@ -106,7 +109,14 @@ def style_ids(config: Any, styles: str | Sequence[str | None] | None, num_items:
         styles = [styles] * num_items
     if len(styles) != num_items:
         raise ValueError(f"`style` must be one name or a list of {num_items}, got {len(styles)}.")
-    return [style_id(config, style) for style in styles]
+    for style in styles:
+        style_id(config, style)
+    return list(styles)
+
+
+def style_ids(config: Any, styles: str | Sequence[str | None] | None, num_items: int) -> list[int]:
+    """Row of every item's style, as [`check_styles`] reads them."""
+    return [style_id(config, style) for style in check_styles(config, styles, num_items)]
 
 
 __all__ = [
@@ -115,6 +125,7 @@ __all__ = [
     "check_names",
     "check_part_names",
     "check_style_names",
+    "check_styles",
     "choose_parts",
     "style_id",
     "style_ids",

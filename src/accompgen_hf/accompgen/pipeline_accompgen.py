@@ -22,7 +22,7 @@ vocals                                          pipeline_accompgen: `__call__`, 
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -30,12 +30,12 @@ import numpy as np
 import torch
 from transformers import Pipeline
 
-from .audio_accompgen import fit_length, is_rate_pair, load_audio, resample, soften_peaks
+from .audio_accompgen import bend_parts, fit_length, is_rate_pair, load_audio, resample, soften_peaks
 from .audio_checks_accompgen import check_sampling_rate
 from .manifest_accompgen import finish_folder
 from .mixing_accompgen import mix
 from .options_accompgen import split_by_step
-from .parts_accompgen import choose_parts
+from .parts_accompgen import check_styles, choose_parts
 from .processing_accompgen import AccompGenProcessor, gain_of_loudness, output_num_samples
 from .progress_accompgen import StageProgress
 from .recordings_accompgen import Recording
@@ -98,8 +98,8 @@ class VocalAccompanimentPipeline(Pipeline):
             batch_size (`int`): Number of recordings, or variations, that run together.
             window_batch_size (`int`, *optional*): Largest number of their windows that share a batch. `None` means 16,
                 or `batch_size` if that is more. With 1 every result has the bits of `stream`.
-            style (`str`): Style of the model's `config.style_names`, for all recordings; without it, or with `"any"`,
-                the model chooses.
+            style (`str` or `list` of `str`): Style of the model's `config.style_names`, for all recordings or for each
+                of a list; without it, with `None` or `"any"`, the model chooses.
             parts (`list` of `str`): Parts of the model's `config.part_names` to play; without it all of them.
             known_codes (`dict`, or a `list` of them for a list): An earlier result with `return_codes`, such as a
                 preview: its codes are not computed again. The seed has to be the same, and is taken from there.
@@ -169,7 +169,8 @@ class VocalAccompanimentPipeline(Pipeline):
                 `window_batch_size` and `on_codes` of the model's `stream`.
 
         Returns:
-            `AccompanimentStream`: Iterator over `(start_s, audio)` with the attributes `seed` and `sampling_rate`.
+            `AccompanimentStream`: Iterator over `(start_s, audio)` with the attributes `seed` and `sampling_rate`, and
+                `stems`, which holds the newest piece's parts by name.
 
         Raises:
             ValueError, TypeError: As for a call; for chunks when they arrive.
@@ -200,6 +201,7 @@ class VocalAccompanimentPipeline(Pipeline):
             seed,
             vocals_lufs,
             output_sampling_rate,
+            self._stem_names(settings.get("parts")),
             known_codes=_codes_of(known_codes, len(self.model.config.part_names)),
             **settings,
         )
@@ -240,8 +242,10 @@ class VocalAccompanimentPipeline(Pipeline):
         for recording, first_seed in zip(recordings, seeds, strict=True):
             own_seeds = range(first_seed, first_seed + num_variations)
             requests += self.preprocess({"recording": recording, "seeds": own_seeds}, **preprocess_params)
-        for request, known in zip(requests, known_codes or [None] * len(requests), strict=True):
+        styles = check_styles(self.model.config, forward_params.pop("style", None), len(recordings))
+        for index, (request, known) in enumerate(zip(requests, known_codes or [None] * len(requests), strict=True)):
             request["known_codes"] = _codes_of(known, len(self.model.config.part_names))
+            request["style"] = styles[index // num_variations]
         # 2. Requests -> codes and audio, together.
         batch_size = batch_size or self._batch_size or num_variations
         results = []
@@ -313,14 +317,16 @@ class VocalAccompanimentPipeline(Pipeline):
                 known_codes=[request["known_codes"] for request in requests],
                 window_batch_size=window_batch_size,
                 callback=report,
+                style=[request["style"] for request in requests],
                 **settings,
             )
-        results = [{name: value[0] for name, value in output.items()} for output in outputs]
-        known = self.model.config.part_names
-        if len(known) > 1:
-            chosen = [known[index] for index in choose_parts(self.model.config, settings.get("parts"))]
-            results = [{**result, "part_names": chosen} for result in results]
-        return results
+        part_names = self._stem_names(settings.get("parts"))
+        return [{**{name: value[0] for name, value in output.items()}, "part_names": part_names} for output in outputs]
+
+    def _stem_names(self, parts: Sequence[str] | None) -> tuple[str, ...]:
+        """Names of the parts that come out beside their sum; none for a model of one part."""
+        chosen, known = choose_parts(self.model.config, parts), self.model.config.part_names
+        return tuple(known[index] for index in chosen) if len(known) > 1 else ()
 
     def _work_of_stages(self, settings: dict[str, Any]) -> dict[str, float]:
         """Work of each stage that runs, per second of music: codes times weights that each of them meets."""
@@ -340,8 +346,8 @@ class VocalAccompanimentPipeline(Pipeline):
     ) -> dict[str, Any]:
         """Bring one accompaniment to its exact length and rate, and mix it."""
         vocals, rate, codec_rate = outputs["vocals"], outputs["sampling_rate"], self.processor.output_sampling_rate
-        names = outputs.get("part_names")  # `None` for a model of one part
-        played = outputs["audio"][None] if names is None else torch.cat([outputs["audio"][None], outputs["stems"]])
+        names = outputs["part_names"]  # none for a model of one part
+        played = torch.cat([outputs["audio"][None], outputs["stems"]]) if names else outputs["audio"][None]
         played = played.float().cpu().numpy()[:, : output_num_samples(vocals.shape[1], rate, codec_rate)]
         if output_sampling_rate is None:
             output_sampling_rate = codec_rate
@@ -351,7 +357,7 @@ class VocalAccompanimentPipeline(Pipeline):
         played = [fit_length(resample(each, codec_rate, output_sampling_rate), num_samples) for each in played]
         accompaniment = soften_peaks(played[0])
         stems = {}
-        if names is not None:
+        if names:
             bent = bend_parts(np.stack(played[1:]), played[0], accompaniment)
             stems = {"stems": dict(zip(names, bent, strict=True))}
         vocals = fit_length(resample(vocals, rate, output_sampling_rate), num_samples)
@@ -386,22 +392,6 @@ class VocalAccompanimentPipeline(Pipeline):
         self.model.save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory)
         finish_folder(save_directory, include_code)
-
-
-def bend_parts(parts: np.ndarray, total: np.ndarray, bent: np.ndarray) -> np.ndarray:
-    """Give every part the gain per sample that bending the peaks of their sum means.
-
-    Args:
-        parts (`np.ndarray` of shape `(num_parts, num_samples)`): Parts, float32. One alone may pass full scale.
-        total, bent (`np.ndarray` of shape `(num_samples,)`): Their sum before and after.
-
-    Returns:
-        Parts whose sum is `bent`: the last one takes what rounding has left.
-    """
-    gain = np.divide(bent, total, out=np.ones_like(total), where=total != 0)
-    parts = (parts * gain).astype(np.float32)
-    parts[-1] += bent - parts.sum(axis=0)
-    return parts
 
 
 def _codes_of(result: dict[str, Any] | None, num_parts: int) -> dict[str, torch.Tensor]:

@@ -132,6 +132,7 @@ def stream_recording(
     on_codes: Callable[[str, torch.LongTensor], Any] | None = None,
     parts: tuple[int, ...] = (0,),
     style_id: int = 0,
+    on_stems: Callable[[torch.FloatTensor], Any] | None = None,
 ) -> Iterator[torch.FloatTensor]:
     """Accompany one recording that arrives in pieces.
 
@@ -142,7 +143,7 @@ def stream_recording(
         known_codes (`dict` of `str` to `torch.LongTensor`, *optional*): The first codes of any name in `CODE_NAMES`.
         parts (`tuple` of `int`): Indices of the parts that are asked for.
         style_id (`int`): Row of the style.
-        pieces, seed, window_batch_size, callback, on_codes: As in the model's `stream`.
+        pieces, seed, window_batch_size, callback, on_codes, on_stems: As in the model's `stream`.
 
     Yields:
         `torch.FloatTensor` of shape `(num_samples,)` at the codec's rate, gapless.
@@ -167,6 +168,8 @@ def stream_recording(
         codes = note(name, stream_stage(part, codes, seed, known, *asked))
     grids = (_codec_grid(piece)[0] for piece in codes)
     for audio in _decode(model, _rechunk(grids, _decoded_frames(model, window_batch_size))):
+        if on_stems is not None and len(model.config.part_names) > 1:
+            on_stems(audio)
         yield audio[0] if len(audio) == 1 else audio.sum(0)
 
 

@@ -5,13 +5,13 @@ vocals -> mono, 16 kHz, gain, 40 ms grid, keyed noise -> the model's `stream` ->
 Every step works on what has arrived and gives the bits that the whole recording would give.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from .audio_accompgen import load_chunk, soften_peaks
+from .audio_accompgen import bend_parts, load_chunk, soften_peaks
 from .loudness_accompgen import LoudnessMeter
 from .mono_accompgen import ChannelPowers, fold_piece
 from .processing_accompgen import gain_of_loudness, output_num_samples, padded_num_samples, vocal_noise
@@ -36,11 +36,14 @@ class AccompanimentStream(Iterator):
         vocals_lufs (`float`, *optional*): Loudness of the whole recording in LUFS. If `None`, it is measured over 10 s
             from the first sound on. Silence before it is held back, at most 60 s of it.
         output_sampling_rate (`int`, *optional*): Rate of the pieces in Hz; `None` is the codec's rate.
+        part_names (sequence of `str`): Parts that the model gives, if it has several.
         settings: Everything else that `model.stream` takes.
 
     Attributes:
         seed (`int`), sampling_rate (`int`, Hz of the pieces)
         num_samples (`int`): Samples that have come out so far; at the end the vocals' length at `sampling_rate`.
+        stems (`dict` of `str` to `np.ndarray`): Parts of the newest piece, which is their sum; empty for a model of
+            one part.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class AccompanimentStream(Iterator):
         seed: int,
         vocals_lufs: float | None = None,
         output_sampling_rate: int | None = None,
+        part_names: Sequence[str] = (),
         **settings: Any,
     ):
         self.seed = seed
@@ -60,12 +64,20 @@ class AccompanimentStream(Iterator):
         self._processor, self._vocals_rate = processor, sampling_rate
         self._num_vocals = 0  # samples that have arrived
         self._has_ended = False
+        self._part_names = tuple(part_names)
+        self.stems: dict[str, np.ndarray] = {}
+        self._newest_stems = torch.zeros(0, 0)  # of the piece that the model has given last
+        if self._part_names:
+            settings = {**settings, "on_stems": self._keep_stems}
         audio = model.stream(self._input_values(chunks, vocals_lufs), seed=seed, **settings)
         self._pieces = self._finished_pieces(audio)
 
     def __next__(self) -> tuple[float, np.ndarray]:
         with usual_torch_defaults():
-            piece = next(self._pieces)
+            rows = next(self._pieces)
+        piece = soften_peaks(rows[0])
+        if self._part_names:
+            self.stems = dict(zip(self._part_names, bend_parts(rows[1:], rows[0], piece), strict=True))
         start_s = self.num_samples / self.sampling_rate
         self.num_samples += len(piece)
         return start_s, piece
@@ -124,22 +136,26 @@ class AccompanimentStream(Iterator):
             channel = powers.lone_channel("`vocals`")
             yield from (fold_piece(piece, channel) for piece in held)
 
+    def _keep_stems(self, stems: torch.FloatTensor) -> None:
+        self._newest_stems = stems
+
     def _finished_pieces(self, audio: Iterable[torch.FloatTensor]) -> Iterator[np.ndarray]:
-        """Cut to the vocals' length, and change the rate."""
+        """Cut to the vocals' length, and change the rate: rows of the sum and of its parts, if there are several."""
         codec_rate = self._processor.output_sampling_rate
-        resampler = ChunkResampler(codec_rate, self.sampling_rate)
+        resampler = ChunkResampler(codec_rate, self.sampling_rate, 1 + len(self._part_names))
         for piece in audio:
-            piece = piece.float().cpu().numpy()
+            rows = torch.cat([piece[None], self._newest_stems]) if self._part_names else piece[None]
+            rows = rows.float().cpu().numpy()
             if self._has_ended:  # nothing before the end can reach beyond it
                 num_samples = output_num_samples(self._num_vocals, self._vocals_rate, codec_rate)
-                piece = piece[: max(0, num_samples - resampler.num_in)]
-            resampled = resampler.push(piece)
-            if len(resampled):
-                yield soften_peaks(resampled)
+                rows = rows[:, : max(0, num_samples - resampler.num_in)]
+            resampled = resampler.push(rows)
+            if resampled.shape[1]:
+                yield resampled
         num_left = output_num_samples(self._num_vocals, self._vocals_rate, self.sampling_rate) - self.num_samples
         rest = fit_length(resampler.finish(), num_left)
-        if len(rest):
-            yield soften_peaks(rest)
+        if rest.shape[1]:
+            yield rest
 
 
 class _Level:

@@ -108,7 +108,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 def _add_generation_option(add: Callable[..., Any], option: GenerationOption) -> None:
     how: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
     if option.kind is str:
-        how = {"choices": option.choices}
+        how = {"choices": option.choices} if option.choices else {"metavar": option.metavar}
+    elif option.kind is list:
+        how = {"nargs": "+", "metavar": option.metavar}
     elif option.kind is not bool:
         low = DRAWN_SEED if option.name == "seed" else option.low
         how = {"type": _number(option.kind, low, option.high), "metavar": option.metavar}
@@ -189,6 +191,7 @@ def run(arguments: argparse.Namespace) -> int:
         device = f"cuda:{os.environ.get('LOCAL_RANK', rank)}"
     separator = open_separator(settings, device)
     pipe = load_pipeline(settings.get("model"), device)
+    settings = _check_band(settings, pipe.model.config)
     set_threads(arguments.threads)
     if getattr(pipe.model.config, "is_placeholder", False):
         say("placeholder model: its weights are barely trained; length, timing and files are real, the music is not")
@@ -232,6 +235,20 @@ def _merge_settings(arguments: argparse.Namespace, recorded: Mapping[str, Any]) 
             check_sampling_rate(settings["sampling_rate"], "`--sampling-rate`")
         except ValueError as error:
             raise UsageError(str(error)) from error
+    return settings
+
+
+def _check_band(settings: dict[str, Any], config: Any) -> dict[str, Any]:
+    """The settings, if the model knows the style and parts that they ask for; the parts in the model's order."""
+    from accompgen_hf.accompgen.parts_accompgen import choose_parts, style_id
+
+    try:
+        style_id(config, settings.get("style"))
+        if "parts" in settings:
+            chosen = choose_parts(config, settings["parts"])
+            settings = {**settings, "parts": [config.part_names[index] for index in chosen]}
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     return settings
 
 

@@ -19,6 +19,7 @@ from accompgen_hf.app.recording_queue import Job, Outcome, find_result, process_
 from accompgen_hf.app.result_folders import (
     AUDIO_FILES,
     library_versions,
+    list_audio,
     result_name,
     write_part_result,
     write_result,
@@ -154,9 +155,9 @@ class Work:
         parent, vocals = self.arguments.output, take.vocals
         if not self.arguments.stream:
             return write_result(parent, take.item, vocals, vocals.sampling_rate, result, self.made_with)
-        path, journal = result
+        path, stem_paths, journal = result
         offset = self.options.get("accompaniment_lufs_offset", -3.0)
-        folder = write_part_result(parent, take.item, vocals, path, self.made_with, offset)
+        folder = write_part_result(parent, take.item, vocals, path, self.made_with, offset, stem_paths)
         journal.remove()
         return folder
 
@@ -189,8 +190,8 @@ class Work:
         write_audio(path, preview["mix"], preview["sampling_rate"])
         say(f"{path}: the preview; the full render goes on from its codes")
 
-    def stream(self, take: LoadedJob) -> tuple[Path, CodeJournal]:
-        """Let a part file grow, and go on with a part that an earlier, killed run has left."""
+    def stream(self, take: LoadedJob) -> tuple[Path, dict[str, Path], CodeJournal]:
+        """Let a part file grow, one for each part of the band too, and go on with what a killed run has left."""
         name = result_name(take.item["vocals"], take.item["seed"])
         if take.job.is_of_folder:  # files of one name in several folders
             name += f"-{zlib.crc32(os.fsencode(take.item['vocals'])):08x}"
@@ -201,7 +202,7 @@ class Work:
         journal = open_journal(path, fingerprint)
         if journal.is_worth_keeping and not self.arguments.quiet:
             say(f"{path}: goes on; what was there is written again first, in no time")
-        render_to_part(
+        stem_paths = render_to_part(
             self.pipe,
             take.vocals,
             path,
@@ -211,7 +212,7 @@ class Work:
             output_sampling_rate=self.settings.get("sampling_rate", "input"),
             **options,
         )
-        return path, journal
+        return path, stem_paths, journal
 
 
 def _show_progress(path: Path, duration_s: float) -> Callable[[float], None]:
@@ -284,5 +285,5 @@ def _compare_with_record(folder: Path, recorded: Mapping[str, Any]) -> None:
     """Say whether the same audio came out, if `--settings` is that of a written result."""
     hashes = recorded.get("files", {})
     if set(AUDIO_FILES) <= set(hashes):
-        is_same = all(hash_file(folder / name) == hashes[name] for name in AUDIO_FILES)
+        is_same = hashes == {name: hash_file(folder / name) for name in list_audio(folder)}
         say("the audio is the recorded one, bit for bit" if is_same else "the audio differs from the recorded one")

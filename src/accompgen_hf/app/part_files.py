@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from accompgen_hf.accompgen.audio_accompgen import MAX_WAV_BYTES, resampled_length
+from accompgen_hf.accompgen.audio_accompgen import MAX_WAV_BYTES, erase_write_time, resampled_length
 from accompgen_hf.accompgen.fingerprint_accompgen import hash_json, hash_module_state
 from accompgen_hf.accompgen.optional_accompgen import import_optional
 from accompgen_hf.accompgen.recordings_accompgen import Recording
@@ -94,19 +94,20 @@ def _to_line(content: Mapping[str, Any]) -> str:
 
 
 class GrowingWav:
-    """A 24-bit mono WAV file that is complete, and can be played, after every `append`.
+    """A mono WAV file that is complete, and can be played, after every `append`.
 
     Args:
         path: The file to write; an existing file is replaced.
         sampling_rate (`int`): Rate in Hz.
         num_samples (`int`): Expected final length. A file beyond 4 GiB becomes RF64.
+        subtype (`str`): `"PCM_24"` clips at full scale, `"FLOAT"` does not.
     """
 
-    def __init__(self, path: str | os.PathLike, sampling_rate: int, num_samples: int):
+    def __init__(self, path: str | os.PathLike, sampling_rate: int, num_samples: int, subtype: str = "PCM_24"):
         self._soundfile = import_optional("soundfile", "Writing audio files")
-        self.path = os.fspath(path)
+        self.path, self._subtype = os.fspath(path), subtype
         file_format = "RF64" if num_samples * 4 > MAX_WAV_BYTES else "WAV"
-        with self._soundfile.SoundFile(self.path, "w", sampling_rate, 1, subtype="PCM_24", format=file_format):
+        with self._soundfile.SoundFile(self.path, "w", sampling_rate, 1, subtype=subtype, format=file_format):
             pass
 
     def append(self, audio: np.ndarray) -> None:
@@ -118,7 +119,9 @@ class GrowingWav:
         try:
             with self._soundfile.SoundFile(self.path, "r+") as file:
                 file.seek(0, self._soundfile.SEEK_END)
-                file.write(np.clip(audio, -1.0, 1.0))
+                file.write(audio if self._subtype == "FLOAT" else np.clip(audio, -1.0, 1.0))
+            if self._subtype == "FLOAT":
+                erase_write_time(self.path)
         except (RuntimeError, AssertionError) as error:  # soundfile asserts that all frames were written
             raise OSError(f"{self.path!r} could not be written ({error}). Is the disk full?") from error
 
@@ -134,6 +137,12 @@ def open_journal(part_path: str | os.PathLike, fingerprint: str) -> CodeJournal:
     return CodeJournal(Path(part_path).with_suffix(".codes"), fingerprint)
 
 
+def stem_path(part_path: str | os.PathLike, name: str) -> Path:
+    """Give the file of one part of the band: `NAME.drums.part.wav` beside `NAME.part.wav`."""
+    part_path = Path(part_path)
+    return part_path.with_name(f"{part_path.name.removesuffix('.part.wav')}.{name}.part.wav")
+
+
 def render_to_part(
     pipe: Any,
     vocals: Recording,
@@ -141,7 +150,7 @@ def render_to_part(
     journal: CodeJournal,
     progress: Any = None,
     **options: Any,
-) -> None:
+) -> dict[str, Path]:
     """Stream an accompaniment into a part file, and go on where the run that left the journal's codes stopped.
 
     Args:
@@ -150,8 +159,12 @@ def render_to_part(
         journal (`CodeJournal`): The result of `open_journal`. Remove it once the result is complete.
         progress (`Callable`, *optional*): Called with the number of seconds that are written.
         options: Further arguments for `pipe.stream`.
+
+    Returns:
+        Files of the band's parts by name, 32-bit float; none for a model of one part.
     """
     part_path = Path(part_path)
+    wavs: dict[str, GrowingWav] = {}
     try:
         stream = pipe.stream(
             vocals.mono_blocks(vocals.sampling_rate),
@@ -165,11 +178,18 @@ def render_to_part(
         wav = GrowingWav(part_path, stream.sampling_rate, num_samples)
         for start_s, audio in stream:
             wav.append(audio)
+            for name, stem in stream.stems.items():
+                if name not in wavs:
+                    path = stem_path(part_path, name)
+                    wavs[name] = GrowingWav(path, stream.sampling_rate, num_samples, subtype="FLOAT")
+                wavs[name].append(stem)
             if progress is not None:
                 progress(start_s + len(audio) / stream.sampling_rate)
     except BaseException:
         journal.close()
         if not journal.is_worth_keeping:  # the recording was refused, or the work was stopped at once
             journal.remove()
-            part_path.unlink(missing_ok=True)
+            for path in (part_path, *(wav.path for wav in wavs.values())):
+                Path(path).unlink(missing_ok=True)
         raise
+    return {name: Path(wav.path) for name, wav in wavs.items()}

@@ -89,7 +89,7 @@ def find_result(parent: str | os.PathLike, settings: Mapping[str, Any]) -> Path 
         except (OSError, ValueError):
             continue  # cut off while it was written
         is_same = all(record.get(key) == settings.get(key) for key in SETTINGS_KINDS)
-        if is_same and all((folder / file_name).exists() for file_name in AUDIO_FILES):
+        if is_same and all((folder / file_name).exists() for file_name in {*AUDIO_FILES, *record.get("files", ())}):
             return folder
     return None
 

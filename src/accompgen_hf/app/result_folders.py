@@ -61,11 +61,12 @@ def write_result(
         settings: Keys of `SETTINGS_KINDS`, with `vocals` and `seed`: they name the folder.
         vocals: float32 of shape `(channels, num_samples)`, or a `Recording`, for the picture.
         sampling_rate (`int`): Rate of `vocals` in Hz.
-        result: Result of the pipeline: `audio`, `mix`, `sampling_rate`.
+        result: Result of the pipeline: `audio`, `mix`, `sampling_rate`, and `stems` of a model with several parts.
         made_with: Model and device, added to the record.
 
     Returns:
-        The folder: `accompaniment.wav`, `mix.wav`, `picture.png` and, last of all, `settings.json`.
+        The folder: `accompaniment.wav`, `mix.wav`, the parts such as `drums.wav`, `picture.png` and, last of all,
+        `settings.json`.
 
     Raises:
         OSError: If something cannot be written. Nothing is left behind, unless all of it is written and cannot get its
@@ -76,6 +77,9 @@ def write_result(
     def fill(folder: Path) -> None:
         for file_name, audio in zip(AUDIO_FILES, (result["audio"], result["mix"]), strict=True):
             write_audio(folder / file_name, audio, rate)
+        # 32-bit float, since a part alone may pass full scale where the sum does not.
+        for name, stem in result.get("stems", {}).items():
+            write_audio(folder / f"{name}.wav", stem, rate, subtype="FLOAT")
         title = result_name(settings["vocals"], settings["seed"])
         rates = (sampling_rate, rate, rate)
         _draw_if_possible(folder / "picture.png", vocals, result["audio"], result["mix"], rates, title=title)
@@ -90,12 +94,14 @@ def write_part_result(
     part_path: str | os.PathLike,
     made_with: Mapping[str, Any],
     accompaniment_lufs_offset: float = -3.0,
+    stem_paths: Mapping[str, Path] | None = None,
 ) -> Path:
     """Do as `write_result` with an accompaniment that is in a file already: mix in blocks, and move the file in.
 
     Args:
         part_path: File of the accompaniment, on the same disk as `parent`.
         accompaniment_lufs_offset (`float`): The same as in `mix`.
+        stem_paths (`dict` of `str` to `Path`, *optional*): Files of the parts by name, on this disk, too.
         parent, settings, vocals, made_with: The same as in `write_result`.
     """
 
@@ -107,6 +113,8 @@ def write_part_result(
         write_audio_blocks(mix_path, blocks, rate, vocals.num_channels, num_samples)
         title = result_name(settings["vocals"], settings["seed"])
         _draw_if_possible(folder / "picture.png", vocals, accompaniment, Recording(mix_path), rate, title=title)
+        for name, path in (stem_paths or {}).items():
+            publish_file(path, folder / f"{name}.wav")
         publish_file(part_path, accompaniment_path)
 
     return write_folder(parent, settings, made_with, fill)
@@ -130,7 +138,7 @@ def write_folder(
         record = {
             **settings,
             "made_with": {**made_with, **library_versions()},
-            "files": {file_name: hash_file(aside / file_name) for file_name in AUDIO_FILES},
+            "files": {file_name: hash_file(aside / file_name) for file_name in list_audio(aside)},
         }
         (aside / "settings.json").write_bytes(encode_record(record))
         return _move_into_new_folder(aside, parent, result_name(settings["vocals"], settings["seed"]))
@@ -145,6 +153,11 @@ def write_folder(
     finally:
         if not is_written or not any(aside.glob("*")):
             shutil.rmtree(aside, ignore_errors=True)
+
+
+def list_audio(folder: Path) -> list[str]:
+    """Names of the audio files of a result: accompaniment, mix, and the parts if there are several."""
+    return [*AUDIO_FILES, *sorted(path.name for path in folder.glob("*.wav") if path.name not in AUDIO_FILES)]
 
 
 def encode_record(record: Mapping[str, Any]) -> bytes:
