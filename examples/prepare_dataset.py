@@ -33,10 +33,11 @@ from accompgen_hf.data.source_options import (
 )
 from accompgen_hf.data.sources import SourceRecording, Track, make_tracks
 from accompgen_hf.data.tokenization import TokenExtractor, TokenRecipe
+from accompgen_hf.songs.band import PARTS
 from accompgen_hf.songs.recipe import PLAIN_SONGS
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", required=True, help="folder of the shards")
     parser.add_argument("--semantic_encoder", required=True, help="folder or Hub id of the semantic encoder")
@@ -45,8 +46,10 @@ def parse_arguments() -> argparse.Namespace:
     add_source_options(parser)
     add_separator_options(parser)
     add_filter_options(parser)
-    parser.add_argument("--parts", nargs="+", metavar="PART", help="tokenize parts one by one: drums bass other")
-    parser.add_argument("--styles", action="store_true", help="write down the style of procedural songs")
+    parser.add_argument(
+        "--parts", nargs="+", choices=PARTS, metavar="PART", help=f"tokenize parts one by one: {' '.join(PARTS)}"
+    )
+    parser.add_argument("--styles", action="store_true", help="write down each track's style: of songs, FMA, tables")
     parser.add_argument("--tracks_per_shard", type=int, default=64)
     parser.add_argument("--max_failures", type=float, default=0.05, help="share of tracks that may fail")
     parser.add_argument("--validation_share", type=float, default=0.02, help="share of groups kept for validation")
@@ -58,7 +61,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--noise_seed", type=int, default=0)
     parser.add_argument("--device", default="cpu", help="where the models run")
     parser.add_argument("--dry_run", action="store_true", help="say what would be made, and stop")
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def add_filter_options(parser: argparse.ArgumentParser) -> None:
@@ -90,19 +93,19 @@ def parse_optional(text: str) -> float | None:
 
 def open_tracks(arguments: argparse.Namespace) -> tuple[list[Track], list[SourceRecording], dict | None]:
     """Tracks, the recordings that they come from, and the source's description for the manifest."""
+    if arguments.parts is not None and len(set(arguments.parts)) != max(2, len(arguments.parts)):
+        raise ValueError(f"`--parts` must name different parts, two at least, got {' '.join(arguments.parts)}.")
+    own = {"parts": arguments.parts is not None, "styles": arguments.styles}
     if arguments.source == "songs":
         recipe = read_song_recipe(arguments)
         recipe.require()
         seeds = (arguments.first_seed, arguments.num_songs)
-        own = {"parts": arguments.parts is not None, "styles": arguments.styles}
         songs = song_tracks(*seeds, arguments.song_duration_s, arguments.songs_dir, recipe, **own)
         source = None if recipe == PLAIN_SONGS else {"corpus": "songs", "recipe": recipe.describe()}
         return songs, [], source
-    if arguments.styles:
-        raise ValueError("`--styles` needs `--source songs`: no other source states styles.")
     recordings = list_recordings(arguments)
     separator = open_separator(arguments, device="cpu" if arguments.device == "cpu" else "auto", num_threads=1)
-    tracks = make_tracks(recordings, separator, arguments.split_group, parts=arguments.parts is not None)
+    tracks = make_tracks(recordings, separator, arguments.split_group, **own)
     if not arguments.no_duplicates_check:
         tracks = join_duplicates(tracks, find_duplicates(recordings))
     return tracks, recordings, {"corpus": arguments.source, "separator": separator and separator.describe()}
@@ -148,8 +151,8 @@ def describe_plan(arguments: argparse.Namespace, tracks: list[Track], recordings
     )
 
 
-def main() -> None:
-    arguments = parse_arguments()
+def main(argv: list[str] | None = None) -> None:
+    arguments = parse_arguments(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     worker_index, num_workers = find_share(arguments)
     try:

@@ -16,11 +16,11 @@ from accompgen_hf.data.corpora import (
 )
 from stem_files import RATE, tones, write_stem_file
 
-TABLE = """,album,artist,set,set,track,track
-,id,id,split,subset,license,title
-track_id,,,,,,
-2,1,7,training,large,CC-BY-4.0,"Food, one"
-140,9,,test,large,,Two
+TABLE = """,album,artist,set,set,track,track,track
+,id,id,split,subset,genre_top,license,title
+track_id,,,,,,,
+2,1,7,training,large,Old-Time / Historic,CC-BY-4.0,"Food, one"
+140,9,,test,large,,,Two
 """
 
 
@@ -98,6 +98,9 @@ def test_fma_clips_carry_licence_artist_and_split_of_the_table(tmp_path):
     assert (first.track_id, first.licence, first.artist, first.album) == ("fma-000002", "CC-BY-4.0", "7", "1")
     assert (first.split, second.split) == ("train", "test")
     assert (second.licence, second.artist) == ("unknown", None)
+    assert (first.style, second.style) == ("old_time_historic", None)
+    (tmp_path / "fma_metadata" / "tracks.csv").write_text(TABLE.replace("genre_top", "genres"))
+    assert fma_recordings(folder.parent)[0].style is None
     assert first.load_mix()[0].shape[0] == 2
     with pytest.raises(ValueError, match=r"holds no FMA clips \(000/000002.mp3"):
         fma_recordings(tmp_path)

@@ -61,6 +61,59 @@ def test_pairs_of_two_rates_come_at_the_vocals_rate(tmp_path):
     assert (rate, vocals.shape, instrumental.shape) == (16000, (1, 3200), (1, 3200))
 
 
+@pytest.mark.parametrize("pattern", ["{kind}/a.wav", "a/{kind}.wav"])
+@pytest.mark.parametrize("has_instrumental", [False, True])
+def test_pairs_may_have_a_file_of_each_part(tmp_path, pattern, has_instrumental):
+    parts = {
+        name: write(tmp_path / pattern.format(kind=name), seed, num_channels=1 + (name == "other"))
+        for seed, name in enumerate(("drums", "bass", "other"))
+    }
+    vocals = write(tmp_path / pattern.format(kind="vocals"), 3)
+    expected = sum(parts.values())
+    if has_instrumental:
+        expected = write(tmp_path / pattern.format(kind="instrumental"), 4)
+    (recording,) = pair_recordings(tmp_path)
+    np.testing.assert_allclose(recording.load_stems()[1], expected, atol=1e-6)
+    np.testing.assert_allclose(recording.load_mix()[0], vocals + expected, atol=1e-6)
+    assert len(recording.files) == 4 + has_instrumental
+    (track,) = make_tracks([recording], parts=True)
+    loaded, by_name, rate = track.load_parts()
+    assert (list(by_name), rate) == (["drums", "bass", "other"], RATE)
+    np.testing.assert_allclose(loaded, vocals[0])
+    for name, part in parts.items():
+        np.testing.assert_allclose(by_name[name], part.mean(0), atol=1e-6)
+
+
+def test_parts_come_at_the_vocals_rate_and_their_sum_ends_with_the_shortest(tmp_path):
+    write(tmp_path / "a" / "vocals.wav")
+    for name, rate, seconds in (("drums", 8000, 0.2), ("bass", RATE, 0.25), ("other", RATE, 0.2)):
+        write(tmp_path / "a" / f"{name}.wav", rate=rate, seconds=seconds)
+    (recording,) = pair_recordings(tmp_path)
+    vocals, instrumental, rate = recording.load_stems()
+    assert (rate, vocals.shape, instrumental.shape) == (RATE, (1, 3200), (1, 3200))
+    (tmp_path / "a" / "drums.wav").unlink()
+    with pytest.raises(ValueError, match=r"'a' has .*vocals.* \(1 such tracks\).*Drums, bass and other together"):
+        pair_recordings(tmp_path)
+    write(tmp_path / "a" / "instrumental.wav")  # what is there of parts is left alone
+    (recording,) = pair_recordings(tmp_path)
+    assert recording.load_parts is None
+
+
+def test_styles_of_a_table_become_names_and_a_source_without_any_is_refused(tmp_path):
+    for name in ("one", "two", "three"):
+        write(tmp_path / f"{name}.wav")
+    lines = ("track_id,style", "one.wav,Hip-Hop", "two.wav,  Bossa Nova ", "three.wav,")
+    (tmp_path / "tracks.csv").write_text("\n".join(lines))
+    recordings = folder_recordings(tmp_path)
+    separator = object()
+    styles = {track.track_id: track.style for track in make_tracks(recordings, separator, styles=True)}
+    assert styles == {"one.wav": "hip_hop", "two.wav": "bossa_nova", "three.wav": None}
+    assert {track.style for track in make_tracks(recordings, separator)} == {None}
+    (tmp_path / "tracks.csv").unlink()
+    with pytest.raises(ValueError, match=r"FMA's column `genre_top` and by .*; none of these 3 recordings states one"):
+        make_tracks(folder_recordings(tmp_path), separator, styles=True)
+
+
 def test_what_is_no_folder_of_songs_or_pairs_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"`data` .*nowhere is not a folder"):
         folder_recordings(tmp_path / "nowhere")

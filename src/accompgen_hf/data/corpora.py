@@ -10,13 +10,14 @@ import numpy as np
 
 from accompgen_hf.accompgen.audio_accompgen import load_audio
 from accompgen_hf.accompgen.optional_accompgen import import_optional
+from accompgen_hf.accompgen.parts_accompgen import to_name
 from accompgen_hf.data.sources import (
     UNKNOWN_LICENCE,
     PartStems,
     SourceRecording,
-    Stems,
     file_loader,
     mix_loader,
+    part_sum_loader,
     stems_loader,
 )
 
@@ -31,8 +32,9 @@ def fma_recordings(folder: str | os.PathLike, metadata: str | os.PathLike | None
     Args:
         folder (`str`): FMA's folder, such as `fma_large`.
         metadata (`str`, *optional*):
-            FMA's `tracks.csv`: licence, artist, album and split. Without it, `tracks.csv` in the folder or in
-            `fma_metadata` beside it is taken if it is there; else licences are unknown and the split is by hash.
+            FMA's `tracks.csv`: licence, artist, album, split, and `genre_top` as the style. Without it, `tracks.csv`
+            in the folder or in `fma_metadata` beside it is taken if it is there; else licences are unknown and the
+            split is by hash.
 
     Raises:
         ValueError: If there are no such clips, or `metadata` is not FMA's table.
@@ -66,9 +68,11 @@ def _read_fma_table(path: Path) -> dict[int, dict[str, str | None]]:
             "album": ("album", "id"),
             "split": ("set", "split"),
         }
+        optional = {"style": ("track", "genre_top")}
         missing = [" ".join(column) for column in wanted.values() if column not in columns]
         if missing:
             raise ValueError(f"`metadata` {path} is not FMA's tracks.csv: it lacks {', '.join(missing)}.")
+        wanted |= {name: column for name, column in optional.items() if column in columns}
         places = {name: columns.index(column) for name, column in wanted.items()}
         next(rows, None)
         return {int(row[0]): _fma_fields(row, places) for row in rows if row}
@@ -81,6 +85,7 @@ def _fma_fields(row: list[str], places: dict[str, int]) -> dict[str, str | None]
         "artist": values["artist"] or None,
         "album": values["album"] or None,
         "split": _FMA_SPLITS.get(values["split"]),
+        "style": to_name(values.get("style", "")) or None,
     }
 
 
@@ -134,14 +139,10 @@ def _musdb_recording(folder: Path, path: Path, name: str, files: tuple[Path, ...
             (drums, bass, other, vocals), sampling_rate = read_stem_file(path, STEM_STREAMS[1:])
         return vocals, {"drums": drums, "bass": bass, "other": other}, sampling_rate
 
-    def load_stems() -> Stems:
-        vocals, parts, sampling_rate = load_parts()
-        return vocals, parts["drums"] + parts["bass"] + parts["other"], sampling_rate
-
     artist = name.split(" - ")[0] if " - " in name else None
     split = "test" if "test" in path.relative_to(folder.parent).parts[:-1] else None
     fields = {"licence": MUSDB18_LICENCE, "artist": artist, "split": split, "files": files}
-    return SourceRecording(f"musdb18-{name}", load_mix, load_stems, load_parts=load_parts, **fields)
+    return SourceRecording(f"musdb18-{name}", load_mix, part_sum_loader(load_parts), load_parts=load_parts, **fields)
 
 
 def read_stem_file(path: str | os.PathLike, stems: Sequence[str] = STEM_STREAMS) -> tuple[tuple[np.ndarray, ...], int]:
@@ -206,7 +207,8 @@ def dataset_recordings(
         audio_columns (sequence of `str`, *optional*): One column of whole songs, or two: vocals and instrumental. By
             default `vocals` and `instrumental` where both are there, else the only audio column.
         split (`str`): Split of the dataset; its name has nothing to do with ours.
-        licence (`str`): Licence of rows without a column `licence` or `license`. `artist` and `album` are also read.
+        licence (`str`): Licence of rows without a column `licence` or `license`. `artist`, `album` and `style` are
+            also read.
         id_column (`str`, *optional*): Column with the tracks' names. If `None`, tracks are numbered.
 
     Raises:
@@ -227,7 +229,8 @@ def dataset_recordings(
     for index in range(len(dataset)):
         row = plain[index] if plain.column_names else {}
         name = f"{index:08d}" if id_column is None else str(row[id_column])
-        fields = {field: None if row.get(field) is None else str(row[field]) for field in ("artist", "album")}
+        fields = {field: None if row.get(field) is None else str(row[field]) for field in ("artist", "album", "style")}
+        fields["style"] = to_name(fields["style"] or "") or None
         stated = row.get("licence") or row.get("license") or licence
         loaders = [_row_loader(dataset, index, column) for column in audio_columns]
         recordings.append(_dataset_recording(name, loaders, licence=str(stated), **fields))

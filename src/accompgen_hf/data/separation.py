@@ -39,7 +39,7 @@ def load_separator(model: str | os.PathLike, **options: Any) -> Separator:
     Args:
         model (`str`):
             A `.onnx` file of MDX-Net, or the name of a demucs 4 model (`"htdemucs"`, `"htdemucs_ft"`, `"mdx_extra"`).
-        options: Arguments of [`MDXNetSeparator`]. demucs takes only `device`.
+        options: Arguments of [`MDXNetSeparator`]. demucs takes only `device`, and leaves `num_threads` to torch.
 
     Raises:
         ValueError: If `model` is neither, or an option is given that it does not have.
@@ -47,7 +47,9 @@ def load_separator(model: str | os.PathLike, **options: Any) -> Separator:
     if str(model).lower().endswith(".onnx"):
         return MDXNetSeparator(model, **options)
     if str(model).startswith(("htdemucs", "hdemucs", "mdx")) and not os.path.exists(model):
-        given = sorted(name for name, value in options.items() if value is not None and name != "device")
+        # demucs runs on torch's threads, of which preparation leaves one.
+        shared = ("device", "num_threads")
+        given = sorted(name for name, value in options.items() if value is not None and name not in shared)
         if given:
             raise ValueError(f"`{given[0]}` is an option of ONNX files, demucs models such as {model!r} have none.")
         return DemucsSeparator(str(model), options.get("device") or "auto")

@@ -8,7 +8,7 @@ into the [`Track`]s that preparation tokenizes, with a separator where the sourc
 import csv
 import fnmatch
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +16,14 @@ import numpy as np
 
 from accompgen_hf.accompgen.audio_accompgen import fold_to_mono, load_audio, resample
 from accompgen_hf.accompgen.audio_files_accompgen import AUDIO_SUFFIXES, list_audio_files
+from accompgen_hf.accompgen.parts_accompgen import to_name
 from accompgen_hf.data.separation import Separator
 from accompgen_hf.files import write_csv
+from accompgen_hf.songs.band import PARTS
 
 UNKNOWN_LICENCE = "unknown"
 TABLE_NAME = "tracks.csv"
-TABLE_COLUMNS = ("licence", "artist", "album", "split")
+TABLE_COLUMNS = ("licence", "artist", "album", "split", "style")
 
 Stems = tuple[np.ndarray, np.ndarray, int]  # vocals, instrumental, their sampling rate
 PartStems = tuple[np.ndarray, dict[str, np.ndarray], int]  # vocals, the band's `PARTS` by name, their sampling rate
@@ -65,6 +67,7 @@ class SourceRecording:
         files (tuple of `Path`): Files that it is read from; equal content is found by them.
         load_parts (`callable`, *optional*): Function that gives vocals, a dictionary of drums, bass and other, and
             their rate, if the source has them. The instrumental is the sum of the three.
+        style (`str`, *optional*): Name of the style, if the source states one.
     """
 
     track_id: str
@@ -76,13 +79,14 @@ class SourceRecording:
     split: str | None = None
     files: tuple[Path, ...] = ()
     load_parts: Callable[[], PartStems] | None = None
+    style: str | None = None
 
 
 def folder_recordings(folder: str | os.PathLike, licence: str = UNKNOWN_LICENCE) -> list[SourceRecording]:
     """List a folder of whole songs, searched in depth.
 
     `artist/album/song` and `artist/song` give artist and album; a `tracks.csv` in the folder (`track_id` = path below
-    the folder, then any of licence, artist, album, split) overrides both, and `licence`.
+    the folder, then any of licence, artist, album, split, style) overrides both, and `licence`.
 
     Raises:
         ValueError: If there is no audio, or the table is not one.
@@ -104,7 +108,8 @@ def pair_recordings(folder: str | os.PathLike, licence: str = UNKNOWN_LICENCE) -
     """List ready pairs: `vocals/` and `instrumental/` with equal names, or one folder per track with both files.
 
     In a track's folder the files are called `vocals` and `instrumental` (or `accompaniment`, `no_vocals`), with any
-    audio ending. Track ids are the common names; see [`folder_recordings`] for `tracks.csv`.
+    audio ending. `drums`, `bass` and `other` may be there beside the instrumental or in its place, which then is their
+    sum. Track ids are the common names; see [`folder_recordings`] for `tracks.csv`.
 
     Raises:
         ValueError: If there is no pair, a half is missing, or there are two files for one half.
@@ -112,12 +117,13 @@ def pair_recordings(folder: str | os.PathLike, licence: str = UNKNOWN_LICENCE) -
     folder = Path(folder)
     table = read_track_table(folder)
     halves = _pairs_by_kind(folder) if (folder / "vocals").is_dir() else _pairs_by_track(folder)
-    wrong = [(name, kinds) for name, kinds in sorted(halves.items()) if sorted(kinds) != ["instrumental", "vocals"]]
+    wrong = [(name, kinds) for name, kinds in sorted(halves.items()) if not _is_pair(kinds)]
     if wrong:
         name, kinds = wrong[0]
         raise ValueError(
             f"`data` {folder} must have one vocals and one instrumental file per track; {name!r} has "
-            f"{', '.join(kinds) or 'none'} ({len(wrong)} such tracks). Add or remove files."
+            f"{', '.join(kinds) or 'none'} ({len(wrong)} such tracks). Add or remove files. Drums, bass and other "
+            "together are an instrumental, too."
         )
     if not halves:
         raise ValueError(
@@ -126,18 +132,29 @@ def pair_recordings(folder: str | os.PathLike, licence: str = UNKNOWN_LICENCE) -
         )
     recordings = []
     for name in sorted(halves):
-        vocals, instrumental = halves[name]["vocals"], halves[name]["instrumental"]
-        fields = {"licence": licence, **table.get(name, {})}
-        load_stems = stems_loader(file_loader(vocals), file_loader(instrumental))
-        recordings.append(
-            SourceRecording(name, mix_loader(load_stems), load_stems, files=(vocals, instrumental), **fields)
-        )
+        files, fields = halves[name], {"licence": licence, **table.get(name, {})}
+        load = {kind: file_loader(path) for kind, path in files.items()}
+        load_parts = parts_loader(load["vocals"], load) if set(PARTS) <= set(files) else None
+        if "instrumental" in files:
+            load_stems = stems_loader(load["vocals"], load["instrumental"])
+        else:
+            load_stems = part_sum_loader(load_parts)
+        mix = mix_loader(load_stems)
+        paths = tuple(files.values())
+        recordings.append(SourceRecording(name, mix, load_stems, files=paths, load_parts=load_parts, **fields))
     return recordings
+
+
+def _is_pair(kinds: Iterable[str]) -> bool:
+    has_band = "instrumental" in kinds or set(PARTS) <= set(kinds)
+    return "vocals" in kinds and has_band and not any(kind.startswith("two ") for kind in kinds)
 
 
 def _pairs_by_kind(folder: Path) -> dict[str, dict[str, Path]]:
     halves: dict[str, dict[str, Path]] = {}
-    for kind in ("vocals", "instrumental"):
+    parts = PARTS if all((folder / part).is_dir() for part in PARTS) else ()
+    whole = () if parts and not (folder / "instrumental").is_dir() else ("instrumental",)
+    for kind in ("vocals", *whole, *parts):
         for path in list_audio(folder / kind):
             name = path.relative_to(folder / kind).with_suffix("").as_posix()
             kinds = halves.setdefault(name, {})
@@ -147,7 +164,7 @@ def _pairs_by_kind(folder: Path) -> dict[str, dict[str, Path]]:
 
 def _pairs_by_track(folder: Path) -> dict[str, dict[str, Path]]:
     kind_of = {"vocals": "vocals", "instrumental": "instrumental"}
-    kind_of |= {"accompaniment": "instrumental", "no_vocals": "instrumental"}
+    kind_of |= {"accompaniment": "instrumental", "no_vocals": "instrumental", **{part: part for part in PARTS}}
     halves: dict[str, dict[str, Path]] = {}
     for path in list_audio(folder):
         kind = kind_of.get(path.stem.lower())
@@ -186,6 +203,9 @@ def read_track_table(folder: str | os.PathLike) -> dict[str, dict[str, str]]:
     if rows and "track_id" not in rows[0]:
         raise ValueError(f"{path} must have a column `track_id`, got {', '.join(map(str, rows[0]))}.")
     table = {row["track_id"]: {name: row[name] for name in TABLE_COLUMNS if row.get(name)} for row in rows}
+    for fields in table.values():
+        if "style" in fields:
+            fields["style"] = to_name(fields["style"]) or None
     for track_id, fields in table.items():
         if fields.get("split", "train") not in ("train", "validation", "test"):
             raise ValueError(
@@ -244,6 +264,7 @@ def make_tracks(
     separator: Separator | None = None,
     split_group: str = "track",
     parts: bool = False,
+    styles: bool = False,
 ) -> list[Track]:
     """Turn recordings into tracks to tokenize, mono, separated where asked.
 
@@ -253,10 +274,11 @@ def make_tracks(
             separated vocals are then the data. Without it the source's own stems are.
         split_group (`str`): `"track"`, `"artist"` or `"album"`: what stays on one side of the split.
         parts (`bool`): Give every track `load_parts`: drums, bass and other beside the vocals.
+        styles (`bool`): Give every track its style, where the source states one.
 
     Raises:
-        ValueError: If a song has no stems and there is no separator, `split_group` is none of the three, or `parts`
-            are asked for where the source or the separator has none.
+        ValueError: If a song has no stems and there is no separator, `split_group` is none of the three, or `parts` or
+            `styles` are asked for where the source or the separator has none.
     """
     if split_group not in ("track", "artist", "album"):
         raise ValueError(f"`split_group` must be 'track', 'artist' or 'album', got {split_group!r}.")
@@ -268,13 +290,19 @@ def make_tracks(
         )
     if parts:
         _require_parts(recordings, separator)
+    if styles and not any(recording.style for recording in recordings):
+        raise ValueError(
+            f"`styles` are stated by procedural songs, by FMA's column `genre_top` and by a column `style` of "
+            f"{TABLE_NAME} or a dataset; none of these {len(recordings)} recordings states one. Leave `styles` out."
+        )
     tracks = []
     for recording in recordings:
         name = None if split_group == "track" else getattr(recording, split_group)
         group = recording.track_id if name is None else f"{split_group} {name}"
         load = _track_loader(recording, separator)
         load_parts = _parts_loader(recording, separator) if parts else None
-        tracks.append(Track(recording.track_id, recording.licence, load, group, recording.split, load_parts))
+        style = recording.style if styles else None
+        tracks.append(Track(recording.track_id, recording.licence, load, group, recording.split, load_parts, style))
     return tracks
 
 
@@ -282,8 +310,9 @@ def _require_parts(recordings: Sequence[SourceRecording], separator: Separator |
     lacking = [recording.track_id for recording in recordings if recording.load_parts is None]
     if separator is None and lacking:
         raise ValueError(
-            f"`parts` (drums, bass and other) are there in procedural songs, MUSDB18 and MUSDB18-HQ; {len(lacking)} "
-            f"of {len(recordings)} recordings have none, the first is {lacking[0]!r}. Separate them with demucs."
+            "`parts` (drums, bass and other) are there in procedural songs, MUSDB18, MUSDB18-HQ and pairs with a file "
+            f"of each; {len(lacking)} of {len(recordings)} recordings have none, the first is {lacking[0]!r}. demucs "
+            "separates into parts."
         )
     if separator is not None and not hasattr(separator, "separate_parts"):
         raise ValueError(
@@ -334,6 +363,28 @@ def stems_loader(load_vocals: Callable, load_instrumental: Callable) -> Callable
         vocals, sampling_rate = load_vocals()
         instrumental, instrumental_rate = load_instrumental()
         return vocals, resample(instrumental, instrumental_rate, sampling_rate), sampling_rate
+
+    return load
+
+
+def parts_loader(load_vocals: Callable, load_part: Mapping[str, Callable]) -> Callable[[], PartStems]:
+    """Join loaders of (audio, sampling rate), of the band's parts by name, into one of parts, at the vocals' rate."""
+
+    def load() -> PartStems:
+        vocals, sampling_rate = load_vocals()
+        return vocals, {name: resample(*load_part[name](), sampling_rate) for name in PARTS}, sampling_rate
+
+    return load
+
+
+def part_sum_loader(load_parts: Callable[[], PartStems]) -> Callable[[], Stems]:
+    """Stems of a source that has parts alone: the instrumental is their sum, as long as the shortest."""
+
+    def load() -> Stems:
+        vocals, parts, sampling_rate = load_parts()
+        num_samples = min(part.shape[1] for part in parts.values())
+        # One of them may be mono: broadcasting puts it in the middle.
+        return vocals, sum(part[:, :num_samples] for part in parts.values()), sampling_rate
 
     return load
 
