@@ -50,7 +50,7 @@ def main() -> None:
     starts["coarse"] = starts["semantic"] + starts["fine"]
     for index, stage in enumerate(STAGES):
         steps = [] if options.stage_steps is None else ["--max_steps", options.stage_steps[index]]
-        config = EXAMPLES / "configs" / "tiny" / f"{stage}.yaml"
+        config = EXAMPLES / "configs" / "tiny_second_edition" / f"{stage}.yaml"
         arguments = ("--config", config, "--data", tokens, "--output_dir", work / stage, *starts[stage], *steps)
         run(work, stage, work / stage / "final", "train_stage.py", *arguments)
     # 4. One folder, and what it measures.

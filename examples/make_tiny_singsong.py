@@ -39,7 +39,7 @@ def match_steps() -> tuple[int, int]:
 
 
 def _read_max_steps(stage: str) -> int:
-    path = EXAMPLES / "configs" / "tiny" / f"{stage}.yaml"
+    path = EXAMPLES / "configs" / "tiny_second_edition" / f"{stage}.yaml"
     return StageTrainingArguments.from_yaml(path, data="", output_dir="").max_steps
 
 

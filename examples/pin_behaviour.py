@@ -162,7 +162,7 @@ def pin_stages(work: Path, inputs: Path) -> Hashes:
         hashes[f"training/tokens/{path.name}"] = hashlib.sha256(json.dumps(tokens).encode()).hexdigest()
     ids, codes = ("--init_ids_from", work / "shipped_encoder"), ("--init_codes_from", work / "shipped_codec")
     for stage, starts in {"semantic": ids, "coarse": ids + codes, "fine": codes}.items():
-        config = EXAMPLES / "configs" / "tiny" / f"{stage}.yaml"
+        config = EXAMPLES / "configs" / "tiny_second_edition" / f"{stage}.yaml"
         places = ("--config", config, "--data", work / "tokens", "--output_dir", work / stage)
         run("train_stage.py", *places, *starts, *(STAGE_SIZES if stage != "fine" else ()), *STAGE_STEPS)
         hashes[f"training/{stage}/weights"] = hash_tensors(work / stage / "final" / "model.safetensors")

@@ -91,7 +91,7 @@ def test_songs_and_a_stem_file_become_a_model_that_accompanies(tmp_path):
     for stage in ("semantic", "coarse", "fine"):
         options = (
             "--config",
-            f"examples/configs/tiny/{stage}.yaml",
+            f"examples/configs/tiny_second_edition/{stage}.yaml",
             "--data",
             shards,
             "--output_dir",

@@ -106,7 +106,10 @@ def test_tiny_has_the_parameters_and_the_training_of_the_default(monkeypatch):
     config = AccompGenConfig.from_pretrained(accompgen_hf.DEFAULT_MODEL)
     with torch.device("meta"):
         default = AccompGenForConditionalGeneration(config)
-    theirs = {stage: read_arguments(CONFIGS / "tiny" / f"{stage}.yaml") for stage in ("semantic", "coarse", "fine")}
+    theirs = {
+        stage: read_arguments(CONFIGS / "tiny_second_edition" / f"{stage}.yaml")
+        for stage in ("semantic", "coarse", "fine")
+    }
     ours = {stage: read_arguments(CONFIGS / "singsong" / "tiny" / f"{stage}.yaml") for stage in MODELS}
     sizes = [count_parameters(build_on_meta(CONFIGS / "singsong" / "tiny" / f"{stage}.yaml")) for stage in MODELS]
     assert sum(sizes) == pytest.approx(sum(count_parameters(getattr(default, stage)) for stage in theirs), rel=0.1)

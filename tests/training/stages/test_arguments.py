@@ -3,10 +3,14 @@
 from pathlib import Path
 
 import pytest
+import torch
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import launch_command_parser
 
+import accompgen_hf.singsong.stage_kinds  # registers SingSong's stages  # noqa: F401
 from accompgen_hf.data.stage_kinds import STAGE_KINDS
+from accompgen_hf.songs.band import PARTS
+from accompgen_hf.songs.styles import STYLES
 from accompgen_hf.training.stages.arguments import StageTrainingArguments, parse_stage_arguments
 from accompgen_hf.training.stages.setup import count_positions
 
@@ -86,11 +90,42 @@ def test_a_file_with_the_mark_of_a_windows_program_is_read(tmp_path):
     assert (arguments.stage, arguments.max_steps) == ("fine", 7)
 
 
+def build_on_meta(path: Path) -> torch.nn.Module:
+    arguments = StageTrainingArguments.from_yaml(path, data="a", output_dir="b")
+    model_class = STAGE_KINDS[arguments.stage].model_class
+    with torch.device("meta"):
+        return model_class(model_class.config_class(**arguments.model))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in sorted(CONFIGS.rglob("*.yaml")) if path.parent.name != "accelerate"],
+    ids=lambda path: path.relative_to(CONFIGS).as_posix(),
+)
+def test_every_shipped_file_loads_and_builds(path):
+    config = build_on_meta(path).config
+    if "singsong" not in path.parts:
+        assert config.num_attention_heads * config.head_dim == config.hidden_size
+
+
+@pytest.mark.parametrize(("folder", "largest"), [("tiny_second_edition", 2.5e6), ("tiny", 5e6)])
 @pytest.mark.parametrize("stage", ["semantic", "coarse", "fine"])
-def test_the_tiny_files_build_small_stages(stage):
-    arguments = StageTrainingArguments.from_yaml(CONFIGS / "tiny" / f"{stage}.yaml", data="a", output_dir="b")
-    model = STAGE_KINDS[stage].model_class(STAGE_KINDS[stage].model_class.config_class(**arguments.model))
-    assert sum(parameter.numel() for parameter in model.parameters()) < 2.5e6
+def test_the_tiny_files_build_small_stages(folder, largest, stage):
+    model = build_on_meta(CONFIGS / folder / f"{stage}.yaml")
+    assert sum(parameter.numel() for parameter in model.parameters()) < largest
+
+
+@pytest.mark.parametrize(
+    ("folder", "num_styles", "num_positions"), [("tiny", 10, (1001, 801, 601)), ("parts", 0, (2001, 2001, 1801))]
+)
+def test_the_files_of_three_parts_fit_procedural_songs_and_stems(folder, num_styles, num_positions):
+    configs = [build_on_meta(CONFIGS / folder / f"{stage}.yaml").config for stage in ("semantic", "coarse", "fine")]
+    assert tuple(map(count_positions, configs)) == num_positions
+    for config in configs:
+        assert config.part_names == PARTS
+        assert config.style_names == tuple(STYLES)[:num_styles]
+        assert config.relative_position_axis == "time"
+    assert configs[0].relative_attention_max_distance == 3 * 128
 
 
 def test_processes_and_micro_batches_make_the_global_batch():

@@ -152,7 +152,7 @@ def test_the_scripts_take_songs_to_a_trained_stage(tmp_path):
     assert "6 tracks" in subprocess.run([*command, "--dry_run"], capture_output=True, text=True, check=True).stdout
     for share in ("0/2", "1/2"):
         subprocess.run([*command, "--shard", share], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    config = ROOT / "examples" / "configs" / "tiny" / "fine.yaml"
+    config = ROOT / "examples" / "configs" / "tiny_second_edition" / "fine.yaml"
     options = ["--data", str(tmp_path / "shards"), "--max_steps", "2", "--validation_clips", "2"]
     for name, value in {
         "clip_duration_s": 0.4,
