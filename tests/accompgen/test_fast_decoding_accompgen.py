@@ -35,7 +35,7 @@ def make_conditioning(config, duration_s, batch_size=2):
     conditioning = {}
     for segment in config.segments[:-1]:
         num_frames = round(duration_s * segment.frame_rate)
-        is_semantic = segment.name.endswith("semantic_ids")
+        is_semantic = segment.is_semantic
         shape = (batch_size, num_frames) if is_semantic else (batch_size, segment.num_codebooks, num_frames)
         size = NUM_CLUSTERS if is_semantic else CODEBOOK_SIZE
         conditioning[segment.name] = torch.randint(size, shape, generator=generator)

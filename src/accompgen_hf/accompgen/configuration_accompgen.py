@@ -46,7 +46,12 @@ class Segment:
     @property
     def has_codebook_axis(self) -> bool:
         """Whether its tensors are `(batch_size, num_codebooks, num_frames)`; one semantic stream has no such axis."""
-        return self.num_codebooks > 1 or self.name not in SEMANTIC_NAMES
+        return self.num_codebooks > 1 or not self.is_semantic
+
+    @property
+    def is_semantic(self) -> bool:
+        """Whether it holds k-means ids, not codes of EnCodec."""
+        return self.name in SEMANTIC_NAMES
 
     @property
     def num_ids(self) -> int:

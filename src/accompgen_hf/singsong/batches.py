@@ -79,7 +79,7 @@ def build_singsong_inputs(
     if history_dropped is not None:
         pieces = [
             ids.masked_fill(_at_rate(history_dropped, config, segment.frame_rate), config.null_token_id)
-            if segment.name.endswith("semantic_ids")
+            if segment.is_semantic
             else ids
             for segment, ids in zip(config.target_segments, pieces, strict=True)
         ]

@@ -158,7 +158,7 @@ def test_other_semantic_ids_leave_everything_else_of_a_trained_stage(encoder_fol
     is_changed = (after[name] != before[name]).any(dim=1)
     for segment in stage.config.segments:
         own = is_changed[segment.offset : segment.offset + segment.num_ids]
-        assert own.all() if segment.name.endswith("semantic_ids") else not own.any()
+        assert own.all() if segment.is_semantic else not own.any()
     assert not is_changed[: stage.config.segments[0].offset].any()
 
 
@@ -179,7 +179,7 @@ def test_the_baseline_starts_from_the_same_geometry(stage_name, codec, encoder_f
     stage = load_stage(StageTrainingArguments(stage_name, "data", "out", model=SINGSONG_SIZES, **fields))
     centroids = read_centroids(encoder_folder)
     for segment in stage.config.segments:
-        ids = segment.name.endswith("semantic_ids")
+        ids = segment.is_semantic
         vectors = centroids if ids else codebook(codec, FIRST_CODEBOOK[segment.name])
         expected = torch.cdist(vectors, vectors)
         rows = slice(segment.offset, segment.offset + segment.codebook_size)

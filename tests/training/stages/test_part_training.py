@@ -4,13 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from transformers import EncodecModel
 
 from accompgen_hf import AccompGenForConditionalGeneration
 from accompgen_hf.data.shards import Manifest, TokenRow, shard_name, shard_schema, write_rows
 from accompgen_hf.training.stages.loop import train_stage
-from tiny import STAGE_CLASSES, init_codebooks, tiny_codec_config, tiny_config, tiny_stage_config
+from tiny import STAGE_CLASSES, init_codebooks, sharpen, tiny_codec_config, tiny_config, tiny_stage_config
 from tiny_shards import MODEL, make_arguments
 
 PARTS, STYLES = ("drums", "bass", "other"), ("rock", "waltz")
@@ -60,16 +61,28 @@ def test_a_plan_of_parts_trains_and_has_a_perplexity_for_each(shards, tmp_path):
     assert not any(name.startswith("loss_") for name in summary)
 
 
-def test_samples_of_a_plan_of_parts_are_refused(shards, tmp_path):
+def test_a_plan_of_parts_is_heard_part_by_part_through_a_whole_model(shards, tmp_path):
     stages = {
-        f"{name}_config": tiny_stage_config(config_class, num_clusters=12, codebook_size=8)
+        f"{name}_config": tiny_stage_config(
+            config_class, num_clusters=12, codebook_size=8, part_names=PARTS, style_names=STYLES
+        )
         for name, config_class in zip(("semantic", "coarse", "fine"), STAGE_CLASSES, strict=True)
     }
     encoder = tiny_config().semantic_encoder_config
     encoder.num_clusters = 12
     parts = {"semantic_encoder_config": encoder, "codec_config": make_codec().config}
     config = tiny_config(**stages, **parts, bandwidth=1.8, preview_bandwidth=0.9, token_fingerprint="f" * 64)
-    AccompGenForConditionalGeneration(config).save_pretrained(tmp_path / "whole")
-    fields = {"stage": "semantic", "model": NAMED, "max_steps": 2, "sample_every": 2, "sample_clips": 1}
-    with pytest.raises(ValueError, match="`codec` must be left out for a plan of several parts"):
-        train_stage(make_arguments(shards, tmp_path / "run", codec=str(tmp_path / "whole"), **fields))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = AccompGenForConditionalGeneration(config)
+        sharpen(model.coarse)
+        init_codebooks(model.codec)
+    model.save_pretrained(tmp_path / "whole")
+    fields = {"stage": "semantic", "model": NAMED, "max_steps": 2, "sample_every": 2, "sample_clips": 2}
+    train_stage(make_arguments(shards, tmp_path / "run", codec=str(tmp_path / "whole"), **fields))
+    for step in ("step-00000002", "true"):
+        clips = {path.stem: soundfile.read(path)[0] for path in (tmp_path / "run" / "samples" / step).iterdir()}
+        assert set(clips) == {f"clip-{index}{part}" for index in (0, 1) for part in ("", "-drums", "-bass", "-other")}
+        assert not np.array_equal(clips["clip-0-drums"], clips["clip-0-bass"])
+        total = np.clip(sum(clips[f"clip-0-{part}"] for part in PARTS), -1, 1)
+        np.testing.assert_allclose(clips["clip-0"], total, atol=2 / 2**15)  # 16 bits

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedConfig
@@ -21,7 +22,8 @@ class AudioSampler:
 
     With a codec alone, a coarse stage is heard by its four codebooks and a fine stage by all eight. With a whole model
     its later stages complete the codes, which is the only way to hear a semantic stage; the true clips then go
-    through the same later stages.
+    through the same later stages. A plan of several parts is heard part by part, too: `clip-0-drums.wav` and so on,
+    whose sum `clip-0.wav` is.
 
     Args:
         codec (`str`): Folder or Hub id of an EnCodec, or of a whole model.
@@ -30,8 +32,8 @@ class AudioSampler:
         output_dir (`Path`): Folder of the run.
 
     Raises:
-        ValueError: If `codec` is neither, made other tokens than those of the data, is a codec alone for a semantic
-            stage, or is given for a plan of several parts.
+        ValueError: If `codec` is neither, made other tokens than those of the data, or is a codec alone for a semantic
+            stage.
     """
 
     def __init__(self, codec: str | os.PathLike, dataset: StageClipDataset, num_clips: int, output_dir: Path):
@@ -58,8 +60,6 @@ class AudioSampler:
             )
         if self.whole_model is None and self.config.target_name == "instrumental_semantic_ids":
             raise ValueError("`codec` must be a whole model for a semantic stage: its ids alone have no sound.")
-        if self.config.target_segment.has_codebook_axis and self.config.target_name == "instrumental_semantic_ids":
-            raise ValueError("`codec` must be left out for a plan of several parts: its samples cannot be heard yet.")
         samples = [dataset[position] for position in range(num_clips)]
         self.asked = {}
         if self.config.num_part_rows:
@@ -84,21 +84,36 @@ class AudioSampler:
         stage.train(was_training)
         if not is_writer:
             return
-        self._decode(generated, self.folder / f"step-{step:08d}")
+        self._write_clips(generated.cpu(), self.folder / f"step-{step:08d}")
         if not (self.folder / "true").is_dir():
-            self._decode(self.target, self.folder / "true")
+            self._write_clips(self.target, self.folder / "true")
+
+    def _write_clips(self, target: torch.LongTensor, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (self.config.plans_all_parts and self.config.target_segment.has_codebook_axis):
+            self._write_audio(folder, "", self._decode(target, self.asked))
+            return
+        parts = {
+            name: self._decode(plan, {**self.asked, "part": name})
+            for name, plan in zip(self.config.part_names, target.unbind(1), strict=True)  # (B, P, T50)
+        }
+        self._write_audio(folder, "", sum(parts.values()))
+        for name, audio in parts.items():
+            self._write_audio(folder, f"-{name}", audio)
+
+    def _write_audio(self, folder: Path, ending: str, audio: torch.FloatTensor) -> None:
+        for index, clip in enumerate(audio):
+            path = folder / f"clip-{index}{ending}.wav"
+            write_audio(path, clip[None].numpy(), self.codec.config.sampling_rate, subtype="PCM_16")
 
     @torch.no_grad()
-    def _decode(self, target: torch.LongTensor, folder: Path) -> None:
-        known = {**self.conditioning, self.config.target_name: target.cpu()}
+    def _decode(self, target: torch.LongTensor, asked: dict[str, Any]) -> torch.FloatTensor:
+        """Sound of a target of one part, `(batch_size, num_samples)`; later stages complete its codes."""
+        known = {**self.conditioning, self.config.target_name: target}
         if self.whole_model is not None:
             for later in (self.whole_model.coarse, self.whole_model.fine):
                 if later.config.target_name not in known:
                     conditioning = {name: known[name] for name in later.config.conditioning_names}
-                    known[later.config.target_name] = later.generate_codes(**conditioning, **self.asked, seed=0)
+                    known[later.config.target_name] = later.generate_codes(**conditioning, **asked, seed=0)
         codes = [known[name] for name in ("coarse_codes", "fine_codes") if name in known]
-        audio = decode_in_blocks(self.codec, torch.cat(codes, dim=1))  # (B, K, T75) -> (B, num_samples)
-        folder.mkdir(parents=True, exist_ok=True)
-        for index, clip in enumerate(audio):
-            path = folder / f"clip-{index}.wav"
-            write_audio(path, clip[None].numpy(), self.codec.config.sampling_rate, subtype="PCM_16")
+        return decode_in_blocks(self.codec, torch.cat(codes, dim=1))  # (B, K, T75) -> (B, num_samples)
