@@ -1,0 +1,49 @@
+"""Measure what a model of parts plays: instruments, styles, drums on the beat, basses on the root.
+
+    python examples/measure_band.py --model DIR --output_dir runs/band --composition lead_sheets --singers mixed \\
+        --renderer mixed
+
+Held-out songs are accompanied in their own styles. Beside the model stand the true parts and what its codec makes of
+them. Scores are kept per song: kill it and start it again. `band.md` is the table, `band.json` holds every score.
+"""
+
+import argparse
+from pathlib import Path
+
+from transformers import pipeline
+
+import accompgen_hf  # registers the task
+from accompgen_hf.data.source_options import add_song_recipe_options, read_song_recipe
+from accompgen_hf.evaluation.protocol.band_scores import describe_bands, learn_styles, score_bands
+from accompgen_hf.files import write_json, write_text
+from accompgen_hf.songs.song import HELD_OUT_SEED
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, default=Path(accompgen_hf.DEFAULT_MODEL), help="folder of the composite")
+    parser.add_argument("--output_dir", type=Path, required=True, help="keeps everything between runs")
+    parser.add_argument("--num_songs", type=int, default=64)
+    parser.add_argument("--num_style_songs", type=int, default=320, help="true bands to learn the styles from")
+    parser.add_argument("--duration_s", type=float, default=10.0, help="of every song")
+    add_song_recipe_options(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse_arguments()
+    recipe = read_song_recipe(options)
+    recipe.require()
+    options.output_dir.mkdir(parents=True, exist_ok=True)
+    pipe = pipeline("vocal-accompaniment", model=str(options.model), device="cpu")
+    classifier = learn_styles(recipe, options.num_style_songs, options.duration_s)
+    seeds = range(HELD_OUT_SEED, HELD_OUT_SEED + options.num_songs)
+    rows = score_bands(pipe, options.model, recipe, seeds, classifier, options.output_dir, options.duration_s)
+    write_json(options.output_dir / "band.json", rows, sort_keys=False)
+    table = describe_bands(rows)
+    write_text(options.output_dir / "band.md", table)
+    print(table)
+
+
+if __name__ == "__main__":
+    main()
