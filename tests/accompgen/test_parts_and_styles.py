@@ -168,14 +168,17 @@ def test_one_branch_alone_decodes_alike_and_without_guidance_no_style_is_heard(s
     assert torch.equal(fast, any_style) == (scale == 0.0)
 
 
-def test_windows_of_a_plan_continue_all_of_its_parts():
-    model = stage_of(AccompGenSemanticConfig)
-    vocals = random_clip(model.config, 1, 2.0)[0]
-    asked = {"seed": 3, "style": "rock", "guidance_scale": 1.0}
-    plan = model.generate_codes(**vocals, **asked)
-    assert plan.shape == (1, 3, 100)
-    stock = model.generate_codes(**vocals, **asked, cache_implementation="dynamic")
-    assert torch.equal(plan, stock)
+@pytest.mark.parametrize("axis", ["token", "time"])
+@pytest.mark.parametrize("config_class", STAGE_CONFIGS)
+def test_windows_continue_all_parts_alike_however_they_are_decoded(config_class, axis):
+    model = stage_of(config_class, relative_position_axis=axis)
+    conditioning = random_clip(model.config, 1, 1.4)[0]  # two windows or more
+    asked = {"seed": 3, "style": "rock", "guidance_scale": 2.0}
+    asked |= {"part": "bass"} if model.config.num_part_rows else {}
+    codes = model.generate_codes(**conditioning, **asked)  # compiled steps, if numba is here
+    assert codes.shape == ((1, 3, 70) if model.config.plans_all_parts else (1, 4, 105))
+    for how in ({"engine": "torch"}, {"cache_implementation": "dynamic"}):
+        assert torch.equal(model.generate_codes(**conditioning, **asked, **how), codes)  # no decision is near a tie
 
 
 # ---- training ------------------------------------------------------------------------------------------------------
