@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import pipeline
+from transformers import AutoConfig, pipeline
 
 import accompgen_hf  # registers the task
 from accompgen_hf.accompgen.progress_accompgen import ProgressBar
@@ -23,6 +23,7 @@ from accompgen_hf.data.sources import Track
 from accompgen_hf.data.tokenization import TokenExtractor, TokenRecipe
 from accompgen_hf.evaluation.metrics.keys import best_tonic
 from accompgen_hf.files import write_json, write_text
+from accompgen_hf.hub import band_card_values
 from accompgen_hf.songs.song import HELD_OUT_SEED, generate_song
 from accompgen_hf.training.codec.evaluation import evaluate_codec
 from accompgen_hf.training.stages.validation import validate_stage
@@ -145,8 +146,11 @@ def write_card(report: dict, cost: dict[str, float], options: argparse.Namespace
     """Fill model_cards/tiny.md; what is not known is said so."""
     music, codec, count = report["music"], report["codec"], report["parameters"]
     stages = [report["stages"][name] for name in STAGES]
+    config = AutoConfig.from_pretrained(options.model)
     gains = [f"{stage['conditioning_gain']:.3f} ± {stage['conditioning_gain_interval']:.3f}" for stage in stages]
     values = {
+        **band_card_values(config),
+        "num_clusters": config.semantic_encoder_config.num_clusters,
         "num_songs": report["num_songs"],
         "codec_parameters": count["codec"],
         "encoder_parameters": count["semantic_encoder"],

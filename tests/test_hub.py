@@ -39,6 +39,7 @@ from tiny import (
     tiny_codec_config,
     tiny_config,
     tiny_model,
+    tiny_part_model,
     tiny_stage,
     tiny_stage_config,
 )
@@ -107,11 +108,28 @@ def test_a_stage_repository_has_model_vocabulary_card_and_manifest(tmp_path):
     folder = save_stage_repository(stage, tmp_path / "coarse", card, include_code=True)
     assert verify_repository(folder) == []
     assert "not measured" in (folder / "README.md").read_text()
+    assert "| styles | none |" in card
     config = json.loads((folder / "config.json").read_text())
     assert config["auto_map"]["AutoModelForCausalLM"] == "modeling_accompgen_stages.AccompGenCoarseForCausalLM"
     loaded = AutoModelForCausalLM.from_pretrained(folder)
     assert torch.equal(loaded.heads[0].weight, stage.heads[0].weight)
     assert AutoTokenizer.from_pretrained(folder).convert_tokens_to_ids("<instrumental_3>") == 3 + 20 + 3
+
+
+def test_cards_list_the_parts_and_styles_that_can_be_asked_for():
+    parts, styles = "`drums`, `bass`, `other`", "`bossa_nova`, `rock`"
+    model = tiny_part_model()
+    stage = (Path(__file__).parents[1] / "model_cards" / "stage.md").read_text("utf-8")
+    for text, values, names in (
+        (PLAIN_CARD, base_card_values(model), ("`parts`", "`style`")),
+        (stage, stage_card_values(model.coarse), ("parts", "styles")),
+    ):
+        card = fill_card(text, {**values, "license": "other", "name": "band"})
+        assert f"| {names[0]} | {parts} |" in card
+        assert f"| {names[1]} | {styles} |" in card
+    plain = fill_card(PLAIN_CARD, {**base_card_values(tiny_model()), "license": "other", "name": "band"})
+    assert "| `parts` | none: it plays the whole band as one |" in plain
+    assert "| `style` | none |" in plain
 
 
 def test_a_card_says_what_was_measured_and_what_was_not():

@@ -47,6 +47,11 @@ Vocals in, band out: semantic encoder, three stages and codec of AccompGen
 ([arXiv 2604.09054](https://arxiv.org/abs/2604.09054)), assembled by `accompgen_hf`. The three stages have
 {{num_parameters_stages}} parameters, encoder and codec {{num_parameters_parts}}.
 
+| ask for | names |
+|---|---|
+| `parts` | {{part_names}} |
+| `style` | {{style_names}} |
+
 Token fingerprint: `{{token_fingerprint}}`. Quality: not measured.
 """
 
@@ -211,6 +216,20 @@ def base_card_values(model: AccompGenForConditionalGeneration) -> dict[str, Any]
         "num_parameters_stages": _millions(*(getattr(model, name) for name in STAGES)),
         "num_parameters_parts": _millions(model.semantic_encoder, model.codec),
         "token_fingerprint": model.config.token_fingerprint,
+        **band_card_values(model.config),
+    }
+
+
+def band_card_values(config: Any) -> dict[str, str]:
+    """Parts and styles that a model, or a stage, can be asked for, in the words of a card.
+
+    Args:
+        config: Config with `part_names` and `style_names`.
+    """
+    parts, styles = ([f"`{name}`" for name in names] for names in (config.part_names, config.style_names))
+    return {
+        "part_names": ", ".join(parts) if len(parts) > 1 else "none: it plays the whole band as one",
+        "style_names": ", ".join(styles) or "none",
     }
 
 
@@ -225,6 +244,7 @@ def stage_card_values(stage: AccompGenStageForCausalLM) -> dict[str, Any]:
         "num_parameters": _millions(stage),
         "relative_position_axis": config.relative_position_axis,
         "token_fingerprint": config.token_fingerprint,
+        **band_card_values(config),
     }
 
 
