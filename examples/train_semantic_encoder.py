@@ -46,6 +46,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--num_centroid_clips", type=int, default=250, help="of them, to fit all centroids on (default: %(default)s)"
     )
+    described = "without centroids, nothing hidden (default: %(default)s)"
+    parser.add_argument("--heard_steps", type=int, default=0, help=described)
     parser.add_argument("--tuning_steps", type=int, default=3400, help="with centroids (default: %(default)s)")
     parser.add_argument("--with_parts", action="store_true", help="learn the band's parts, too, not its sum alone")
     add_song_recipe_options(parser)
@@ -81,12 +83,23 @@ def main() -> None:
     given = {name: getattr(options, name) for name in RUN_OPTIONS}
     arguments = SemanticEncoderArguments(output_dir=str(output_dir / "run"), **given)
     trainer = SemanticEncoderTrainer(arguments, pool, held_out_pool, targets)
-    hubert = trainer.train()
-    save_rounded_hubert(hubert, output_dir / "hubert")
+    trainer.train()
     draw_accuracies(output_dir / "run")
     note("masked_prediction")
 
-    # 3. Centroids, and both tuned so that the ids keep what the features know
+    # 3. Chord and beat in the foreground, and nothing hidden
+    changes = {"learning_rate": options.learning_rate / 2, "warmup_steps": 20, "family_weights": dict(FAMILY_WEIGHTS)}
+    if options.heard_steps:
+        own = {"output_dir": str(output_dir / "heard"), "max_steps": options.heard_steps, "seed": options.seed + 2}
+        trainer = SemanticTuner(
+            replace(arguments, **changes, **own), pool, held_out_pool, targets, trainer.model, centroids=None
+        )
+        trainer.train()
+        note("heard")
+    hubert = trainer.model.hubert
+    save_rounded_hubert(hubert, output_dir / "hubert")
+
+    # 4. Centroids, and both tuned so that the ids keep what the features know
     layer = hubert.config.num_hidden_layers
     blank = np.zeros((1, hubert.config.hidden_size), np.float32)
     encoder = AccompGenSemanticEncoder.from_hubert(output_dir / "hubert", blank, layer=layer)
@@ -94,16 +107,15 @@ def main() -> None:
         encoder, few, output_dir / "features", options.num_clusters, options.seed, arguments.noise_std
     )
     note("centroids")
-    changes = {"learning_rate": options.learning_rate / 2, "warmup_steps": 20, "seed": options.seed + 1}
-    changes |= {"output_dir": str(output_dir / "tuning"), "max_steps": options.tuning_steps}
-    tuning = replace(arguments, family_weights=dict(FAMILY_WEIGHTS), **changes)
+    changes |= {"output_dir": str(output_dir / "tuning"), "max_steps": options.tuning_steps, "seed": options.seed + 1}
+    tuning = replace(arguments, **changes)
     tuner = SemanticTuner(tuning, pool, held_out_pool, targets, trainer.model, centroids)
     save_rounded_hubert(tuner.train(), output_dir / "hubert_tuned")
     note("tuning")
     encoder = AccompGenSemanticEncoder.from_hubert(output_dir / "hubert_tuned", tuner.centroids, layer=layer)
     save_encoder(encoder, output_dir / "final")
 
-    # 4. What the ids know, read from the folder that ships
+    # 5. What the ids know, read from the folder that ships
     encoder = AccompGenSemanticEncoder.from_pretrained(output_dir / "final", dtype=torch.float32)
     probes = probe_encoder(encoder, few, held_out_pool, arguments.noise_std)
     note("probes")

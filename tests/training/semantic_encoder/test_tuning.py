@@ -23,14 +23,14 @@ def parts(tmp_path_factory):
         yield pool, pool, SemanticTargets(folder / "targets").build(pool)
 
 
-def make_tuner(parts, folder, **changes):
+def make_tuner(parts, folder, has_centroids=True, **changes):
     fields = {**TINY_RUN, "family_weights": dict(FAMILY_WEIGHTS), **changes}
     with torch.random.fork_rng():
         torch.manual_seed(0)
         trained = HubertForMaskedPrediction(make_hubert_config(TINY_HUBERT), TARGET_FAMILIES)
     centroids = np.random.default_rng(0).standard_normal((12, 16)).astype(np.float32)
     arguments = SemanticEncoderArguments(str(folder), **fields)
-    return SemanticTuner(arguments, *parts, trained, centroids)
+    return SemanticTuner(arguments, *parts, trained, centroids if has_centroids else None)
 
 
 def test_it_starts_from_the_trained_encoder_and_its_centroids(parts, tmp_path):
@@ -67,3 +67,15 @@ def test_a_killed_run_goes_on_to_the_same_centroids(parts, tmp_path):
     resumed = make_tuner(parts, tmp_path / "broken")
     resumed.train()
     assert np.array_equal(resumed.centroids, unbroken.centroids)
+
+
+def test_features_are_tuned_before_there_are_centroids(parts, tmp_path):
+    tuner = make_tuner(parts, tmp_path, has_centroids=False, max_steps=40, learning_rate=1e-2, save_every=20)
+    before = tuner.evaluate()
+    tuner.train(stop_at=20)
+    assert "distance" not in before
+    resumed = make_tuner(parts, tmp_path, has_centroids=False, max_steps=40, learning_rate=1e-2, save_every=20)
+    resumed.train()
+    after = resumed.evaluate()
+    assert after["loss"] < before["loss"] - 0.5
+    assert after["beat_heard_loss"] < before["beat_heard_loss"]
