@@ -38,10 +38,12 @@ from .options_accompgen import split_by_step
 from .parts_accompgen import check_styles, choose_parts
 from .processing_accompgen import AccompGenProcessor, gain_of_loudness, output_num_samples
 from .progress_accompgen import StageProgress
+from .ranking_accompgen import check_keep, rank_takes
 from .recordings_accompgen import Recording
+from .regeneration_accompgen import list_pairs, plan_span, span_seconds
 from .seeds_accompgen import item_seed, resolve_seeds
-from .stage_chain_accompgen import CODE_NAMES, add_batch_axis
-from .streaming_accompgen import AccompanimentStream
+from .stage_chain_accompgen import CODE_NAMES, codes_of_result
+from .streaming_accompgen import SAMPLES_PER_GRID_STEP, AccompanimentStream
 from .torch_defaults_accompgen import usual_torch_defaults
 
 _WHOLE_RECORDINGS = (str, bytes, bytearray, memoryview, dict, os.PathLike, np.ndarray, torch.Tensor)
@@ -88,6 +90,7 @@ class VocalAccompanimentPipeline(Pipeline):
                 `transformers.set_seed` decides.
             sampling_rate (`int`): Rate of bare arrays in Hz.
             num_variations (`int`): Number of accompaniments per recording, each with its own seed.
+            keep (`int`, *optional*): How many of the variations are given, those that fit the singer best first.
             preview (`bool`): Decode the coarse codes alone: sooner, and duller.
             output_sampling_rate (`int`, `"input"` or `None`): Rate of the result in Hz. `"input"` is that of the
                 vocals; `None` keeps 24000.
@@ -102,7 +105,13 @@ class VocalAccompanimentPipeline(Pipeline):
                 of a list; without it, with `None` or `"any"`, the model chooses.
             parts (`list` of `str`): Parts of the model's `config.part_names` to play; without it all of them.
             known_codes (`dict`, or a `list` of them for a list): An earlier result with `return_codes`, such as a
-                preview: its codes are not computed again. The seed has to be the same, and is taken from there.
+                preview: its codes are not computed again. The seed has to be the same, and is taken from there. A
+                recording that begins like the earlier one and is longer is continued.
+            regenerate (pair of `float`, or a `list` of pairs for a list, *optional*): Start and end in seconds of what
+                is made anew of `known_codes`, with the new `seed`; an end of `None` is the recording's. All other
+                codes stay. With the seed of the earlier result its codes come back.
+            regenerate_parts (`list` of `str`, *optional*): Parts that are made anew; without it all that are played.
+            snap (`bool`): Move the ends of `regenerate` to the nearest beats of the earlier result.
             vocals_lufs (`float`, *optional*): Loudness of the whole recording in LUFS, if the vocals are a part of it.
                 If `None`, the vocals are measured.
             show_progress (`bool`, *optional*): Whether to show a bar per stage. `None` shows it on a terminal.
@@ -114,8 +123,10 @@ class VocalAccompanimentPipeline(Pipeline):
         Returns:
             `dict` with `audio` (float32, `(num_samples,)`), `mix` (float32, mono like `audio`, or
             `(channels, num_samples)` like the vocals), `sampling_rate` and `seed`; of a model with several parts also
-            `stems`, a `dict` of the parts by name, whose sum is `audio`; with `return_codes` also the token tensors.
-            With several variations a list of them; for several recordings a list (or iterator).
+            `stems`, a `dict` of the parts by name, whose sum is `audio`; with `return_codes` also the token tensors
+            and the model's `token_fingerprint`; with `regenerate` also `regenerated`, the pair that was made anew, and
+            with `keep` also `ranking`. With several variations, or more than one to keep, a list of them; for several
+            recordings a list (or iterator).
 
         Raises:
             ValueError, TypeError: If a recording or a setting is refused; the message says why and what to do.
@@ -202,7 +213,7 @@ class VocalAccompanimentPipeline(Pipeline):
             vocals_lufs,
             output_sampling_rate,
             self._stem_names(settings.get("parts")),
-            known_codes=_codes_of(known_codes, len(self.model.config.part_names)),
+            known_codes=codes_of_result(known_codes, self.model.config),
             **settings,
         )
 
@@ -220,16 +231,20 @@ class VocalAccompanimentPipeline(Pipeline):
         num_variations: int = 1,
         batch_size: int | None = None,
         known_codes: list[dict[str, Any]] | None = None,
+        regenerate: Any = None,
+        snap: bool = True,
+        keep: int | None = None,
         **kwargs: Any,
     ) -> list:
         if not recordings:
             raise ValueError("`vocals` must hold at least one recording, got an empty list.")
         if not isinstance(num_variations, int) or num_variations < 1:
             raise ValueError(f"`num_variations` must be an integer of at least 1, got {num_variations!r}.")
+        check_keep(keep, num_variations)
         if known_codes is not None:
-            if num_variations > 1 or len(known_codes) != len(recordings):
+            if (num_variations > 1 and regenerate is None) or len(known_codes) != len(recordings):
                 raise ValueError("`known_codes` must be one result per recording, each with the seed of its own.")
-            if seed is None and all("seed" in known for known in known_codes):
+            if seed is None and regenerate is None and all("seed" in known for known in known_codes):
                 seed = [known["seed"] for known in known_codes]
         seeds = resolve_seeds(seed, len(recordings), num_variations)
         preprocess_params, forward_params, postprocess_params = self._sanitize_parameters(**kwargs)
@@ -239,13 +254,17 @@ class VocalAccompanimentPipeline(Pipeline):
 
         # 1. Recordings -> one request per accompaniment.
         requests = []
-        for recording, first_seed in zip(recordings, seeds, strict=True):
-            own_seeds = range(first_seed, first_seed + num_variations)
-            requests += self.preprocess({"recording": recording, "seeds": own_seeds}, **preprocess_params)
+        pairs = list_pairs(regenerate, len(recordings))
         styles = check_styles(self.model.config, forward_params.pop("style", None), len(recordings))
-        for index, (request, known) in enumerate(zip(requests, known_codes or [None] * len(requests), strict=True)):
-            request["known_codes"] = _codes_of(known, len(self.model.config.part_names))
-            request["style"] = styles[index // num_variations]
+        given = zip(recordings, seeds, known_codes or [None] * len(recordings), pairs, styles, strict=True)
+        for recording, first_seed, known, pair, style in given:
+            own_seeds = range(first_seed, first_seed + num_variations)
+            of_recording = self.preprocess({"recording": recording, "seeds": own_seeds}, **preprocess_params)
+            codes = codes_of_result(known, self.model.config)
+            num_steps = len(of_recording[0]["input_values"]) // SAMPLES_PER_GRID_STEP
+            span = plan_span(self.model, codes, pair, snap, num_steps)
+            more = {"known_codes": codes, "regenerate": span, "style": style}
+            requests += [{**request, **more} for request in of_recording]
         # 2. Requests -> codes and audio, together.
         batch_size = batch_size or self._batch_size or num_variations
         results = []
@@ -259,7 +278,12 @@ class VocalAccompanimentPipeline(Pipeline):
         # 3. One result, or a list of variations, per recording.
         if num_variations == 1:
             return results
-        return [results[first : first + num_variations] for first in range(0, len(results), num_variations)]
+        of_recordings = [results[first : first + num_variations] for first in range(0, len(results), num_variations)]
+        if keep is None:
+            return of_recordings
+        first = zip(requests[::num_variations], of_recordings, strict=True)
+        kept = [rank_takes(request["vocals"], request["sampling_rate"], takes)[:keep] for request, takes in first]
+        return [takes[0] for takes in kept] if keep == 1 else kept
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:
         preprocess_params, forward_params, postprocess_params = split_by_step(kwargs)
@@ -303,7 +327,11 @@ class VocalAccompanimentPipeline(Pipeline):
     ) -> list[dict[str, torch.Tensor]]:
         """Turn model inputs of any lengths into audio and tokens of each."""
         requests = model_inputs["requests"]
-        seconds = sum(len(request["input_values"]) for request in requests) / self.processor.sampling_rate
+        spans = [request["regenerate"] for request in requests]
+        if any(span is not None for span in spans):
+            settings["regenerate"] = spans
+        lengths_s = [len(request["input_values"]) / self.processor.sampling_rate for request in requests]
+        seconds = sum(span_seconds(*each) for each in zip(spans, lengths_s, strict=True))
         with StageProgress(seconds, self._work_of_stages(settings), show_progress) as progress:
 
             def report(stage: str, seconds_just_finished: float) -> None:
@@ -369,8 +397,12 @@ class VocalAccompanimentPipeline(Pipeline):
             "sampling_rate": output_sampling_rate,
             "seed": outputs["seed"],
         }
+        if outputs.get("regenerate") is not None:
+            start_s, end_s = outputs["regenerate"]
+            result["regenerated"] = (start_s, num_samples / output_sampling_rate if end_s is None else end_s)
         if return_codes:
             result.update({name: outputs[name].cpu() for name in CODE_NAMES if name in outputs})
+            result["token_fingerprint"] = getattr(self.model.config, "token_fingerprint", None)
         return result
 
     def save_pretrained(
@@ -392,11 +424,6 @@ class VocalAccompanimentPipeline(Pipeline):
         self.model.save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory)
         finish_folder(save_directory, include_code)
-
-
-def _codes_of(result: dict[str, Any] | None, num_parts: int) -> dict[str, torch.Tensor]:
-    """The codes of an earlier result, each with an axis for the batch."""
-    return {name: add_batch_axis(name, result[name], num_parts) for name in CODE_NAMES if name in (result or {})}
 
 
 __all__ = ["VocalAccompanimentPipeline"]

@@ -18,8 +18,10 @@ import torch
 from .codebooks_accompgen import PADDING, codes_to_ids, interleave_codes
 from .configuration_accompgen import CODEC_FRAME_RATE, GRID_RATE, SEMANTIC_FRAME_RATE, SEMANTIC_NAMES, Segment
 from .parts_accompgen import choose_parts
+from .rhythm_accompgen import track_beats
 
 _TARGET_NAMES = ("instrumental_semantic_ids", "coarse_codes", "fine_codes")
+_IDS_PER_STEP = SEMANTIC_FRAME_RATE // GRID_RATE
 _TOLERANCE_S = 0.5 / GRID_RATE
 
 
@@ -109,9 +111,7 @@ def find_spans(
         if parts is not None:
             raise ValueError("`regenerate_parts` needs `regenerate`: the start and end, in seconds, to make anew.")
         return [None] * len(num_steps)
-    pairs = regenerate if isinstance(regenerate, list) else [regenerate] * len(num_steps)
-    if len(pairs) != len(num_steps):
-        raise ValueError(f"`regenerate` must be one pair or a list of {len(num_steps)}, got {len(pairs)}.")
+    pairs = list_pairs(regenerate, len(num_steps))
     chosen = None if parts is None else choose_parts(config, parts, "`regenerate_parts`")
     if chosen is not None and not set(chosen) <= set(played):
         raise ValueError(f"`regenerate_parts` must be among the parts that are played, got {list(parts)}.")
@@ -122,6 +122,69 @@ def find_spans(
             raise ValueError("`regenerate_parts` must be left out where a recording is longer than its known codes.")
         spans.append(span if span is None else replace(span, parts=chosen))
     return spans
+
+
+def list_pairs(regenerate: Any, num_items: int) -> list[Any]:
+    """The pair of every recording.
+
+    Raises:
+        ValueError: If a list has another length.
+    """
+    pairs = regenerate if isinstance(regenerate, list) else [regenerate] * num_items
+    if len(pairs) != num_items:
+        raise ValueError(f"`regenerate` must be one pair or a list of {num_items}, got {len(pairs)}.")
+    return pairs
+
+
+def plan_span(
+    model: Any, codes: dict[str, torch.LongTensor], regenerate: Any, snap: bool, num_steps: int
+) -> tuple[float, float | None] | None:
+    """What is made anew of an earlier result, in seconds on the 40 ms grid; `None` for nothing.
+
+    Without `regenerate` a recording that is longer than its known codes is continued.
+
+    Args:
+        model (`AccompGenForConditionalGeneration`): The model, which decodes the codes.
+        codes (`dict`): Known codes, with a batch axis of one.
+        regenerate (pair of `float`, *optional*): As in `find_spans`.
+        snap (`bool`): Whether the ends move to the nearest beats of the codes' accompaniment.
+        num_steps (`int`): Length of the recording in steps of 40 ms.
+
+    Raises:
+        ValueError, TypeError: As in `find_spans`.
+    """
+    is_longer = SEMANTIC_NAMES[0] in codes and codes[SEMANTIC_NAMES[0]].shape[-1] < num_steps * _IDS_PER_STEP
+    if regenerate is None:
+        return (num_known_steps(codes) / GRID_RATE, None) if is_longer else None
+    start_s, end_s = check_pair_of_seconds(regenerate)
+    _to_span(start_s, end_s, codes, num_steps)
+    if not snap:
+        return _on_grid(start_s, end_s)
+    if "coarse_codes" not in codes:
+        raise ValueError(
+            "`snap` must be False where `known_codes` have no `coarse_codes`: there are no beats to hear."
+        )
+    snapped = snap_to_beats(start_s, end_s, list_beats(model, codes), num_known_steps(codes) / GRID_RATE)
+    return _on_grid(snapped[0], None if is_longer else snapped[1])
+
+
+def span_seconds(span: tuple[float, float | None] | None, duration_s: float) -> float:
+    """How much of a recording is made: a span of it, or all."""
+    if span is None:
+        return duration_s
+    return (duration_s if span[1] is None else span[1]) - span[0]
+
+
+def _on_grid(start_s: float, end_s: float | None) -> tuple[float, float | None]:
+    return round(start_s * GRID_RATE) / GRID_RATE, None if end_s is None else round(end_s * GRID_RATE) / GRID_RATE
+
+
+@torch.no_grad()
+def list_beats(model: Any, codes: dict[str, torch.LongTensor]) -> np.ndarray:
+    """Times in seconds of the beats of what known codes play."""
+    grid = torch.cat([codes[name] for name in _TARGET_NAMES[1:] if name in codes], dim=-2)
+    audio = model.decode(grid.flatten(0, -3)).sum(0)  # (1, K, T) or (1, P, K, T)
+    return track_beats(audio.float().cpu().numpy(), model.config.codec_config.sampling_rate).times
 
 
 def check_pair_of_seconds(pair: Any) -> tuple[float, float | None]:
@@ -188,8 +251,8 @@ def snap_to_beats(
         Start and end in seconds, at least one beat apart.
     """
     beats = np.unique(np.clip([0.0, *beat_times, duration_s], 0.0, duration_s))
-    first = int(np.abs(beats - start_s).argmin())
-    last = len(beats) - 1 if end_s is None else int(np.abs(beats - end_s).argmin())
+    end_s = duration_s if end_s is None else end_s
+    first, last = (int(np.abs(beats - edge_s).argmin()) for edge_s in (start_s, end_s))
     if first >= last:  # both are nearest to one beat: the beat that holds the middle
         middle_s = (start_s + end_s) / 2
         first = int(np.clip(np.searchsorted(beats, middle_s, side="right") - 1, 0, len(beats) - 2))
@@ -203,6 +266,10 @@ __all__ = [
     "find_spans",
     "frames_per_step",
     "join_forced",
+    "list_beats",
+    "list_pairs",
     "num_known_steps",
+    "plan_span",
     "snap_to_beats",
+    "span_seconds",
 ]

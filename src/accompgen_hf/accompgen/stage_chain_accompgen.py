@@ -21,6 +21,7 @@ import torch
 
 from .codec_accompgen import decode_stream
 from .configuration_accompgen import CODEC_FRAME_RATE, SEMANTIC_NAMES
+from .fingerprint_accompgen import check_token_fingerprints
 from .modeling_accompgen_semantic_encoder import SAMPLES_PER_FRAME, list_semantic_blocks
 from .regeneration_accompgen import Span
 from .windows_accompgen import (
@@ -278,6 +279,18 @@ def add_batch_axis(name: str, codes: torch.LongTensor, num_parts: int = 1) -> to
     return codes if codes.ndim == (2 if name in SEMANTIC_NAMES else 3) + has_part_axis else codes[None]
 
 
+def codes_of_result(result: dict[str, Any] | None, config: Any) -> Codes:
+    """The codes of an earlier result of the pipeline, each with an axis for the batch.
+
+    Raises:
+        ValueError: If they are another model's.
+    """
+    result, own = result or {}, getattr(config, "token_fingerprint", None)
+    check_token_fingerprints(result.get("token_fingerprint"), own, "`known_codes`", "this model")
+    num_parts = len(config.part_names)
+    return {name: add_batch_axis(name, result[name], num_parts) for name in CODE_NAMES if name in result}
+
+
 def _of_stage(callback: Callable[[str, float], Any] | None, stage: str) -> Callable[[float], Any] | None:
     return None if callback is None else lambda seconds: callback(stage, seconds)
 
@@ -327,6 +340,7 @@ __all__ = [
     "CODE_NAMES",
     "STAGES",
     "add_batch_axis",
+    "codes_of_result",
     "generate_recordings",
     "stream_recording",
     "stream_semantic_ids",

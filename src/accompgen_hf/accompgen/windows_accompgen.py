@@ -116,7 +116,7 @@ class StageWindow:
         num_kept (`int`): Steps at its start that have their codes already.
         conditioning (`dict` of `str` to `torch.LongTensor`): `(1, T)` or `(1, K, T)`, filled up with silence.
         prefix (`torch.LongTensor`): The codes of its first `num_kept` steps.
-        forced (`torch.LongTensor`, *optional*): Of the steps behind them the codes that are given, -1 elsewhere.
+        forced (`torch.LongTensor`, *optional*): Codes that are given behind them, -1 where there is a choice.
     """
 
     recording: "WindowedRecording"

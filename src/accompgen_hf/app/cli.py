@@ -14,7 +14,15 @@ from typing import Any
 import accompgen_hf
 from accompgen_hf.accompgen.options_accompgen import GENERATION_OPTIONS, GenerationOption
 from accompgen_hf.app.console import report_failure, say
-from accompgen_hf.app.open_pipeline import SHIPPED_VOCALS, UsageError, choose_device, load_pipeline, set_threads
+from accompgen_hf.app.open_pipeline import (
+    SHIPPED_VOCALS,
+    UsageError,
+    choose_device,
+    load_pipeline,
+    open_separator,
+    set_threads,
+)
+from accompgen_hf.app.regenerate_command import add_regenerate_command
 from accompgen_hf.app.repository_commands import add_repository_commands
 from accompgen_hf.web.web_command import add_web_command
 
@@ -64,6 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     for command in (generate, demo):
         _add_options(command)
         command.set_defaults(run=run, variations=1)
+    add_regenerate_command(commands, _number)
     add_web_command(commands)
     add_repository_commands(commands)
     return parser
@@ -91,6 +100,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     for option in GENERATION_OPTIONS.values():
         if option.help is not None:
             _add_generation_option(add, option)
+    add(
+        "--best-of", type=_number(int, 2), metavar="N", help="make N takes, and keep the one that fits the singer best"
+    )
     add("--separate", metavar="MODEL", help="whole songs: this MDX-Net .onnx file, or htdemucs, takes the voice out")
     add("--separate-preset", metavar="NAME", help="which network the .onnx file is, if its name does not say so")
     add("--separate-n-fft", type=_number(int, 1), metavar="N", help="or its own numbers: samples per analysis window,")
@@ -169,6 +181,9 @@ def run(arguments: argparse.Namespace) -> int:
     if settings.get("seed") == DRAWN_SEED:
         settings["seed"] = draw_seed()
         say(f"seed {settings['seed']} is drawn")
+    best_of = settings.get("best_of", 1)
+    if best_of > 1 and (arguments.stream or arguments.preview_first):
+        raise UsageError("`--best-of` compares whole takes: leave `--stream` and `--preview-first` out")
     sources = _find_sources(arguments, recorded)
     rank, num_processes = process_place()
     is_new = "seed" not in settings
@@ -182,7 +197,9 @@ def run(arguments: argparse.Namespace) -> int:
     elif is_new:
         settings["seed"] = draw_seed() if unfinished is None else unfinished
     try:
-        jobs = list_jobs(sources, settings["seed"], arguments.variations, excluded=arguments.output)
+        # A job of `--best-of` takes as many seeds in a row.
+        num_takes = arguments.variations * best_of
+        jobs = list_jobs(sources, settings["seed"], num_takes, excluded=arguments.output)[::best_of]
         check_parent(arguments.output)
     except ValueError as error:
         raise UsageError(str(error)) from error
@@ -217,9 +234,15 @@ def _read_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     from accompgen_hf.app.result_folders import read_settings
 
     try:
-        return read_settings(arguments.settings)
+        settings = read_settings(arguments.settings)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    if "regenerated" in settings:
+        raise UsageError(
+            f"`--settings` is of a take of {settings['regenerated']['from']!r} of which a span was made anew: call "
+            "`accompgen regenerate` on that folder with its `--from`, `--to`, `--seed` and `--no-snap`"
+        )
+    return settings
 
 
 def _merge_settings(arguments: argparse.Namespace, recorded: Mapping[str, Any]) -> dict[str, Any]:
@@ -265,22 +288,6 @@ def _find_sources(arguments: argparse.Namespace, recorded: Mapping[str, Any]) ->
     if missing:
         raise UsageError(f"there is no file {', '.join(map(repr, missing))}")
     return sources
-
-
-def open_separator(settings: Mapping[str, Any], device: str) -> Any:
-    """What takes the voice out of a whole song, or `None`."""
-    from accompgen_hf.data.separation import SEPARATOR_OPTIONS, load_separator
-
-    options = {name: settings[option] for option, name in SEPARATOR_OPTIONS.items() if option in settings}
-    if "separate" not in settings:
-        if options:
-            given = next(option for option in SEPARATOR_OPTIONS if option in settings)
-            raise UsageError(f"`{given}` needs `separate`: name the .onnx file that takes the voice out of the song")
-        return None
-    try:
-        return load_separator(settings["separate"], device="auto" if device.startswith("cuda") else "cpu", **options)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from accompgen_hf.accompgen.audio_accompgen import write_audio
 from accompgen_hf.accompgen.optional_accompgen import import_optional
 from accompgen_hf.accompgen.options_accompgen import FORWARD, GENERATION_OPTIONS, POSTPROCESS
+from accompgen_hf.accompgen.ranking_accompgen import WEIGHTS
 from accompgen_hf.accompgen.recordings_accompgen import Recording
 from accompgen_hf.app.console import report_failure, say
 from accompgen_hf.app.open_pipeline import SHIPPED_VOCALS, describe_model
@@ -63,6 +64,7 @@ class Work:
         self.arguments, self.pipe, self.separator = arguments, pipe, separator
         self.settings, self.recorded = settings, recorded
         self.options = {name: settings[name] for name in _PIPELINE_SETTINGS if name in settings}
+        self.best_of = settings.get("best_of", 1)
         self.made_with = describe_model(pipe)
         self.is_announced = False
         self.newest: tuple[str, Recording] | None = None  # source, vocals: variations follow each other
@@ -120,6 +122,7 @@ class Work:
         """Say how long the work will take, if it is long."""
         if not self.is_announced:
             others_s = [stated_duration(job.source) for job in left if job != take.job]
+            others_s = others_s * self.best_of + [None] * (self.best_of - 1)
             hints = [PREVIEW_HINT] if _is_preview_short(self.pipe.model) and not self.options.get("preview") else []
             if self.arguments.command == "generate" and not self.arguments.stream:
                 hints.append(STREAM_HINT)
@@ -145,6 +148,9 @@ class Work:
                 outcomes.append(self.fail(take.job, error))
                 continue
             say(f"{elapsed_s:.1f} s of work, {elapsed_s / take.vocals.duration_s:.2f} s per second of music")
+            if self.best_of > 1:
+                terms = _in_words(result["ranking"])
+                say(f"kept the take of seed {result['seed']}, the best of {self.best_of}: {terms}")
             print(folder, flush=True)
             _compare_with_record(folder, self.recorded)
             outcomes.append(Outcome(take.job.source, take.job.seed, "made", elapsed_s, str(folder)))
@@ -157,7 +163,9 @@ class Work:
             return write_result(parent, take.item, vocals, vocals.sampling_rate, result, self.made_with)
         path, stem_paths, journal = result
         offset = self.options.get("accompaniment_lufs_offset", -3.0)
-        folder = write_part_result(parent, take.item, vocals, path, self.made_with, offset, stem_paths)
+        origin = {"seed": take.item["seed"], "token_fingerprint": self.made_with.get("token_fingerprint")}
+        codes = {**journal.all_codes(), **origin}
+        folder = write_part_result(parent, take.item, vocals, path, self.made_with, offset, stem_paths, codes)
         journal.remove()
         return folder
 
@@ -169,14 +177,17 @@ class Work:
             "output_sampling_rate": self.settings.get("sampling_rate", "input"),
             # Bars of several processes would overwrite each other.
             "show_progress": not self.arguments.quiet and process_place()[1] == 1,
+            "return_codes": True,
             **self.options,
         }
-        if len(takes) > 1:
+        if self.best_of > 1:
+            settings |= {"num_variations": self.best_of, "keep": 1, "batch_size": self.best_of * len(takes)}
+        elif len(takes) > 1:
             settings["batch_size"] = len(takes)
-        else:
+        if len(takes) == 1:
             [sources], [seeds] = sources, seeds
         if self.arguments.preview_first:
-            previews = self.pipe(sources, seed=seeds, **{**settings, "preview": True, "return_codes": True})
+            previews = self.pipe(sources, seed=seeds, **{**settings, "preview": True})
             for take, preview in zip(takes, previews if len(takes) > 1 else [previews], strict=True):
                 self.write_preview(take, preview)
             settings["known_codes"] = previews
@@ -213,6 +224,11 @@ class Work:
             **options,
         )
         return path, stem_paths, journal
+
+
+def _in_words(ranking: Mapping[str, Any]) -> str:
+    """The terms of a ranking, and their sum."""
+    return ", ".join(f"{name.replace('_', ' ')} {ranking[name]:.2f}" for name in (*WEIGHTS, "score"))
 
 
 def _show_progress(path: Path, duration_s: float) -> Callable[[float], None]:

@@ -1,6 +1,7 @@
 """How the commands and the page open the pipeline: which device, which model, how many threads."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +79,19 @@ def describe_model(pipe: Any) -> dict[str, Any]:
     fingerprint = getattr(pipe.model.config, "token_fingerprint", None)
     on_cpu = {"num_threads": torch.get_num_threads(), "has_numba": has_numba()} if str(pipe.device) == "cpu" else {}
     return {"device": str(pipe.device), **on_cpu, **({"token_fingerprint": fingerprint} if fingerprint else {})}
+
+
+def open_separator(settings: Mapping[str, Any], device: str) -> Any:
+    """What takes the voice out of a whole song, or `None`."""
+    from accompgen_hf.data.separation import SEPARATOR_OPTIONS, load_separator
+
+    options = {name: settings[option] for option, name in SEPARATOR_OPTIONS.items() if option in settings}
+    if "separate" not in settings:
+        if options:
+            given = next(option for option in SEPARATOR_OPTIONS if option in settings)
+            raise UsageError(f"`{given}` needs `separate`: name the .onnx file that takes the voice out of the song")
+        return None
+    try:
+        return load_separator(settings["separate"], device="auto" if device.startswith("cuda") else "cpu", **options)
+    except ValueError as error:
+        raise UsageError(str(error)) from error

@@ -38,6 +38,7 @@ class CodeJournal:
         self.path = Path(path)
         lines = list(self._read_lines(fingerprint))
         self._num_heard: dict[str, int] = {}
+        self._heard: dict[str, list[torch.Tensor]] = {}  # everything, for the finished result
         pieces: dict[str, list[torch.Tensor]] = {}
         for line in lines:
             codes = np.frombuffer(base64.b64decode(line["codes"]), "<i2").reshape(line["shape"])
@@ -64,6 +65,7 @@ class CodeJournal:
 
     def append(self, name: str, codes: torch.LongTensor) -> None:
         """Write the next codes of this name, unless they are known."""
+        self._heard.setdefault(name, []).append(codes.to("cpu", torch.int16))
         start = self._num_heard.get(name, 0)
         self._num_heard[name] = start + codes.shape[-1]
         num_known = self.known_codes[name].shape[-1] if name in self.known_codes else 0
@@ -72,6 +74,10 @@ class CodeJournal:
             values = base64.b64encode(codes.cpu().numpy().astype("<i2").tobytes()).decode("ascii")
             self._file.write(_to_line({"name": name, "shape": list(codes.shape), "codes": values}))
             self._file.flush()
+
+    def all_codes(self) -> dict[str, torch.Tensor]:
+        """All codes that were appended, without the batch axis: those of a result once it is finished."""
+        return {name: torch.cat(pieces, dim=-1)[0] for name, pieces in self._heard.items()}
 
     @property
     def is_worth_keeping(self) -> bool:

@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
 import tempfile
 import warnings
@@ -18,6 +19,7 @@ from accompgen_hf.accompgen.audio_accompgen import write_audio, write_audio_bloc
 from accompgen_hf.accompgen.mixing_accompgen import mix_blocks
 from accompgen_hf.accompgen.options_accompgen import GENERATION_OPTIONS, is_of_kind
 from accompgen_hf.accompgen.recordings_accompgen import Recording
+from accompgen_hf.app.kept_codes import CODES_FILE, has_codes, write_codes
 from accompgen_hf.app.picture import draw_picture
 from accompgen_hf.files import hash_file, publish_file, replace_patiently
 
@@ -30,10 +32,11 @@ SETTINGS_KINDS: dict[str, type] = {
     "separate_n_fft": int,
     "separate_gain": float,
     "separate_stem": str,
+    "best_of": int,
     **{option.key: option.kind for option in GENERATION_OPTIONS.values() if option.is_setting},
 }
 # What a written file also says, and `read_settings` hands on unread.
-RECORD_KEYS = ("made_with", "files")
+RECORD_KEYS = ("made_with", "files", "codes", "ranking", "regenerated")
 
 AUDIO_FILES = ("accompaniment.wav", "mix.wav")
 _MAX_NAME_BYTES = 120  # file systems end at 255, some tools at less
@@ -47,6 +50,11 @@ def result_name(vocals: str | os.PathLike, seed: int) -> str:
     return f"{name or 'vocals'}-seed{seed}"
 
 
+def take_name(folder_name: str) -> str:
+    """Name of another take, before its number: `my-seed7-take` of the folder `my-seed7` or `my-seed7-take-3`."""
+    return re.sub(r"-take-\d+$", "", folder_name) + "-take"
+
+
 def write_result(
     parent: str | os.PathLike,
     settings: Mapping[str, Any],
@@ -54,6 +62,7 @@ def write_result(
     sampling_rate: int,
     result: Mapping[str, Any],
     made_with: Mapping[str, Any],
+    take_of: str | None = None,
 ) -> Path:
     """Write one result into a new folder of `parent`.
 
@@ -61,12 +70,14 @@ def write_result(
         settings: Keys of `SETTINGS_KINDS`, with `vocals` and `seed`: they name the folder.
         vocals: float32 of shape `(channels, num_samples)`, or a `Recording`, for the picture.
         sampling_rate (`int`): Rate of `vocals` in Hz.
-        result: Result of the pipeline: `audio`, `mix`, `sampling_rate`, and `stems` of a model with several parts.
+        result: Result of the pipeline: `audio`, `mix`, `sampling_rate`, `stems` of a model with several parts, codes,
+            and `ranking` if there is one.
         made_with: Model and device, added to the record.
+        take_of (`str`, *optional*): Name of the result folder of which this is another take; it names the folder.
 
     Returns:
-        The folder: `accompaniment.wav`, `mix.wav`, the parts such as `drums.wav`, `picture.png` and, last of all,
-        `settings.json`.
+        The folder: `accompaniment.wav`, `mix.wav`, the parts such as `drums.wav`, `picture.png`, `codes.safetensors`
+        and, last of all, `settings.json`.
 
     Raises:
         OSError: If something cannot be written. Nothing is left behind, unless all of it is written and cannot get its
@@ -83,8 +94,12 @@ def write_result(
         title = result_name(settings["vocals"], settings["seed"])
         rates = (sampling_rate, rate, rate)
         _draw_if_possible(folder / "picture.png", vocals, result["audio"], result["mix"], rates, title=title)
+        if has_codes(result):
+            write_codes(folder / CODES_FILE, result)
 
-    return write_folder(parent, settings, made_with, fill)
+    if "ranking" in result:
+        settings = {**settings, "ranking": {**result["ranking"], "seed": result["seed"]}}
+    return write_folder(parent, settings, made_with, fill, take_of)
 
 
 def write_part_result(
@@ -95,6 +110,7 @@ def write_part_result(
     made_with: Mapping[str, Any],
     accompaniment_lufs_offset: float = -3.0,
     stem_paths: Mapping[str, Path] | None = None,
+    codes: Mapping[str, Any] | None = None,
 ) -> Path:
     """Do as `write_result` with an accompaniment that is in a file already: mix in blocks, and move the file in.
 
@@ -102,6 +118,7 @@ def write_part_result(
         part_path: File of the accompaniment, on the same disk as `parent`.
         accompaniment_lufs_offset (`float`): The same as in `mix`.
         stem_paths (`dict` of `str` to `Path`, *optional*): Files of the parts by name, on this disk, too.
+        codes (`dict`, *optional*): The codes, as in a result of the pipeline.
         parent, settings, vocals, made_with: The same as in `write_result`.
     """
 
@@ -115,6 +132,8 @@ def write_part_result(
         _draw_if_possible(folder / "picture.png", vocals, accompaniment, Recording(mix_path), rate, title=title)
         for name, path in (stem_paths or {}).items():
             publish_file(path, folder / f"{name}.wav")
+        if codes is not None:
+            write_codes(folder / CODES_FILE, codes)
         publish_file(part_path, accompaniment_path)
 
     return write_folder(parent, settings, made_with, fill)
@@ -125,8 +144,12 @@ def write_folder(
     settings: Mapping[str, Any],
     made_with: Mapping[str, Any],
     fill: Callable[[Path], None],
+    take_of: str | None = None,
 ) -> Path:
-    """Make a result folder of `parent` with what `fill(folder)` writes, and the record of how it was made."""
+    """Make a result folder of `parent` with what `fill(folder)` writes, and the record of how it was made.
+
+    It is named by vocals and seed, or as another take of the folder `take_of`.
+    """
     parent = Path(parent)
     parent.mkdir(parents=True, exist_ok=True)
     # Everything is written aside first: a folder that bears a result's name is complete, or was cut off while moving
@@ -140,8 +163,12 @@ def write_folder(
             "made_with": {**made_with, **library_versions()},
             "files": {file_name: hash_file(aside / file_name) for file_name in list_audio(aside)},
         }
+        if (aside / CODES_FILE).exists():
+            record["codes"] = {CODES_FILE: hash_file(aside / CODES_FILE)}
         (aside / "settings.json").write_bytes(encode_record(record))
-        return _move_into_new_folder(aside, parent, result_name(settings["vocals"], settings["seed"]))
+        is_take = take_of is not None
+        name = take_name(take_of) if is_take else result_name(settings["vocals"], settings["seed"])
+        return _move_into_new_folder(aside, parent, name, 2 if is_take else 1)
     except OSError as error:
         if not is_written:
             raise
@@ -185,8 +212,8 @@ def check_parent(parent: str | os.PathLike) -> None:
         raise ValueError(f"`--output` {os.fspath(parent)!r} cannot be written: {reason}.") from error
 
 
-def _move_into_new_folder(aside: Path, parent: Path, name: str) -> Path:
-    folder = make_new_folder(parent, name)
+def _move_into_new_folder(aside: Path, parent: Path, name: str, number: int) -> Path:
+    folder = make_new_folder(parent, name, number)
     moved = []
     try:
         for path in sorted(aside.iterdir(), key=lambda path: path.name == "settings.json"):
@@ -211,9 +238,11 @@ def _draw_if_possible(path: Path, *sounds: Any, title: str) -> None:
         warnings.warn(f"The picture could not be drawn ({error}). The audio is complete.", UserWarning, stacklevel=2)
 
 
-def make_new_folder(parent: Path, name: str) -> Path:
-    """Make `parent/name`, or `parent/name-2`, `-3`, ... where that stands already; two processes never share one."""
-    number = 1
+def make_new_folder(parent: Path, name: str, number: int = 1) -> Path:
+    """Make `parent/name`, or `parent/name-2`, `-3`, ... where that stands already; two processes never share one.
+
+    With a `number` of 2 the first one that is tried is `parent/name-2`.
+    """
     while True:
         folder = parent / (name if number == 1 else f"{name}-{number}")
         try:

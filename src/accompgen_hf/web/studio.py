@@ -255,6 +255,7 @@ class Studio:
             output_sampling_rate="input",
             callback=job.report,
             show_progress=False,
+            return_codes=True,  # a result folder keeps them
             **options,
         )
         if job.stopped.is_set():

@@ -1,0 +1,226 @@
+"""Which of several takes fits the singer best: what can be heard of voice and band alone, without any truth.
+
+Four terms, each a share between 0 and 1:
+
+- `chord_tones`: of the sung time, in which the sung pitch class is a tone of the chord that the band plays;
+- `on_beat`: of the band's beats, how much louder than between them the onsets of band and voice are on them;
+- `silence`: of the time, in which the band is below -60 dBFS;
+- `clipping`: of the samples, whose peaks had to be bent.
+
+The score is their sum by `WEIGHTS`. The singer's tuning is taken out first.
+
+Letters: F frames.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from .audio_accompgen import fold_to_mono
+from .harmony_accompgen import CHORD_HOP_S, NO_CHORD, chord_path
+from .resampling_accompgen import resample
+from .rhythm_accompgen import (
+    FRAME_RATE,
+    find_grids,
+    follow_beats,
+    has_beats,
+    onset_bands,
+    onset_strength,
+    rhythm_curves,
+)
+
+WEIGHTS = {"chord_tones": 1.0, "on_beat": 1.0, "silence": -1.0, "clipping": -1.0}
+
+_PITCH_RATE, _PITCH_WINDOW, _PITCH_HOP = 8000, 512, 160  # 64 ms every 20 ms
+_LOWEST_HZ, _HIGHEST_HZ = 65.0, 1000.0
+_MAX_APERIODICITY = 0.2  # of YIN (de Cheveigné & Kawahara 2002)
+_VOICE_GATE_DB = -35.0  # below the voice's loudest frames
+_SILENCE_DB, _SILENCE_HOP_S = -60.0, 0.1
+_BENT_PEAK = 0.9  # as in `soften_peaks`
+_NEAR_BEAT = 3  # frames to either side, 30 ms
+
+
+def check_keep(keep: int | None, num_variations: int) -> None:
+    """Refuse to keep more takes than are made, or one of one.
+
+    Raises:
+        ValueError: If `keep` is no whole number from 1 to `num_variations`, or there is one take alone.
+    """
+    if keep is None:
+        return
+    is_number = isinstance(keep, int) and not isinstance(keep, bool)
+    if not is_number or not 1 <= keep <= num_variations or num_variations == 1:
+        raise ValueError(
+            f"`keep` must be a whole number from 1 to `num_variations`, of at least two takes; got {keep!r} of "
+            f"{num_variations}."
+        )
+
+
+def rank_takes(vocals: np.ndarray, sampling_rate: int, takes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Takes of one recording, the best first.
+
+    Args:
+        vocals (`np.ndarray` of shape `(channels, num_samples)`): What is sung.
+        sampling_rate (`int`): Its rate in Hz.
+        takes (`list` of `dict`): Results of the pipeline, with `audio` and `sampling_rate`.
+
+    Returns:
+        The same results, each with `ranking`: its terms, `score`, its `place` from 1 on, and `num_takes`. Equal scores
+        stand in the order of their seeds.
+    """
+    voice = Voice(fold_to_mono(vocals), sampling_rate)
+    terms = [rate_take(voice, take["audio"], take["sampling_rate"]) for take in takes]
+    order = sorted(range(len(takes)), key=lambda index: -terms[index]["score"])
+    return [
+        {**takes[index], "ranking": {**terms[index], "place": place, "num_takes": len(takes)}}
+        for place, index in enumerate(order, 1)
+    ]
+
+
+class Voice:
+    """What a take is compared with.
+
+    Args:
+        vocals (`np.ndarray` of shape `(num_samples,)`): Mono.
+        sampling_rate (`int`): Rate in Hz.
+
+    Attributes:
+        pitches (`np.ndarray` of shape `(F,)`): Sung pitches as MIDI numbers in equal temperament at 440 Hz, 50 frames
+            per second; NaN where nothing is sung.
+        onsets (`np.ndarray`): Strength of onsets, 100 frames per second.
+    """
+
+    def __init__(self, vocals: np.ndarray, sampling_rate: int):
+        self.pitches = sung_pitches(vocals, sampling_rate)
+        self.onsets = onset_strength(onset_bands(vocals, sampling_rate))
+
+
+def rate_take(voice: Voice, audio: np.ndarray, sampling_rate: int) -> dict[str, float]:
+    """Every term of one take, and `score`.
+
+    Args:
+        voice (`Voice`): The singer.
+        audio (`np.ndarray` of shape `(num_samples,)`): The accompaniment alone.
+        sampling_rate (`int`): Rate in Hz.
+    """
+    path = chord_path(audio, sampling_rate)
+    terms = {
+        "chord_tones": share_of_chord_tones(voice.pitches, path),
+        "on_beat": share_on_beat(voice.onsets, audio, sampling_rate, path),
+        "silence": share_of_silence(audio, sampling_rate),
+        "clipping": float(np.mean(np.abs(audio) > _BENT_PEAK)),
+    }
+    return {**terms, "score": float(sum(WEIGHTS[name] * value for name, value in terms.items()))}
+
+
+def sung_pitches(vocals: np.ndarray, sampling_rate: int) -> np.ndarray:
+    """Pitch of a voice by YIN: MIDI numbers `(F,)`, 50 frames per second, NaN where nothing is sung.
+
+    How far the singer's tuning is off is taken out.
+    """
+    audio = np.pad(resample(np.asarray(vocals, np.float32), sampling_rate, _PITCH_RATE), _PITCH_WINDOW // 2)
+    longest = round(_PITCH_RATE / _LOWEST_HZ)
+    if len(audio) < _PITCH_WINDOW + longest:
+        return np.zeros(0)
+    frames = np.lib.stride_tricks.sliding_window_view(audio, _PITCH_WINDOW + longest)[::_PITCH_HOP].astype(np.float64)
+    fft_size = 2048
+    spectrum = np.fft.rfft(frames, fft_size, axis=1)
+    first = np.fft.rfft(frames[:, :_PITCH_WINDOW], fft_size, axis=1)
+    products = np.fft.irfft(spectrum * first.conj(), fft_size, axis=1)[:, : longest + 1]
+    sums = np.pad(np.cumsum(frames**2, axis=1), ((0, 0), (1, 0)))
+    energies = sums[:, _PITCH_WINDOW:][:, : longest + 1] - sums[:, : longest + 1]
+    differences = np.maximum(energies[:, :1] + energies - 2 * products, 0)  # of the frame and itself, lag by lag
+    lags = np.arange(1, longest + 1)
+    means = np.cumsum(differences[:, 1:], axis=1) / lags
+    aperiodicity = np.divide(differences[:, 1:], means, out=np.ones_like(means), where=means > 1e-12)
+    shortest = int(_PITCH_RATE / _HIGHEST_HZ)
+    best = _first_dips(aperiodicity[:, shortest - 1 :]) + shortest - 1
+    rows = np.arange(len(frames))
+    levels = 10 * np.log10(np.maximum(energies[:, 0], 1e-12))
+    is_sung = (aperiodicity[rows, best] < _MAX_APERIODICITY) & (levels > levels.max() + _VOICE_GATE_DB)
+    pitches = np.where(is_sung, 69 + 12 * np.log2(_PITCH_RATE / _refine(aperiodicity, best) / 440.0), np.nan)
+    if is_sung.any():
+        pitches -= np.angle(np.mean(np.exp(2j * np.pi * pitches[is_sung]))) / (2 * np.pi)
+    return pitches
+
+
+def _first_dips(aperiodicity: np.ndarray) -> np.ndarray:
+    """Column of each row's first dip that is deep enough; without one, of its lowest value."""
+    is_dip = np.zeros(aperiodicity.shape, bool)
+    inner = aperiodicity[:, 1:-1]
+    is_dip[:, 1:-1] = (inner <= aperiodicity[:, :-2]) & (inner < aperiodicity[:, 2:]) & (inner < _MAX_APERIODICITY)
+    return np.where(is_dip.any(axis=1), is_dip.argmax(axis=1), aperiodicity.argmin(axis=1))
+
+
+def _refine(aperiodicity: np.ndarray, best: np.ndarray) -> np.ndarray:
+    """Lags at the minimum of a parabola through three columns; column k is lag k + 1."""
+    columns = np.clip(best, 1, aperiodicity.shape[1] - 2)
+    rows = np.arange(len(best))
+    before, middle, after = (aperiodicity[rows, columns + step] for step in (-1, 0, 1))
+    bend = before - 2 * middle + after
+    shift = np.divide(0.5 * (before - after), bend, out=np.zeros_like(bend), where=np.abs(bend) > 1e-12)
+    return columns + 1 + np.clip(shift, -0.5, 0.5)
+
+
+def share_of_chord_tones(pitches: np.ndarray, path: np.ndarray) -> float:
+    """Share of the sung frames whose pitch class is in the chord of their instant; 0 without sung frames.
+
+    Args:
+        pitches (`np.ndarray` of shape `(F,)`): Result of [`sung_pitches`].
+        path (`np.ndarray` of shape `(num_chord_frames,)`): Result of `chord_path` of the band.
+    """
+    frames = np.flatnonzero(np.isfinite(pitches))
+    if not len(frames):
+        return 0.0
+    instants = np.rint(frames * _PITCH_HOP / _PITCH_RATE / CHORD_HOP_S).astype(int)
+    chords = path[np.minimum(instants, len(path) - 1)]
+    intervals = (np.rint(pitches[frames]).astype(int) - chords) % 12
+    is_third = intervals == np.where(chords < 12, 4, 3)
+    return float(np.mean((chords != NO_CHORD) & ((intervals == 0) | is_third | (intervals == 7))))
+
+
+def share_on_beat(voice_onsets: np.ndarray, audio: np.ndarray, sampling_rate: int, path: np.ndarray) -> float:
+    """How much of the onsets of band and voice lies on the band's beats: the mean of the two shares.
+
+    A share is the mean strength within 30 ms of the beats over the sum of this and the mean of all; 0.5 is chance.
+
+    Args:
+        voice_onsets (`np.ndarray`): Strength of the voice's onsets, 100 frames per second.
+        audio (`np.ndarray` of shape `(num_samples,)`): The band.
+        sampling_rate (`int`): Rate in Hz.
+        path (`np.ndarray`): Its `chord_path`.
+    """
+    bands = onset_bands(audio, sampling_rate)
+    if not has_beats(bands):
+        return 0.0
+    strength = onset_strength(bands)
+    beats = follow_beats(strength, find_grids(rhythm_curves(bands, path))).times
+    return float(np.mean([_share_near(curve, beats) for curve in (strength, voice_onsets)]))
+
+
+def _share_near(strength: np.ndarray, beats: np.ndarray) -> float:
+    places = np.rint(beats * FRAME_RATE).astype(int)[:, None] + np.arange(-_NEAR_BEAT, _NEAR_BEAT + 1)
+    at_beats = strength[np.clip(places, 0, len(strength) - 1)].max(axis=1).mean()
+    everywhere = np.lib.stride_tricks.sliding_window_view(strength, 2 * _NEAR_BEAT + 1).max(axis=1).mean()
+    total = at_beats + everywhere
+    return float(at_beats / total) if total > 0 else 0.0
+
+
+def share_of_silence(audio: np.ndarray, sampling_rate: int) -> float:
+    """Share of windows of 0.1 s below -60 dBFS."""
+    pieces = np.array_split(audio.astype(np.float64), max(1, round(len(audio) / sampling_rate / _SILENCE_HOP_S)))
+    power = np.array([np.mean(piece**2) for piece in pieces])
+    return float(np.mean(power < 10 ** (_SILENCE_DB / 10)))
+
+
+__all__ = [
+    "WEIGHTS",
+    "Voice",
+    "check_keep",
+    "rank_takes",
+    "rate_take",
+    "share_of_chord_tones",
+    "share_of_silence",
+    "share_on_beat",
+    "sung_pitches",
+]

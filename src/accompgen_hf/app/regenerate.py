@@ -1,0 +1,115 @@
+"""Another take of a span of a result, in a folder beside the old one: what the command and the page call."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from accompgen_hf.accompgen.options_accompgen import FORWARD, GENERATION_OPTIONS, POSTPROCESS
+from accompgen_hf.accompgen.recordings_accompgen import Recording
+from accompgen_hf.accompgen.seeds_accompgen import draw_seed
+from accompgen_hf.app.kept_codes import CODES_FILE, read_codes
+from accompgen_hf.app.open_pipeline import describe_model, open_separator
+from accompgen_hf.app.result_folders import RECORD_KEYS, read_settings, write_result
+from accompgen_hf.files import hash_file
+
+# Settings of a result that the pipeline takes under their own names.
+_PIPELINE_SETTINGS = [
+    option.name
+    for option in GENERATION_OPTIONS.values()
+    if option.is_setting and option.key == option.name and option.step in (FORWARD, POSTPROCESS)
+]
+
+
+def regenerate_result(
+    pipe: Any,
+    folder: str | os.PathLike,
+    start_s: float | None,
+    end_s: float | None,
+    *,
+    parts: Sequence[str] | None = None,
+    seed: int | None = None,
+    snap: bool = True,
+    vocals: str | os.PathLike | Recording | None = None,
+    parent: str | os.PathLike | None = None,
+    callback: Callable[[str, float], Any] | None = None,
+    show_progress: bool | None = False,
+) -> Path:
+    """Make a span of a result anew, and write the new take into a folder of its own.
+
+    Args:
+        pipe (`VocalAccompanimentPipeline`): The pipeline of the model that made the result.
+        folder: The result folder.
+        start_s, end_s (`float`, *optional*): Span in seconds; `None` is the end of the recording. Without `start_s`
+            a longer recording is continued from where the result ends.
+        parts (sequence of `str`, *optional*): Parts that are made anew; `None` is all of them.
+        seed (`int`, *optional*): Seed of the span. `None` draws one, and takes the result's own to continue.
+        snap (`bool`): Move start and end to the nearest beats.
+        vocals (path or `Recording`, *optional*): The vocals; `None` reads the file that the result names.
+        parent (*optional*): Where the new folder stands; `None` is beside the old one.
+        callback (`Callable`, *optional*): As in a call of the pipeline.
+        show_progress (`bool`, *optional*): As in a call of the pipeline.
+
+    Returns:
+        The new folder. Its `settings.json` says under `regenerated` from what, and which span, after snapping.
+
+    Raises:
+        ValueError: If the folder is no whole result, its vocals are gone, its codes are another model's, or the span
+            lies outside.
+    """
+    folder = Path(folder)
+    settings = read_settings(folder / "settings.json")
+    known = read_codes(folder)
+    expected = settings.get("codes", {}).get(CODES_FILE)
+    if expected is not None and hash_file(folder / CODES_FILE) != expected:
+        raise ValueError(f"{str(folder / CODES_FILE)!r} is not the file that was written: it is damaged or exchanged.")
+    if not isinstance(vocals, Recording):
+        settings["vocals"] = settings.get("vocals", "") if vocals is None else os.path.abspath(vocals)
+        vocals = open_vocals(settings, str(pipe.device))
+    if seed is None and start_s is not None:
+        seed = draw_seed()
+    span = None if start_s is None else (start_s, end_s)
+    result = pipe(
+        {"array": vocals.read(), "sampling_rate": vocals.sampling_rate},
+        seed=seed,
+        known_codes=known,
+        regenerate=span,
+        snap=snap,
+        return_codes=True,
+        callback=callback,
+        show_progress=show_progress,
+        output_sampling_rate=settings.get("sampling_rate", "input"),
+        **{name: settings[name] for name in _PIPELINE_SETTINGS if name in settings},
+        **({} if parts is None else {"regenerate_parts": list(parts)}),
+    )
+    if "regenerated" not in result:
+        raise ValueError(
+            "`start_s` is needed: the vocals are no longer than the result, so there is nothing to continue."
+        )
+    start_s, end_s = result["regenerated"]
+    changed = {"from": folder.name, "start_s": start_s, "end_s": end_s}
+    changed |= {} if parts is None else {"parts": list(parts)}
+    kept = {key: value for key, value in settings.items() if key not in (*RECORD_KEYS, "best_of")}
+    kept |= {"seed": result["seed"], "regenerated": changed}
+    made_with = describe_model(pipe)
+    parent = folder.parent if parent is None else parent
+    return write_result(parent, kept, vocals, vocals.sampling_rate, result, made_with, folder.name)
+
+
+def open_vocals(settings: dict[str, Any], device: str) -> Recording:
+    """The vocals that a result names, taken out of the song again where they were; `device` does that.
+
+    Raises:
+        ValueError: If the file is not there any more.
+    """
+    path = settings.get("vocals", "")
+    if not os.path.exists(path):
+        raise ValueError(f"the vocals {path!r} are not there any more. Say where they are with `--vocals`.")
+    vocals = Recording(path, allow_truncated=bool(settings.get("allow_truncated")))
+    if "separate" in settings:
+        separated, _, rate = open_separator(settings, device).separate(vocals.read(), vocals.sampling_rate)
+        return Recording(separated, rate)
+    return vocals
+
+
+__all__ = ["open_vocals", "regenerate_result"]

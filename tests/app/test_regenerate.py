@@ -1,0 +1,166 @@
+"""Another take of a result folder: the command and the function behind it, with a tiny model from voice to files."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from accompgen_hf import VocalAccompanimentPipeline
+from accompgen_hf.accompgen.recordings_accompgen import Recording
+from accompgen_hf.app import cli, regenerate_command
+from accompgen_hf.app.kept_codes import CODES_FILE, read_codes
+from accompgen_hf.app.regenerate import regenerate_result
+from accompgen_hf.app.result_folders import read_settings
+from tiny import tiny_model
+
+RATE = 24_000
+SPAN = ["--from", "0.4", "--to", "0.8", "--no-snap"]
+GENERATE = ["generate", "take.wav", "--seed", "7", "--guidance-scale", "1", "--quiet"]
+OLD = Path("accompgen_out/take-seed7")
+
+
+@pytest.fixture(scope="module")
+def pipe():
+    return VocalAccompanimentPipeline(model=tiny_model())
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch, pipe):
+    monkeypatch.chdir(tmp_path)
+    for module in (cli, regenerate_command):
+        monkeypatch.setattr(module, "load_pipeline", lambda *_: pipe)
+    monkeypatch.setattr("accompgen_hf.app.result_folders.draw_picture", lambda path, *_args, **_kwargs: path.touch())
+    write_vocals("take.wav", 1.2)
+
+
+def write_vocals(path: str, duration_s: float) -> None:
+    time_s = np.arange(round(duration_s * RATE)) / RATE
+    soundfile.write(path, 0.2 * np.sin(2 * np.pi * (200 + 40 * time_s) * time_s), RATE)
+
+
+def audio_of(folder: Path) -> np.ndarray:
+    return soundfile.read(folder / "accompaniment.wav")[0]
+
+
+def test_a_new_take_stands_beside_the_old_one_and_differs_from_the_span_on(capsys):
+    assert cli.main(GENERATE) == 0
+    old_bytes = {path.name: path.read_bytes() for path in OLD.iterdir()}
+    assert CODES_FILE in old_bytes
+    assert cli.main(["regenerate", str(OLD), *SPAN, "--seed", "8", "--quiet"]) == 0
+    captured = capsys.readouterr()
+    new = Path(captured.out.split()[-1])
+    assert new == OLD.with_name("take-seed7-take-2")
+    assert "seed 8; made anew: 0.40 s to 0.80 s" in captured.err
+    assert old_bytes == {path.name: path.read_bytes() for path in OLD.iterdir()}
+    assert sorted(path.name for path in new.iterdir()) == sorted(old_bytes)
+    before, after = audio_of(OLD), audio_of(new)
+    assert len(before) == len(after)
+    start = round(0.4 * RATE)
+    np.testing.assert_array_equal(before[:start], after[:start])
+    assert not np.array_equal(before, after)
+    codes, old_codes = read_codes(new), read_codes(OLD)
+    assert torch.equal(codes["coarse_codes"][:, 60:], old_codes["coarse_codes"][:, 60:])
+    record = read_settings(new / "settings.json")
+    assert (record["seed"], record["guidance_scale"]) == (8, 1)
+    assert record["regenerated"] == {"from": "take-seed7", "start_s": 0.4, "end_s": 0.8}
+    # A take of this take counts on, and with the old seed the old codes come back.
+    assert cli.main(["regenerate", str(new), *SPAN, "--seed", "7", "--quiet"]) == 0
+    again = OLD.with_name("take-seed7-take-3")
+    assert (again / "accompaniment.wav").read_bytes() == old_bytes["accompaniment.wav"]
+    assert (again / CODES_FILE).exists()
+
+
+def test_a_streams_result_keeps_its_codes_too():
+    assert cli.main([*GENERATE, "--stream"]) == 0
+    streamed = read_codes(OLD)
+    assert cli.main([*GENERATE, "--output", "whole"]) == 0
+    whole = read_codes("whole/take-seed7")
+    assert streamed.keys() == whole.keys()
+    for name, value in whole.items():
+        assert torch.equal(streamed[name], value) if isinstance(value, torch.Tensor) else streamed[name] == value
+
+
+def test_longer_vocals_are_continued(capsys):
+    assert cli.main(GENERATE) == 0
+    write_vocals("longer.wav", 1.6)
+    assert cli.main(["regenerate", str(OLD), "--vocals", "longer.wav", "--quiet"]) == 0
+    new = OLD.with_name("take-seed7-take-2")
+    assert "seed 7; made anew: 1.20 s to 1.60 s" in capsys.readouterr().err
+    codes, old_codes = read_codes(new), read_codes(OLD)
+    assert torch.equal(codes["fine_codes"][:, : old_codes["fine_codes"].shape[1]], old_codes["fine_codes"])
+    assert len(audio_of(new)) == round(1.6 * RATE)
+    assert read_settings(new / "settings.json")["vocals"].endswith("longer.wav")
+
+
+def test_the_function_takes_vocals_and_a_place_and_tells_its_progress(pipe):
+    assert cli.main(GENERATE) == 0
+    vocals = Recording(*soundfile.read("take.wav", dtype="float32"))
+    Path("take.wav").unlink()
+    seconds = []
+    asked = {"seed": 8, "snap": False, "parent": "page", "callback": lambda stage, s: seconds.append(s)}
+    folder = regenerate_result(pipe, OLD, 0.4, 0.8, vocals=vocals, **asked)
+    assert folder == Path("page/take-seed7-take-2")
+    assert sum(seconds) == pytest.approx(3 * 0.4)
+
+
+def test_what_cannot_be_regenerated_is_refused(pipe, capsys):
+    assert cli.main(GENERATE) == 0
+    with pytest.raises(ValueError, match="`start_s` is needed: the vocals are no longer than the result"):
+        regenerate_result(pipe, OLD, None, None)
+    with pytest.raises(ValueError, match="`regenerate_parts` must be left out: this model plays one part"):
+        regenerate_result(pipe, OLD, 0.4, 0.8, parts=["drums"])
+    for arguments, code, message in (
+        ([str(OLD), "--from", "5", "--to", "6"], 1, "must begin inside the 1.2 s whose codes are known"),
+        ([str(OLD)], 2, "say where the span begins with `--from`"),
+        (["missing", *SPAN], 2, "there is no folder 'missing'"),
+        ([str(OLD), *SPAN, "--vocals", "missing.wav"], 2, "there is no file 'missing.wav'"),
+    ):
+        assert cli.main(["regenerate", *arguments, "--quiet"]) == code
+        assert message in capsys.readouterr().err
+    Path("take.wav").rename("moved.wav")
+    assert cli.main(["regenerate", str(OLD), *SPAN]) == 1
+    assert "are not there any more. Say where they are with `--vocals`" in capsys.readouterr().err
+    path = OLD / CODES_FILE
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+    assert cli.main(["regenerate", str(OLD), *SPAN, "--vocals", "moved.wav"]) == 1
+    assert "is not the file that was written: it is damaged or exchanged" in capsys.readouterr().err
+
+
+def test_settings_of_such_a_take_are_no_settings_of_a_whole_one(capsys):
+    settings = {"vocals": "take.wav", "seed": 8, "regenerated": {"from": "take-seed7", "start_s": 0.4, "end_s": 0.8}}
+    Path("settings.json").write_text(json.dumps(settings))
+    assert cli.main(["generate", "--settings", "settings.json"]) == 2
+    assert "is of a take of 'take-seed7' of which a span was made anew" in capsys.readouterr().err
+
+
+def test_the_best_of_several_takes_is_kept_and_made_again_from_its_settings(capsys):
+    call = [*GENERATE, "--best-of", "3"]
+    assert cli.main(call) == 0
+    captured = capsys.readouterr()
+    record = read_settings(OLD / "settings.json")
+    ranking = record["ranking"]
+    assert (record["seed"], record["best_of"]) == (7, 3)
+    assert ranking["seed"] in (7, 8, 9)
+    assert ranking["num_takes"] == 3
+    assert f"kept the take of seed {ranking['seed']}, the best of 3: chord tones" in captured.err
+    assert read_codes(OLD)["seed"] == ranking["seed"]
+    assert cli.main(["generate", "--settings", str(OLD / "settings.json"), "--quiet"]) == 0
+    assert "the audio is the recorded one, bit for bit" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main([*GENERATE, "--best-of", "1"])
+    assert cli.main([*call, "--stream"]) == 2
+    assert "`--best-of` compares whole takes" in capsys.readouterr().err
+
+
+def test_recordings_of_a_list_have_seeds_of_their_own():
+    write_vocals("other.wav", 1.2)
+    call = ["generate", "take.wav", "other.wav", "--seed", "7", "--best-of", "2", "--preview", "--quiet"]
+    assert cli.main([*call, "--guidance-scale", "1", "--batch-size", "2"]) == 0
+    records = [read_settings(folder / "settings.json") for folder in sorted(Path("accompgen_out").iterdir())]
+    assert [record["seed"] for record in records] == [9, 7]
+    assert [record["ranking"]["seed"] in seeds for record, seeds in zip(records, ((9, 10), (7, 8)), strict=True)]
