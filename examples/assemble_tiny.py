@@ -12,6 +12,7 @@ import accompgen_hf
 from accompgen_hf.accompgen.manifest_accompgen import write_manifest
 from accompgen_hf.files import folder_written_whole, read_json, write_json
 from accompgen_hf.hub import assemble_pipeline, save_repository
+from accompgen_hf.scripts import run_script, script_parser
 
 # The other stages have the authors' 0.9. With this value, chord and beat of 50 songs, as the ids tell them, are a
 # little better (docs/measured/default.md), and ids change as often as true ones.
@@ -20,10 +21,10 @@ PARTS = ("semantic", "coarse", "fine", "semantic_encoder", "codec")
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     for part in PARTS:
         parser.add_argument(f"--{part}", help="folder")
-    parser.add_argument("--output_dir", type=Path)
+    parser.add_argument("--output_dir", type=Path, help="folder of the assembled model")
     parser.add_argument("--install", type=Path, help="an assembled folder")
     parser.add_argument("--report", type=Path, help="with --install: folder of report_tiny.py")
     return parser.parse_args()
@@ -49,4 +50,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

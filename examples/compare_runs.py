@@ -3,16 +3,15 @@
 python examples/compare_runs.py runs/axis/token-0 runs/axis/token-1 runs/axis/time-0 runs/axis/time-1
 """
 
-import argparse
-
+from accompgen_hf.scripts import run_script, script_parser
 from accompgen_hf.training.stages.comparison import compare_runs
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("folders", nargs="+", help="output folders of train_stage.py")
     print(compare_runs(parser.parse_args().folders))
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

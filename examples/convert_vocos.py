@@ -7,33 +7,33 @@
 `AccompGenCodec.from_pretrained`, its codes are EnCodec's, and `from_sub_models(codec=...)` takes it. Weights: MIT.
 """
 
-import argparse
 import os
 
 import torch
 from huggingface_hub import hf_hub_download
 
-from accompgen_hf import AccompGenCodec
+from accompgen_hf.model_parts import load_part
+from accompgen_hf.scripts import run_script, script_parser
 from accompgen_hf.training.codec.vocos import VOCOS_BANDWIDTHS, convert_vocos
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--vocos", default="charactr/vocos-encodec-24khz", help="file or Hub id")
     parser.add_argument("--encodec", default="facebook/encodec_24khz", help="folder or Hub id of its EnCodec")
     parser.add_argument(
         "--bandwidths", type=float, nargs="+", default=list(VOCOS_BANDWIDTHS), help="kbps, one per row"
     )
-    parser.add_argument("--output_dir", required=True)
+    parser.add_argument("--output_dir", required=True, help="folder of the codec")
     options = parser.parse_args()
     path = options.vocos
     if not os.path.isfile(path):
         path = hf_hub_download(options.vocos, "pytorch_model.bin")
     state = torch.load(path, map_location="cpu", weights_only=True)
-    codec = convert_vocos(state, AccompGenCodec.from_pretrained(options.encodec), options.bandwidths)
+    codec = convert_vocos(state, load_part(options.encodec, "codec"), options.bandwidths)
     codec.save_pretrained(options.output_dir)
     print(f"{options.output_dir}: {sum(value.numel() for value in codec.decoder.parameters())} numbers in the decoder")
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -25,23 +25,26 @@ from accompgen_hf.accompgen.modeling_accompgen_semantic_encoder import (
 from accompgen_hf.accompgen.processing_accompgen import level_vocals, vocal_noise
 from accompgen_hf.data.kmeans import extract_feature_shards, fit_centroids, report_centroids, save_centroids
 from accompgen_hf.files import write_json
+from accompgen_hf.scripts import run_script, script_parser
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff")
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--encoder", required=True, help="Hub id or folder of a HuBERT model")
-    parser.add_argument("--layer", type=int, default=9)
+    parser.add_argument("--layer", type=int, default=9, help="layer of the HuBERT whose features are clustered")
     parser.add_argument("--vocals", required=True, help="folder of vocals, searched in depth")
     parser.add_argument("--instrumental", required=True, help="folder of instrumentals, searched in depth")
-    parser.add_argument("--output_dir", required=True)
-    parser.add_argument("--num_clusters", type=int, default=500)
-    parser.add_argument("--num_passes", type=int, default=5)
-    parser.add_argument("--vocal_target_lufs", type=float, default=-20.0)
-    parser.add_argument("--noise_std", type=float, default=0.01)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output_dir", required=True, help="folder of the centroids")
+    parser.add_argument("--num_clusters", type=int, default=500, help="number of centroids")
+    parser.add_argument("--num_passes", type=int, default=5, help="passes over the features")
+    parser.add_argument("--vocal_target_lufs", type=float, default=-20.0, help="level of the vocals in LUFS")
+    parser.add_argument("--noise_std", type=float, default=0.01, help="noise on the vocals")
+    parser.add_argument(
+        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where the HuBERT runs"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the clustering")
     return parser.parse_args()
 
 
@@ -98,4 +101,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -20,6 +20,7 @@ from accompgen_hf.evaluation.protocol.fit_musical_tables import (
     replace_tables,
 )
 from accompgen_hf.files import write_text
+from accompgen_hf.scripts import run_script, script_parser
 from accompgen_hf.songs.song import compose_song, require_training_seed, synthesize_song
 
 RATE = 24_000
@@ -27,11 +28,25 @@ TABLES_PATH = Path(musical_tables_accompgen.__file__)
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=TABLES_PATH)
-    parser.add_argument("--rhythm_seeds", type=int, nargs=2, default=[0, 160], metavar=("FIRST", "END"))
-    parser.add_argument("--chord_seeds", type=int, nargs=2, default=[20_000, 21_500], metavar=("FIRST", "END"))
-    parser.add_argument("--num_metronomes", type=int, default=32)
+    parser = script_parser(__doc__)
+    parser.add_argument("--output", type=Path, default=TABLES_PATH, help="file of the tables")
+    parser.add_argument(
+        "--rhythm_seeds",
+        type=int,
+        nargs=2,
+        default=[0, 160],
+        metavar=("FIRST", "END"),
+        help="songs that beats are fitted to",
+    )
+    parser.add_argument(
+        "--chord_seeds",
+        type=int,
+        nargs=2,
+        default=[20_000, 21_500],
+        metavar=("FIRST", "END"),
+        help="songs that keys and chords are fitted to",
+    )
+    parser.add_argument("--num_metronomes", type=int, default=32, help="metronomes that beats are also fitted to")
     parser.add_argument("--duration_s", type=float, default=10.0, help="seconds of an excerpt")
     return parser.parse_args()
 
@@ -60,4 +75,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

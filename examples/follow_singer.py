@@ -23,13 +23,14 @@ from accompgen_hf.evaluation.protocol.singer_variations import (
 )
 from accompgen_hf.evaluation.systems.system import OursSystem
 from accompgen_hf.files import write_json, write_text
+from accompgen_hf.scripts import run_script, script_parser
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--output_dir", type=Path, required=True, help="keeps everything between runs")
     parser.add_argument("--model", default=accompgen_hf.DEFAULT_MODEL, help="folder of the composite")
-    parser.add_argument("--num_songs", type=int, default=64)
+    parser.add_argument("--num_songs", type=int, default=64, help="procedural songs to play to")
     parser.add_argument("--num_seeds", type=int, default=20, help="accompaniments of every version of the recording")
     parser.add_argument("--recording", type=Path, default=SHIPPED_VOCALS, help="real singing")
     parser.add_argument("--num_reference", type=int, default=100, help="real pairs to compare swapped ones with")
@@ -58,4 +59,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -19,16 +19,17 @@ from accompgen_hf.accompgen.mixing_accompgen import mix
 from accompgen_hf.app.open_pipeline import SHIPPED_VOCALS
 from accompgen_hf.app.picture import draw_picture
 from accompgen_hf.evaluation.protocol.report import insert_block
+from accompgen_hf.scripts import run_script, script_parser
 from accompgen_hf.songs.song import HELD_OUT_SEED, generate_song
 
 RATE = 24_000
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--page", type=Path, required=True, help="Markdown page with the marks of `listen`")
     parser.add_argument("--model", default=accompgen_hf.DEFAULT_MODEL, help="folder of the composite")
-    parser.add_argument("--num_songs", type=int, default=5)
+    parser.add_argument("--num_songs", type=int, default=5, help="songs on the page")
     return parser.parse_args()
 
 
@@ -71,4 +72,4 @@ def row(title: str, folder: Path, name: str, truth: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -16,6 +16,8 @@ import sys
 import time
 from pathlib import Path
 
+from accompgen_hf.scripts import run_script, script_parser
+
 EXAMPLES = Path(__file__).resolve().parent
 STAGES = ("semantic", "coarse", "fine")
 # The shipped codec's: EnCodec's own decoder of 8 filters and a mel loss.
@@ -29,8 +31,8 @@ CODEC_RECIPE += ("--model", json.dumps(CODEC_MODEL))
 
 def make_parser(description: str) -> argparse.ArgumentParser:
     """The options of what is common with make_tiny_singsong.py: everything up to the tokens."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work_dir", type=Path, default=Path("runs/tiny"))
+    parser = script_parser(description)
+    parser.add_argument("--work_dir", type=Path, default=Path("runs/tiny"), help="folder of songs, tokens and runs")
     parser.add_argument("--num_songs", type=int, default=3000, help="10-s songs to train the stages on")
     parser.add_argument("--codec", type=Path, help="a codec that is trained already")
     parser.add_argument("--semantic_encoder", type=Path, help="an encoder with centroids that is trained already")
@@ -40,7 +42,8 @@ def make_parser(description: str) -> argparse.ArgumentParser:
 
 def main() -> None:
     parser = make_parser(__doc__)
-    parser.add_argument("--stage_steps", type=int, nargs=3, metavar=("SEMANTIC", "COARSE", "FINE"), default=None)
+    described = "steps of the stages, if not the recipe's"
+    parser.add_argument("--stage_steps", type=int, nargs=3, metavar=("SEMANTIC", "COARSE", "FINE"), help=described)
     parser.add_argument("--install", action="store_true", help="replace the default inside the package")
     options = parser.parse_args()
     work, repository = options.work_dir, options.work_dir / "accompgen-tiny"
@@ -115,4 +118,4 @@ def run_together(work: Path, name: str, result: Path, commands: list[list[str]])
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

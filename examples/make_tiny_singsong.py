@@ -11,6 +11,7 @@ step is a command of its own and goes on where it was killed. The result lies in
 from pathlib import Path
 
 from accompgen_hf.files import folder_written_whole, read_json
+from accompgen_hf.scripts import run_script
 from accompgen_hf.singsong.accompaniment import SingSongForAccompaniment
 from accompgen_hf.training.stages.arguments import StageTrainingArguments
 from make_tiny import EXAMPLES, make_parser, make_tokens, run
@@ -59,4 +60,4 @@ def assemble(work: Path, encoder: Path, codec: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -16,14 +16,15 @@ import accompgen_hf  # registers the task
 from accompgen_hf.data.source_options import add_song_recipe_options, read_song_recipe
 from accompgen_hf.evaluation.protocol.band_scores import describe_bands, learn_styles, score_bands
 from accompgen_hf.files import write_json, write_text
+from accompgen_hf.scripts import run_script, script_parser
 from accompgen_hf.songs.song import HELD_OUT_SEED
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--model", type=Path, default=Path(accompgen_hf.DEFAULT_MODEL), help="folder of the composite")
     parser.add_argument("--output_dir", type=Path, required=True, help="keeps everything between runs")
-    parser.add_argument("--num_songs", type=int, default=64)
+    parser.add_argument("--num_songs", type=int, default=64, help="songs to play to")
     parser.add_argument("--num_style_songs", type=int, default=320, help="true bands to learn the styles from")
     parser.add_argument("--duration_s", type=float, default=10.0, help="of every song")
     add_song_recipe_options(parser)
@@ -46,4 +47,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

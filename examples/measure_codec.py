@@ -16,9 +16,11 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from accompgen_hf import DEFAULT_MODEL, AccompGenCodec, AccompGenForConditionalGeneration
+from accompgen_hf import DEFAULT_MODEL, AccompGenCodec
 from accompgen_hf.accompgen.configuration_accompgen_codec import AccompGenCodecConfig
 from accompgen_hf.accompgen.progress_accompgen import ProgressBar
+from accompgen_hf.model_parts import load_part
+from accompgen_hf.scripts import run_script, script_parser
 from accompgen_hf.songs.song import HELD_OUT_SEED, generate_song
 from accompgen_hf.training.codec.evaluation import (
     comb_excess_db,
@@ -37,13 +39,13 @@ PARTS = ("drums", "bass", "other")
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--codec", required=True, help="folder of an AccompGenCodec or EncodecModel")
     parser.add_argument("--reference", help="folder to compare with; default: the shipped model's codec")
-    parser.add_argument("--output_dir", required=True, type=Path)
+    parser.add_argument("--output_dir", required=True, type=Path, help="folder of the report")
     parser.add_argument("--num_songs", type=int, default=16, help="of each renderer")
-    parser.add_argument("--first_seed", type=int, default=HELD_OUT_SEED)
-    parser.add_argument("--renderers", nargs="*", default=["soundfont", "numpy"])
+    parser.add_argument("--first_seed", type=int, default=HELD_OUT_SEED, help="seed of the first song")
+    parser.add_argument("--renderers", nargs="*", default=["soundfont", "numpy"], help="how the songs are played")
     parser.add_argument("--songs_dir", type=Path, help="songs in parts on disk, measured as well; see training.codec")
     parser.add_argument("--soundfont", help="General MIDI SoundFont; default: the one that the package finds")
     return parser.parse_args()
@@ -137,10 +139,10 @@ def main() -> None:
     options = parse_arguments()
     options.output_dir.mkdir(parents=True, exist_ok=True)
     if options.reference is None:
-        reference = AccompGenForConditionalGeneration.from_pretrained(DEFAULT_MODEL).codec
+        reference = load_part(DEFAULT_MODEL, "codec")
     else:
-        reference = AccompGenCodec.from_pretrained(options.reference)
-    codecs = {"reference": reference.eval(), "codec": AccompGenCodec.from_pretrained(options.codec).eval()}
+        reference = load_part(options.reference, "codec")
+    codecs = {"reference": reference.eval(), "codec": load_part(options.codec, "codec").eval()}
     results = {"num_songs": options.num_songs, "first_seed": options.first_seed}
     sources = [*options.renderers, *(["disk"] if options.songs_dir is not None else [])]
     results |= {source: measure(codecs, source, options) for source in sources}
@@ -151,4 +153,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

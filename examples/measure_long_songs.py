@@ -7,7 +7,6 @@ Each model has a folder of its own below `--output_dir`. `long_songs.json` in it
 goes on. Times are CPU seconds of this process unless they say otherwise.
 """
 
-import argparse
 import json
 import resource
 import time
@@ -35,6 +34,7 @@ from accompgen_hf.evaluation.metrics.continuity import (
     score_rest,
 )
 from accompgen_hf.files import publish_file, read_json, write_json
+from accompgen_hf.scripts import run_script, script_parser
 from accompgen_hf.songs.song import HELD_OUT_SEED, generate_song
 
 FIRST_SEED = HELD_OUT_SEED + 100_000
@@ -43,12 +43,12 @@ MIB = 1 << 20
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--model", default=accompgen_hf.DEFAULT_MODEL, help="folder or repository")
-    parser.add_argument("--output_dir", type=Path, required=True)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--num_songs", type=int, default=8)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--output_dir", type=Path, required=True, help="folder of the report")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what is measured")
+    parser.add_argument("--num_songs", type=int, default=8, help="songs to measure on")
+    parser.add_argument("--device", default="cpu", help="where the model runs")
     parser.add_argument("--short_s", type=float, default=60.0, help="seconds of the shorter cost run")
     parser.add_argument("--long_s", type=float, default=600.0, help="seconds of the longer one")
     parser.add_argument("--memory_s", type=float, default=3600.0, help="seconds of streamed vocals")
@@ -249,4 +249,4 @@ def measure_memory(pipe: Any, duration_s: float) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -3,17 +3,16 @@
 python examples/measure_melodies.py --num_songs 200
 """
 
-import argparse
-
+from accompgen_hf.scripts import run_script, script_parser
 from accompgen_hf.songs.composition import COMPOSITIONS, compose_score
 from accompgen_hf.songs.melody_counts import LEAD_SHEETS, count_scores
 from accompgen_hf.songs.theory import HELD_OUT_SEED
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--num_songs", type=int, default=200)
-    parser.add_argument("--first_seed", type=int, default=0)
+    parser = script_parser(__doc__)
+    parser.add_argument("--num_songs", type=int, default=200, help="songs to count")
+    parser.add_argument("--first_seed", type=int, default=0, help="seed of the first song")
     arguments = parser.parse_args()
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.num_songs)
     first_seeds = {"tunes": HELD_OUT_SEED}  # the others are what models learn from
@@ -28,4 +27,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

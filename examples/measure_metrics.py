@@ -18,6 +18,7 @@ from accompgen_hf.evaluation.protocol.sanity import (
     measure_truth,
 )
 from accompgen_hf.files import write_json
+from accompgen_hf.scripts import run_script, script_parser
 from accompgen_hf.songs.song import HELD_OUT_SEED, Song, generate_song
 
 RATE = 24_000
@@ -25,11 +26,11 @@ PARTS = ("truth", "disturbances", "distances")
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--num_songs", type=int, default=64)
+    parser = script_parser(__doc__)
+    parser.add_argument("--num_songs", type=int, default=64, help="songs to measure on")
     parser.add_argument("--first_seed", type=int, default=HELD_OUT_SEED + 1000, help="default: held out, %(default)s")
     parser.add_argument("--duration_s", type=float, default=10.0, help="seconds of an excerpt")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what is measured")
     parser.add_argument("--output", type=Path, metavar="FILE", help="also as JSON")
     return parser.parse_args()
 
@@ -72,4 +73,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -6,12 +6,12 @@
 A frame counts if the tracker calls it voiced (confidence of at least 0.5) and a note sounds in it.
 """
 
-import argparse
 import time
 
 import numpy as np
 
 from accompgen_hf.accompgen.optional_accompgen import import_optional
+from accompgen_hf.scripts import run_script, script_parser
 from accompgen_hf.songs.annotation import SongAnnotation
 from accompgen_hf.songs.composition import COMPOSITIONS, SINGERS, compose_song
 from accompgen_hf.songs.singer import render_vocals
@@ -29,11 +29,13 @@ def melody_at(annotation: SongAnnotation, times: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--num_songs", type=int, default=16)
-    parser.add_argument("--first_seed", type=int, default=HELD_OUT_SEED)
-    parser.add_argument("--composition", default="lead_sheets", choices=COMPOSITIONS)
-    parser.add_argument("--singers", default="words", choices=SINGERS)
+    parser = script_parser(__doc__)
+    parser.add_argument("--num_songs", type=int, default=16, help="songs to measure")
+    parser.add_argument("--first_seed", type=int, default=HELD_OUT_SEED, help="seed of the first song")
+    parser.add_argument(
+        "--composition", default="lead_sheets", choices=COMPOSITIONS, help="how the songs are composed"
+    )
+    parser.add_argument("--singers", default="words", choices=SINGERS, help="who sings")
     arguments = parser.parse_args()
     detector = import_optional("swift_f0", "Measuring singers", "swift-f0").SwiftF0(threads=1)
     shares, cpu_s = [], 0.0
@@ -55,4 +57,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

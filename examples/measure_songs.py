@@ -6,12 +6,12 @@
 The analysis shares nothing with the synthesis: chroma from FFTs, key by profile correlation, chords by templates.
 """
 
-import argparse
 import time
 
 import numpy as np
 
 from accompgen_hf.data.source_options import add_song_recipe_options, read_song_recipe
+from accompgen_hf.scripts import run_script, script_parser
 from accompgen_hf.songs.mastering import loudness_lufs
 from accompgen_hf.songs.song import Song
 
@@ -103,9 +103,9 @@ def measure(song: Song) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--num_songs", type=int, default=100)
-    parser.add_argument("--first_seed", type=int, default=0)
+    parser = script_parser(__doc__)
+    parser.add_argument("--num_songs", type=int, default=100, help="songs to measure")
+    parser.add_argument("--first_seed", type=int, default=0, help="seed of the first song")
     parser.add_argument("--with_parts", action="store_true", help="measure drums, bass and other, too")
     add_song_recipe_options(parser)
     arguments = parser.parse_args()
@@ -124,4 +124,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -12,7 +12,6 @@ The hashes hold on one machine only: another processor, or another build of PyTo
 this is a script and not a test. It takes about three minutes of one core, and ends with exit code 1 on a difference.
 """
 
-import argparse
 import functools
 import hashlib
 import json
@@ -23,6 +22,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from accompgen_hf.scripts import run_script, script_parser
 
 os.environ["OMP_NUM_THREADS"] = "1"  # sums of several threads are ordered by chance; read when torch is imported
 
@@ -48,7 +49,7 @@ Hashes = dict[str, str]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--inputs", type=Path, required=True, help="folder that keeps the songs; may be new")
     parser.add_argument("--against", type=Path, help="JSON file of an earlier call to compare with")
@@ -212,4 +213,4 @@ def hash_file(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -3,11 +3,10 @@
 python examples/plot_songs.py --seeds 800000 800005 800006 --output docs/guide/images/songs.png
 """
 
-import argparse
-
 import numpy as np
 
 from accompgen_hf.files import written_whole
+from accompgen_hf.scripts import run_script, script_parser
 from accompgen_hf.songs.song import HELD_OUT_SEED, Song, compose_song, generate_song
 
 _NUM_MELS, _FRAME, _HOP, _LOWEST_HZ, _HIGHEST_HZ = 128, 2048, 240, 60.0, 10000.0
@@ -104,12 +103,12 @@ def first_seeds_of_styles(count: int) -> list[int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = script_parser(__doc__)
     parser.add_argument(
         "--seeds", type=int, nargs="+", help="seeds to draw (the first held-out one of each of eight styles)"
     )
-    parser.add_argument("--duration_s", type=float, default=10.0)
-    parser.add_argument("--output", default="songs.png")
+    parser.add_argument("--duration_s", type=float, default=10.0, help="seconds of each song")
+    parser.add_argument("--output", default="songs.png", help="file of the picture")
     arguments = parser.parse_args()
     seeds = first_seeds_of_styles(8) if arguments.seeds is None else arguments.seeds
     songs = [generate_song(seed, duration_s=arguments.duration_s) for seed in seeds]
@@ -118,4 +117,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

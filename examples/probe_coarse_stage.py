@@ -22,6 +22,8 @@ from accompgen_hf.accompgen.progress_accompgen import ProgressBar
 from accompgen_hf.accompgen.rhythm_accompgen import onset_bands
 from accompgen_hf.data.collator import StageCollator
 from accompgen_hf.data.dataset import StageClipDataset
+from accompgen_hf.model_parts import load_part
+from accompgen_hf.scripts import run_script, script_parser
 
 BANDS = ("low", "mid", "high")
 BATCH_CLIPS = 8
@@ -29,12 +31,12 @@ TEMPERATURE = 0.9
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--data", required=True, help="token shards; clips of their validation split")
     parser.add_argument("--model", default=accompgen_hf.DEFAULT_MODEL, help="composite, for its codec")
     parser.add_argument("--coarse", help="coarse stage, if not the composite's")
-    parser.add_argument("--num_clips", type=int, default=32)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--num_clips", type=int, default=32, help="clips to generate")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the clips")
     return parser.parse_args()
 
 
@@ -44,7 +46,7 @@ def main() -> None:
     model = AccompGenForConditionalGeneration.from_pretrained(options.model, dtype=torch.float32).eval()
     stage = model.coarse
     if options.coarse is not None:
-        stage = AccompGenCoarseForCausalLM.from_pretrained(options.coarse, dtype=torch.float32).eval()
+        stage = load_part(options.coarse, "coarse", dtype=torch.float32).eval()
     dataset = StageClipDataset(options.data, stage.config, "validation", seed=options.seed)
     own = [dataset[position] for position in range(options.num_clips)]
     other = [{**clip, "conditioning": own[index - 1]["conditioning"]} for index, clip in enumerate(own)]
@@ -101,4 +103,4 @@ def correlate(curves: np.ndarray, true_curves: np.ndarray) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -13,6 +13,7 @@ import torch
 
 import accompgen_hf
 from accompgen_hf.accompgen.modeling_accompgen import AccompGenForConditionalGeneration
+from accompgen_hf.scripts import run_script, script_parser
 from accompgen_hf.training.semantic_encoder.finish import read_heard_waveform
 from accompgen_hf.training.semantic_encoder.pool import SongPool
 from accompgen_hf.training.semantic_encoder.probe import derive_labels, probe_label
@@ -21,13 +22,15 @@ PROBED = ("chord", "beat_phase")
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--pool_dir", required=True, help="songs of train_semantic_encoder.py")
     parser.add_argument("--model", default=accompgen_hf.DEFAULT_MODEL, help="folder of the composite")
-    parser.add_argument("--settings", nargs="+", default=["3@0.9"], metavar="GUIDANCE@TEMPERATURE")
+    parser.add_argument(
+        "--settings", nargs="+", default=["3@0.9"], metavar="GUIDANCE@TEMPERATURE", help="settings to compare"
+    )
     parser.add_argument("--num_table_songs", type=int, default=100, help="a multiple of 50")
     parser.add_argument("--num_songs", type=int, default=50, help="a multiple of 50")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the clips")
     return parser.parse_args()
 
 
@@ -69,4 +72,4 @@ def extract_ids(model: AccompGenForConditionalGeneration, pool: SongPool, kind: 
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

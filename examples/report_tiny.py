@@ -24,6 +24,7 @@ from accompgen_hf.data.tokenization import TokenExtractor, TokenRecipe
 from accompgen_hf.evaluation.metrics.keys import best_tonic
 from accompgen_hf.files import write_json, write_text
 from accompgen_hf.hub import band_card_values
+from accompgen_hf.scripts import run_script, script_parser
 from accompgen_hf.songs.song import HELD_OUT_SEED, generate_song
 from accompgen_hf.training.codec.evaluation import evaluate_codec
 from accompgen_hf.training.stages.validation import validate_stage
@@ -37,12 +38,12 @@ TEMPLATE = Path(__file__).resolve().parent.parent / "model_cards" / "tiny.md"
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--model", default=accompgen_hf.DEFAULT_MODEL, help="folder of the composite")
-    parser.add_argument("--output_dir", type=Path, required=True)
+    parser.add_argument("--output_dir", type=Path, required=True, help="folder of the report")
     parser.add_argument("--work_dir", type=Path, help="of make_tiny.py: what the training cost")
-    parser.add_argument("--num_songs", type=int, default=16)
-    parser.add_argument("--first_seed", type=int, default=HELD_OUT_SEED)
+    parser.add_argument("--num_songs", type=int, default=16, help="held-out songs to accompany")
+    parser.add_argument("--first_seed", type=int, default=HELD_OUT_SEED, help="seed of the first song")
     parser.add_argument("--guidance_scale", type=float, default=None, help="None takes the model's own")
     return parser.parse_args()
 
@@ -177,4 +178,4 @@ def write_card(report: dict, cost: dict[str, float], options: argparse.Namespace
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -24,12 +24,13 @@ from accompgen_hf.data.source_options import (
 )
 from accompgen_hf.data.sources import pair_paths, separate_recording, write_track_table
 from accompgen_hf.files import read_json, write_json
+from accompgen_hf.scripts import run_script, script_parser
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--output_dir", required=True, help="folder of the pairs")
-    parser.add_argument("--source", required=True, choices=tuple(SOURCES))
+    parser.add_argument("--source", required=True, choices=tuple(SOURCES), help="what the songs are")
     add_source_options(parser)
     add_separator_options(parser)
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where the network runs")
@@ -48,13 +49,10 @@ def claim_folder(path: Path, description: dict) -> None:
 def main(argv: list[str] | None = None) -> None:
     arguments = parse_arguments(argv)
     index, count = find_share(arguments)
-    try:
-        separator = open_separator(arguments, device=arguments.device)
-        recordings = list_recordings(arguments)
-        if separator is None and any(recording.load_stems is None for recording in recordings):
-            raise ValueError("`separate` is needed: these are whole songs. Give an .onnx file or a demucs model.")
-    except (ValueError, ImportError) as error:
-        raise SystemExit(f"error: {error}") from error
+    separator = open_separator(arguments, device=arguments.device)
+    recordings = list_recordings(arguments)
+    if separator is None and any(recording.load_stems is None for recording in recordings):
+        raise ValueError("`separate` is needed: these are whole songs. Give an .onnx file or a demucs model.")
     output_dir = Path(arguments.output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     if separator is not None:
@@ -79,4 +77,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from accompgen_hf.scripts import describe_fields, run_script, script_parser
 from accompgen_hf.songs.song import HELD_OUT_SEED
 from accompgen_hf.training.codec.arguments import CodecTrainingArguments
 from accompgen_hf.training.codec.evaluation import evaluate_codec
@@ -26,23 +27,28 @@ from accompgen_hf.training.codec.run import train_codec
 
 
 def parse_arguments() -> tuple[CodecTrainingArguments, dict[str, int], int]:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--output_dir", required=True, help="receives checkpoints, curves and the codec in final/")
     parser.add_argument("--songs_dir", help="folder of folders of songs; default: songs/ in the output folder")
     parser.add_argument("--num_songs", type=int, default=0, help="procedural songs to synthesize into songs_dir/numpy")
     parser.add_argument("--num_sampled_songs", type=int, default=0, help="the same into songs_dir/soundfont")
     parser.add_argument("--num_test_songs", type=int, default=16, help="held-out songs to measure the codec on")
+    helps = describe_fields(CodecTrainingArguments)
     for field in fields(CodecTrainingArguments):
         if field.name in ("output_dir", "songs_dir"):
             continue
         default = field.default_factory() if field.default is MISSING else field.default
         if isinstance(default, bool):
-            parser.add_argument(f"--{field.name}", action=argparse.BooleanOptionalAction, default=default)
+            parser.add_argument(
+                f"--{field.name}", action=argparse.BooleanOptionalAction, default=default, help=helps[field.name]
+            )
         elif isinstance(default, (dict, tuple)) or field.name == "keep_decoder_layers":
-            parser.add_argument(f"--{field.name}", type=json.loads, default=default, metavar="JSON")
+            parser.add_argument(
+                f"--{field.name}", type=json.loads, default=default, metavar="JSON", help=helps[field.name]
+            )
         else:
             kind = type(default) if default is not None else (str if field.name == "init_from" else int)
-            parser.add_argument(f"--{field.name}", type=kind, default=default)
+            parser.add_argument(f"--{field.name}", type=kind, default=default, help=helps[field.name])
     values = vars(parser.parse_args())
     num_songs = {"numpy": values.pop("num_songs"), "soundfont": values.pop("num_sampled_songs")}
     num_test_songs = values.pop("num_test_songs")
@@ -72,4 +78,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

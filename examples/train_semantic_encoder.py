@@ -16,6 +16,7 @@ import torch
 from accompgen_hf.accompgen.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
 from accompgen_hf.data.source_options import add_song_recipe_options, read_song_recipe
 from accompgen_hf.files import write_json
+from accompgen_hf.scripts import run_script, script_parser
 from accompgen_hf.training.run_files import read_metrics
 from accompgen_hf.training.semantic_encoder.finish import (
     draw_accuracies,
@@ -35,14 +36,14 @@ RUN_OPTIONS += ("init_from", "optimizer")
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--output_dir", required=True, help="folder for songs, checkpoints, metrics and the encoder")
     parser.add_argument("--num_clips", type=int, default=1500, help="10-s songs to train on (default: %(default)s)")
     parser.add_argument(
         "--num_held_out_clips", type=int, default=50, help="songs to measure on (default: %(default)s)"
     )
     parser.add_argument("--first_held_out_seed", type=int, default=790_000, help="their first seed; not a test song")
-    parser.add_argument("--num_clusters", type=int, default=500)
+    parser.add_argument("--num_clusters", type=int, default=500, help="number of centroids")
     parser.add_argument(
         "--num_centroid_clips", type=int, default=250, help="of them, to fit all centroids on (default: %(default)s)"
     )
@@ -132,4 +133,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

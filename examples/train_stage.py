@@ -8,14 +8,13 @@ after a kill: it goes on from its newest checkpoint. Several processes: put `acc
 
 import logging
 import os
-import sys
-import traceback
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import accompgen_hf.singsong  # noqa: F401  (its models can be trained, too)
+from accompgen_hf.scripts import run_script
 from accompgen_hf.training.stages.arguments import StageTrainingArguments, parse_stage_arguments
 from accompgen_hf.training.stages.loop import train_stage
 from accompgen_hf.training.stages.publishing import publish_stage, reserve_repository
@@ -38,18 +37,11 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     if "OMP_NUM_THREADS" in os.environ:
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    try:
-        summary = train(parse_stage_arguments())
-    except Exception:
-        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-            raise
-        traceback.print_exc()
-        sys.stderr.flush()
-        os._exit(1)  # a clean exit would wait for the other processes for ever
+    summary = train(parse_stage_arguments(description=__doc__))
     validation = summary["validation"] or {}
     report = ", ".join(f"{name} {value:.4f}" for name, value in validation.items() if isinstance(value, float))
     print(f"step {summary['step']}, {summary['tokens_per_s']:.0f} tokens/s, {report}")
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

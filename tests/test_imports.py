@@ -14,9 +14,9 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / PACKAGE
 # Rooms of the package, floor by floor. A file imports from its own room and from lower floors. A folder stands for
 # every file below it that no longer name claims.
 FLOORS = (
-    ("accompgen",),
+    ("accompgen", "scripts"),
     ("registration",),
-    ("files", "songs"),
+    ("files", "songs", "model_parts"),
     ("data",),
     ("evaluation.metrics", "hub"),
     ("training", "singsong"),

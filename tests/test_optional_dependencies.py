@@ -122,7 +122,7 @@ def test_the_package_imports_without_them_and_each_use_names_the_cure(kind, tmp_
         assert "soundfile" in said["file"]
         assert "pip install soxr" in said["resample"]
         assert "pip install matplotlib" in said["picture"]
-        assert "pip install accompgen-hf[web]`, or `pip install -e .[web]` in a clone" in said["page"]
+        assert '`pip install ".[web]"` in the folder of the repository' in said["page"]
     else:  # installing what is there would not help
         for use, library in (("picture", "matplotlib"), ("page", "gradio")):
             assert f"needs {library}" in said[use]

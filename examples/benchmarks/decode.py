@@ -33,6 +33,7 @@ from accompgen_hf import (
 )
 from accompgen_hf.accompgen.codebooks_accompgen import build_stage_inputs
 from accompgen_hf.accompgen.fast_decoding_accompgen import FastStageDecoder
+from accompgen_hf.scripts import run_script, script_parser
 
 FORMATS = {"fast": None, "fast float16": "float16", "fast int8": "int8"}
 PEERS = ("musicgen", "llama dynamic", "llama static", "llama static compile")
@@ -42,14 +43,14 @@ NUM_ROWS = 2
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--contexts", type=int, nargs="+", default=[875, 1250], help="positions before the first step")
-    parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--subjects", nargs="+", choices=SUBJECTS, default=list(SUBJECTS))
+    parser.add_argument("--rounds", type=int, default=12, help="how often each is measured")
+    parser.add_argument("--subjects", nargs="+", choices=SUBJECTS, default=list(SUBJECTS), help="what is measured")
     parser.add_argument("--reference", choices=SUBJECTS, default=PEERS[-1], help="speeds are compared with this one")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where it runs")
     parser.add_argument("--hidden_size", type=int, default=1024, help="the paper's by default; less to try it out")
-    parser.add_argument("--num_layers", type=int, default=6)
+    parser.add_argument("--num_layers", type=int, default=6, help="layers of each stage")
     parser.add_argument("--windows", type=int, metavar="N", help="a fine stage: N windows at once against one")
     return parser.parse_args()
 
@@ -276,4 +277,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

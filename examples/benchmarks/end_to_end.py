@@ -28,6 +28,7 @@ from accompgen_hf.accompgen.fast_decoding_accompgen import FastStageDecoder
 from accompgen_hf.accompgen.numba_engine_accompgen import ENGINES, CompiledStageDecoder
 from accompgen_hf.app import result_folders
 from accompgen_hf.app.open_pipeline import SHIPPED_VOCALS, describe_model, load_pipeline, set_threads
+from accompgen_hf.scripts import run_script, script_parser
 
 STAGES = ("semantic", "coarse", "fine")
 # Part of the model and the method that holds its work.
@@ -41,10 +42,10 @@ PARTS = {
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--durations", type=float, nargs="+", default=[10, 60, 600], help="seconds")
     parser.add_argument("--model", help="a folder or Hub repository; without it the small default")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", help="where the model runs")
     parser.add_argument("--threads", type=int, help="of the CPU (small models: 1, others: one a core)")
     parser.add_argument("--engine", choices=ENGINES, help="what computes the steps on the CPU (numba if installed)")
     parser.add_argument("--weight_format", help="what the model's set_weight_format takes")
@@ -155,4 +156,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

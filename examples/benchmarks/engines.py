@@ -35,21 +35,28 @@ from accompgen_hf.accompgen.logits_accompgen import (
 )
 from accompgen_hf.accompgen.numba_engine_accompgen import ENGINES, CompiledStageDecoder
 from accompgen_hf.app.open_pipeline import SHIPPED_VOCALS, load_pipeline, set_threads
+from accompgen_hf.scripts import run_script, script_parser
 
 WINDOW_S, STEPS_PER_SECOND = 2.0, 300
 STEPS = 32  # a round, of each engine
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="+", choices=("song", "sizes"))
-    parser.add_argument("--rounds", type=int, default=10)
+    parser = script_parser(__doc__)
+    parser.add_argument("what", nargs="+", choices=("song", "sizes"), help="a whole song, or stages of several sizes")
+    parser.add_argument("--rounds", type=int, default=10, help="how often the engines take turns")
     parser.add_argument("--duration", type=float, default=10.0, help="of the song, in seconds")
-    parser.add_argument("--sizes", nargs="+", default=["4x128", "5x160", "6x192", "6x256"], metavar="LAYERSxWIDTH")
+    parser.add_argument(
+        "--sizes",
+        nargs="+",
+        default=["4x128", "5x160", "6x192", "6x256"],
+        metavar="LAYERSxWIDTH",
+        help="sizes of the stages",
+    )
     parser.add_argument("--rows", type=int, default=6, help="half of them for guidance")
     parser.add_argument("--weight_format", help="what the stages' set_weight_format takes")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--dry_run", action="store_true")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the CPU")
+    parser.add_argument("--dry_run", action="store_true", help="run everything once, briefly")
     return parser.parse_args()
 
 
@@ -181,4 +188,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -12,13 +12,14 @@ import argparse
 import torch
 
 from accompgen_hf import DEFAULT_MODEL, AccompGenForConditionalGeneration, AccompGenProcessor
+from accompgen_hf.scripts import run_script, script_parser
 from accompgen_hf.training.codec.trainer import build_codec_config
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("output_dir")
-    parser.add_argument("--part_names", nargs="+", default=["drums", "bass", "other"])
+    parser = script_parser(__doc__)
+    parser.add_argument("output_dir", help="folder of the model")
+    parser.add_argument("--part_names", nargs="+", default=["drums", "bass", "other"], help="parts that it plays")
     for stage, size in (("semantic", "6x160"), ("coarse", "5x160"), ("fine", "4x48")):
         parser.add_argument(f"--{stage}", default=size, metavar="LAYERSxWIDTH")
     return parser.parse_args()
@@ -58,4 +59,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -24,6 +24,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 import accompgen_hf.singsong  # noqa: F401  (its models can be measured, too)
 from accompgen_hf.accompgen.codebooks_accompgen import build_stage_inputs
 from accompgen_hf.data.stage_kinds import STAGE_KINDS
+from accompgen_hf.scripts import run_script, script_parser
 from accompgen_hf.training.stages.setup import count_positions
 from accompgen_hf.training.stages.throughput import count_clip_flops, find_peak_tflops
 
@@ -31,18 +32,24 @@ CLIP_DURATIONS_S = {"semantic": 10.0, "coarse": 5.0, "fine": 3.0}  # Table 1 of 
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--stage", choices=tuple(CLIP_DURATIONS_S), default="semantic")
+    parser = script_parser(__doc__)
+    parser.add_argument("--stage", choices=tuple(CLIP_DURATIONS_S), default="semantic", help="stage to train")
     parser.add_argument("--rounds", type=int, default=5, help="measured steps of each model, after one to warm up")
-    parser.add_argument("--batch_size", type=int, default=1)
-    parser.add_argument("--relative_position_axis", choices=("token", "time"), default="token")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--mixed_precision", choices=("no", "bf16", "fp16"), default="no")
+    parser.add_argument("--batch_size", type=int, default=1, help="clips per step")
+    parser.add_argument(
+        "--relative_position_axis", choices=("token", "time"), default="token", help="what relative positions count"
+    )
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where it runs")
+    parser.add_argument(
+        "--mixed_precision", choices=("no", "bf16", "fp16"), default="no", help="precision of the step"
+    )
     parser.add_argument("--fsdp2", action="store_true", help="the stage sharded by FSDP2 over this one device")
-    parser.add_argument("--gradient_checkpointing", action="store_true")
+    parser.add_argument(
+        "--gradient_checkpointing", action="store_true", help="compute activations again to save memory"
+    )
     parser.add_argument("--peak_tflops", type=float, help="of the device, for the MFU; known for some GPUs")
     parser.add_argument("--hidden_size", type=int, default=1024, help="the paper's by default; less to try it out")
-    parser.add_argument("--num_layers", type=int, default=6)
+    parser.add_argument("--num_layers", type=int, default=6, help="layers of the stage")
     return parser.parse_args()
 
 
@@ -189,4 +196,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

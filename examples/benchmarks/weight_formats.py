@@ -27,14 +27,15 @@ from accompgen_hf.data.dataset import StageClipDataset
 from accompgen_hf.data.preparation import prepare_shards
 from accompgen_hf.data.tokenization import TokenExtractor, TokenRecipe
 from accompgen_hf.evaluation.protocol.excerpts import held_out_song_tracks
+from accompgen_hf.scripts import run_script, script_parser
 from accompgen_hf.songs.song import HELD_OUT_SEED
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--model", default=accompgen_hf.DEFAULT_MODEL, help="folder of the composite")
-    parser.add_argument("--num_songs", type=int, default=8)
-    parser.add_argument("--first_seed", type=int, default=HELD_OUT_SEED)
+    parser.add_argument("--num_songs", type=int, default=8, help="songs to compare")
+    parser.add_argument("--first_seed", type=int, default=HELD_OUT_SEED, help="seed of the first song")
     parser.add_argument("--song_s", type=float, default=10.0, help="length of a song")
     parser.add_argument("--output_dir", type=Path, required=True, help="for the songs' tokens")
     return parser.parse_args()
@@ -108,4 +109,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

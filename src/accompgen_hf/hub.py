@@ -36,7 +36,7 @@ tags:
 # {{name}}
 
 ```python
-import accompgen_hf  # pip install accompgen-hf: teaches Transformers the task
+import accompgen_hf  # this package teaches Transformers the task
 from transformers import pipeline
 
 pipe = pipeline("vocal-accompaniment", model="{{name}}")

@@ -304,7 +304,7 @@ def test_without_numba_the_torch_engine_answers_and_asking_for_numba_names_the_c
     done = run_python(code)
     assert done.stdout.strip()
     assert done.returncode != 0
-    assert "Decoding by compiled steps needs numba: `pip install accompgen-hf[fast]`" in done.stderr
+    assert 'Decoding by compiled steps needs numba: `pip install ".[fast]"`' in done.stderr
 
 
 def test_the_package_does_not_import_it_and_the_first_generation_does():

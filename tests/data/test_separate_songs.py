@@ -46,5 +46,5 @@ def test_separated_songs_and_ready_stems_share_a_folder_and_a_second_separator_i
     assert json.loads((pairs / "separator.json").read_text())["file"] == "vocals.onnx"
     with pytest.raises(SystemExit, match="holds pairs of another separator"):
         separate_songs([*whole_songs, "--separate", str(other)])
-    with pytest.raises(SystemExit, match="`separate` is needed: these are whole songs"):
+    with pytest.raises(ValueError, match="`separate` is needed: these are whole songs"):
         separate_songs(whole_songs)

@@ -17,7 +17,7 @@ from accompgen_hf.app.open_pipeline import SHIPPED_VOCALS, load_pipeline
 from accompgen_hf.web import server
 from browser import Browser, find_chromium
 
-pytest.importorskip("gradio", reason="the page needs gradio: pip install accompgen-hf[web]")
+pytest.importorskip("gradio", reason="the page needs gradio: pip install .[web]")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(None in find_chromium(), reason="needs chromium and chromedriver"),

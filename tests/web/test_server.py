@@ -21,7 +21,7 @@ from accompgen_hf.app import cli, open_pipeline
 from accompgen_hf.web import server, texts, web_command
 from tiny import tiny_model
 
-gradio = pytest.importorskip("gradio", reason="the page needs gradio: pip install accompgen-hf[web]")
+gradio = pytest.importorskip("gradio", reason="the page needs gradio: pip install .[web]")
 ROOT = Path(__file__).resolve().parents[2]
 SPACE = ROOT / "examples" / "space"
 ANNA = SimpleNamespace(session_hash="anna")
@@ -208,7 +208,7 @@ def test_without_gradio_the_error_names_the_extra(monkeypatch, capsys, pipe):
     for name in ("GRADIO_TEMP_DIR", *server._ENVIRONMENT):
         monkeypatch.setenv(name, "")
     assert cli.main(["web", "--device", "cpu"]) == 1
-    assert "The web page needs gradio: `pip install accompgen-hf[web]`" in capsys.readouterr().err
+    assert 'The web page needs gradio: `pip install ".[web]"`' in capsys.readouterr().err
     assert not list(Path(tempfile.gettempdir()).glob(f"accompgen-web-*/{os.getpid()}"))
 
 

@@ -152,7 +152,7 @@ def load_kernels() -> Any:
     Raises:
         ImportError: If numba is missing or broken.
     """
-    import_optional("numba", "Decoding by compiled steps", "accompgen-hf[fast]")
+    import_optional("numba", "Decoding by compiled steps", ".[fast]")
     from .numba_kernels_accompgen import decode_slots
 
     return decode_slots

@@ -19,7 +19,8 @@ try:
     from numba.core.event import Listener, install_listener
     from numba.extending import intrinsic
 except ImportError as error:
-    raise ImportError(f"Compiled decoding needs numba: `pip install accompgen-hf[fast]` ({error}).") from error
+    how = '`pip install ".[fast]"` in the folder of the repository'
+    raise ImportError(f"Compiled decoding needs numba: {how} ({error}).") from error
 import numpy as np
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,8 @@ def import_optional(module: str, purpose: str, install: str | None = None) -> An
     Args:
         module (`str`): Its full name.
         purpose (`str`): What needs it, as the subject of a sentence.
-        install (`str`, *optional*): What pip installs, if it is not called like the module.
+        install (`str`, *optional*): What pip installs, if it is not called like the module; `.[web]` is an extra of
+            this package.
 
     Raises:
         ImportError: If it is missing, and then says how to install it; or if it is there and cannot be imported, and
@@ -24,8 +25,13 @@ def import_optional(module: str, purpose: str, install: str | None = None) -> An
             message = f"{purpose} needs {module}, which cannot be imported without {missing}: `pip install {missing}`."
             raise ImportError(message) from error
         install = install or module
-        in_clone = f", or `pip install -e .[{install.partition('[')[2]}` in a clone" if "[" in install else ""
-        raise ImportError(f"{purpose} needs {module}: `pip install {install}`{in_clone} ({error}).") from error
+        # The package is on no index: an extra is installed from a clone of the repository.
+        how = (
+            f'`pip install "{install}"` in the folder of the repository'
+            if "[" in install
+            else f"`pip install {install}`"
+        )
+        raise ImportError(f"{purpose} needs {module}: {how} ({error}).") from error
     except Exception as error:  # a broken shared library raises OSError, an ABI mismatch AttributeError
         raise ImportError(
             f"{purpose} needs {module}, which is installed but cannot be imported ({type(error).__name__}: {error})."

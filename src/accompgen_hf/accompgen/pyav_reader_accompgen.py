@@ -44,11 +44,11 @@ def read_with_pyav(
             or its time stamps jump by more than ten minutes.
     """
     try:
-        av = import_optional("av", "Reading m4a, aac and webm", "accompgen-hf[media]")
+        av = import_optional("av", "Reading m4a, aac and webm", ".[media]")
     except ImportError as error:
         raise ValueError(
             f"{name} is an m4a, mp4, aac or webm file, which needs PyAV: install the extra `media` "
-            f"(`pip install accompgen-hf[media]`), or convert the file to wav. ({error})"
+            f'(`pip install ".[media]"` in the folder of the repository), or convert the file to wav. ({error})'
         ) from error
     clock, declared_s, failure = _Clock(name, has_times=container_format != "aac"), None, None
     try:

@@ -159,7 +159,7 @@ def read_stem_file(path: str | os.PathLike, stems: Sequence[str] = STEM_STREAMS)
         ValueError: If the file cannot be read, has other streams, or ends at different instants by more than 50 ms.
         ImportError: If PyAV is missing.
     """
-    av = import_optional("av", "Reading STEM files", "accompgen_hf[media]")
+    av = import_optional("av", "Reading STEM files", ".[media]")
     try:
         with av.open(str(path), mode="r", format="mov") as container:
             streams = list(container.streams.audio)
@@ -214,7 +214,7 @@ def dataset_recordings(
     Raises:
         ValueError: If the columns are missing or hold no audio.
     """
-    datasets = import_optional("datasets", "Reading datasets", "accompgen_hf[train]")
+    datasets = import_optional("datasets", "Reading datasets", ".[train]")
     if not isinstance(dataset, datasets.Dataset):
         dataset = _load_dataset(datasets, str(dataset), split)
     audio_columns = _choose_columns(datasets, dataset, audio_columns)

@@ -215,7 +215,7 @@ def _find_preset(path: Path, preset: str | None, n_fft: int | None, predicted_st
 
 
 def _open_session(path: Path, device: str, num_threads: int | None) -> Any:
-    onnxruntime = import_optional("onnxruntime", "Separating with MDX-Net", "accompgen_hf[separate]")
+    onnxruntime = import_optional("onnxruntime", "Separating with MDX-Net", ".[separate]")
     available = onnxruntime.get_available_providers()
     if device == "cuda" and "CUDAExecutionProvider" not in available:
         raise ValueError(f"`device` 'cuda' needs the package onnxruntime-gpu; this onnxruntime has {available}.")

@@ -41,7 +41,7 @@ def save_checkpoint(
         keep_checkpoints (`int`):
             How many of the newest checkpoints stay; older ones are deleted after the new one is safe.
     """
-    accelerate = import_optional("accelerate", "Training", "accompgen-hf[train]")
+    accelerate = import_optional("accelerate", "Training", ".[train]")
     output_dir, processes = Path(output_dir), accelerate.PartialState()
     final = output_dir / f"checkpoint-{step:08d}"
     staging = output_dir / f".staging-{step:08d}"

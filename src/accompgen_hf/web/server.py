@@ -62,7 +62,7 @@ def open_page(
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="accompgen-web-", ignore_cleanup_errors=True))
         os.environ.update(_ENVIRONMENT, GRADIO_TEMP_DIR=os.path.join(folder, "gradio"))
         stack.enter_context(_without_proxies())
-        import_optional("gradio", "The web page", "accompgen-hf[web]")
+        import_optional("gradio", "The web page", ".[web]")
         from accompgen_hf.web.layout import build_page, make_theme
 
         studio = Studio(pipe, os.path.join(folder, "jobs"), max_bytes, max_duration_s)

@@ -70,7 +70,7 @@ def shift_recording(audio: np.ndarray, sampling_rate: int, semitones: float = 0.
     audio = check_mono(audio, "`audio`")
     if not -12 <= semitones <= 12 or not 0.5 <= speed <= 2.0:
         raise ValueError(f"`semitones` must be in [-12, 12] and `speed` in [0.5, 2], got {semitones} and {speed}.")
-    av = import_optional("av", "Shifting a recording", "accompgen-hf[media]")
+    av = import_optional("av", "Shifting a recording", ".[media]")
     ratio = 2.0 ** (semitones / 12)
     graph = av.filter.Graph()
     source = graph.add_abuffer(format="flt", sample_rate=sampling_rate, layout="mono", time_base=f"1/{sampling_rate}")

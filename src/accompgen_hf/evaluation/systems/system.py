@@ -16,6 +16,7 @@ import numpy as np
 from accompgen_hf.accompgen.audio_accompgen import fit_length, fold_to_mono, integrated_loudness, load_audio, resample
 from accompgen_hf.accompgen.fingerprint_accompgen import hash_json
 from accompgen_hf.files import hash_file
+from accompgen_hf.model_parts import resolve_model
 
 ACCOMPANIMENT_LUFS_OFFSET = -3.0  # as in `mix`
 MAX_GAIN_DB = 30.0
@@ -132,7 +133,12 @@ class ModelSystem:
     kind: str
 
     def __init__(self, folder: str | os.PathLike, name: str, device: str = "cpu", **generate_kwargs: Any):
-        self.folder, self.name, self.device, self.generate_kwargs = Path(folder), name, device, generate_kwargs
+        self.folder, self.name, self.device, self.generate_kwargs = (
+            Path(resolve_model(folder)),
+            name,
+            device,
+            generate_kwargs,
+        )
 
     def describe(self) -> dict[str, Any]:
         """Hashes of the model's files, and the options."""

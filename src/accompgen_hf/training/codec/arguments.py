@@ -39,6 +39,29 @@ class CodecTrainingArguments:
         discriminator_step (`int`, *optional*): First update with discriminators. `None` is never.
         discriminator_stop_step (`int`, *optional*): First update without them again. `None` is never.
         use_bf16 (`bool`): Encoder and decoder blocks compute in bfloat16.
+        seed (`int`): Seed of weights, clips and noise.
+        num_continuous_steps (`int`): Updates before there is a quantizer.
+        batch_size (`int`): Clips per update.
+        learning_rate (`float`): Highest learning rate.
+        warmup_steps (`int`): Updates over which it rises.
+        max_grad_norm (`float`): Norm to which gradients are clipped.
+        mel_weight (`float`): Weight of the mel loss.
+        spectrum_weight (`float`): Weight of the linear-frequency loss.
+        waveform_weight (`float`): Weight of the samples' distance.
+        scale_weight (`float`): Weight of the level's distance.
+        commitment_weight (`float`): Weight of the distance between the encoder's outputs and their codes.
+        ema_decay (`float`): Decay of the codebooks' moving averages.
+        dead_share (`float`): Share of its mean use below which a code is replaced.
+        num_codebook_fit_batches (`int`): Batches to which the codebooks are fitted at first.
+        discriminator_windows (`tuple[int, ...]`): Window sizes (samples) of the discriminators.
+        discriminator_channels (`int`): Width of the discriminators.
+        discriminator_learning_rate (`float`): Learning rate of the discriminators.
+        adversarial_weight (`float`): Weight of what the discriminators say.
+        feature_weight (`float`): Weight of the distance of their features.
+        device (`str`): Where it runs.
+        checkpoint_steps (`int`): Updates between checkpoints.
+        log_steps (`int`): Updates between lines of `metrics.jsonl`.
+        sample_steps (`int`): Updates between samples.
         model (`dict`): Fields of the codec's config that differ from `build_codec_config`'s.
     """
 

@@ -17,6 +17,7 @@ from transformers.models.encodec.modeling_encodec import EncodecConv1d, EncodecC
 
 from accompgen_hf.accompgen.configuration_accompgen_codec import AccompGenCodecConfig
 from accompgen_hf.accompgen.modeling_accompgen_codec import AccompGenCodec
+from accompgen_hf.model_parts import load_part
 from accompgen_hf.training.codec.arguments import CodecTrainingArguments
 from accompgen_hf.training.codec.losses import CombLoss, Discriminators, SpectralLoss
 from accompgen_hf.training.codec.material import SongTracks, draw_clips
@@ -133,7 +134,7 @@ class CodecTrainer:
 
     def _build_model(self) -> AccompGenCodec:
         if self.arguments.init_from is not None:
-            model = AccompGenCodec.from_pretrained(self.arguments.init_from, dtype=torch.float32)
+            model = load_part(self.arguments.init_from, "codec", dtype=torch.float32)
             start_running_sums(model.quantizer)
             kept = self.arguments.keep_decoder_layers
             return model if kept is None else keep_decoder_layers(model, kept)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
-from accompgen_hf.accompgen.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
+from accompgen_hf.model_parts import load_part
 
 CODE_DIM = 64  # HuBERT compares a projection of the hidden state with one learned code per class
 LOGIT_SCALE = 10.0  # HuBERT's temperature of 0.1 on cosines
@@ -106,7 +106,7 @@ def load_hubert(hubert: HubertModel, folder: str | os.PathLike) -> None:
     Raises:
         ValueError: If the encoder in `folder` has other sizes.
     """
-    weights = AccompGenSemanticEncoder.from_pretrained(folder, dtype=torch.float32).hubert.state_dict()
+    weights = load_part(folder, "semantic_encoder", dtype=torch.float32).hubert.state_dict()
     expected = {name: value.shape for name, value in hubert.state_dict().items() if name != "masked_spec_embed"}
     found = {name: value.shape for name, value in weights.items() if name != "masked_spec_embed"}
     differing = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))

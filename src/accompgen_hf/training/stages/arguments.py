@@ -1,13 +1,14 @@
 """The arguments of a stage's training run: a YAML file whose every field can be overridden (paper §4.2, Table 1)."""
 
 import argparse
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from accompgen_hf.data.stage_kinds import STAGE_KINDS
+from accompgen_hf.scripts import describe_fields, script_parser
 from accompgen_hf.training.muon import OPTIMIZERS
 from accompgen_hf.training.run_files import describe_run
 
@@ -22,7 +23,15 @@ TRACKERS = ("tensorboard", "trackio", "wandb")
 # Fields that change neither the weights nor the numbers that are compared: a checkpoint goes on under other values.
 FREE_FIELDS = (
     *("data", "output_dir", "micro_batch_size", "num_workers", "gradient_checkpointing", "torch_compile"),
-    *("log_every", "validate_every", "validation_clips", "validation_batch_size", "save_every", "keep_checkpoints"),
+    *(
+        "log_every",
+        "validate_every",
+        "validate_first",
+        "validation_clips",
+        "validation_batch_size",
+        "save_every",
+        "keep_checkpoints",
+    ),
     *("num_processes", "max_skipped_in_row", "codec", "sample_every", "sample_clips", "report_to", "peak_tflops"),
     "push_to_hub",
 )
@@ -38,11 +47,14 @@ class StageTrainingArguments:
         data (`str` or `list` of `str`): Folders of token shards.
         output_dir (`str`): Folder for checkpoints, metrics, curves and `final/`.
         model (`dict`): Fields of the stage's config.
-        init_from (`str`, *optional*): Folder or Hub id whose weights and config the run starts from, with a new
-            schedule (fine-tuning).
+        init_from (`str`, *optional*): Folder or Hub id, of the stage or of a whole model, whose weights and config the
+            run starts from, with a new schedule (fine-tuning).
         init_ids_from (`str`, *optional*): Folder or Hub id of the semantic encoder whose centroids the embeddings of
             semantic ids, and the semantic stage's head, start from (ours). With `init_from`, a coarse or fine stage
             goes on with this encoder's ids instead of those that it was trained on; the codec must be the same.
+        lora_rank (`int`, *optional*): Rank of LoRA adapters, which are trained instead of the weights of `init_from`.
+        lora_alpha (`float`, *optional*): Scale of the adapters, divided by their rank; `None` is twice the rank.
+        lora_target (`list` of `str`, *optional*): Matrices that get adapters; `None` is all of the layers.
         init_codes_from (`str`, *optional*): Folder or Hub id of the codec whose codebooks the embeddings and heads of
             a new coarse or fine stage start from (ours; see `code_tables.py`).
         max_steps (`int`): Optimiser steps.
@@ -52,6 +64,7 @@ class StageTrainingArguments:
         optimizer (`str`): `"adamw"`, as in the paper, or `"muon"` (ours; see `muon.py`).
         learning_rate (`float`): Highest learning rate, reached after `warmup_steps`; then a cosine falls to 0 at
             `max_steps`.
+        warmup_steps (`int`): Steps over which the learning rate rises.
         betas (`list` of two `float`): Betas of AdamW, which also trains tables, heads and gains under `"muon"`.
         weight_decay (`float`): Weight decay of matrices; gains are not decayed.
         max_grad_norm (`float`): Norm to which gradients are clipped.
@@ -65,6 +78,7 @@ class StageTrainingArguments:
         torch_compile (`bool`): Whether to compile the model.
         log_every (`int`): Steps between lines of `metrics.jsonl`.
         validate_every (`int`): Steps between validations; there is one at the end in any case.
+        validate_first (`bool`): Whether to validate before the first step, too, for a comparison.
         validation_clips (`int`): Clips of one validation; 0 for none.
         validation_batch_size (`int`): Clips per forward of a validation.
         save_every (`int`): Steps between checkpoints.
@@ -88,6 +102,9 @@ class StageTrainingArguments:
     init_from: str | None = None
     init_ids_from: str | None = None
     init_codes_from: str | None = None
+    lora_rank: int | None = None
+    lora_alpha: float | None = None
+    lora_target: list[str] | None = None
     max_steps: int = 100_000
     global_batch_size: int = 180
     micro_batch_size: int | None = None
@@ -106,6 +123,7 @@ class StageTrainingArguments:
     torch_compile: bool = False
     log_every: int = 10
     validate_every: int = 1000
+    validate_first: bool = False
     validation_clips: int = 32
     validation_batch_size: int = 4
     save_every: int = 1000
@@ -146,6 +164,15 @@ class StageTrainingArguments:
         unknown = sorted(set(self.report_to) - set(TRACKERS))
         if unknown:
             raise ValueError(f"`report_to` must be among {TRACKERS}, got {unknown}.")
+        if self.lora_rank is not None and (self.lora_rank < 1 or self.init_from is None):
+            raise ValueError(
+                "`lora_rank` must be at least 1 and needs `init_from`, the stage that adapters are trained on; got "
+                f"{self.lora_rank} and {self.init_from!r}."
+            )
+        if self.lora_rank is None and (self.lora_alpha is not None or self.lora_target is not None):
+            raise ValueError("`lora_alpha` and `lora_target` need `lora_rank`: without it there are no adapters.")
+        if isinstance(self.lora_target, str):
+            self.lora_target = self.lora_target.split(",")
         if self.init_codes_from is not None and (self.init_from is not None or self.stage == "semantic"):
             raise ValueError(
                 "`init_codes_from` starts the tables of a new stage that reads or writes codes; got "
@@ -209,7 +236,9 @@ class StageTrainingArguments:
         return describe_run(self, FREE_FIELDS)
 
 
-def parse_stage_arguments(argv: list[str] | None = None) -> StageTrainingArguments:
+def parse_stage_arguments(
+    argv: list[str] | None = None, description: str | None = "Train one stage."
+) -> StageTrainingArguments:
     """Parse `--config FILE` and overrides such as `--learning_rate 1e-4` or `--model.hidden_size 64`.
 
     Values are read as YAML, so that numbers, booleans, lists and `null` mean what they mean in the file.
@@ -217,12 +246,17 @@ def parse_stage_arguments(argv: list[str] | None = None) -> StageTrainingArgumen
     Raises:
         ValueError: As [`StageTrainingArguments.from_yaml`].
     """
-    parser = argparse.ArgumentParser(description="Train one stage.", allow_abbrev=False)
+    parser = script_parser(description, allow_abbrev=False)
     parser.add_argument("--config", required=True, help="YAML file, see examples/configs")
     parser.add_argument("--data", nargs="+", help="folders of token shards")
+    helps = describe_fields(StageTrainingArguments)
     for entry in fields(StageTrainingArguments):
         if entry.name not in ("data", "model"):
-            parser.add_argument(f"--{entry.name}", type=_read_value, default=argparse.SUPPRESS, metavar="VALUE")
+            default = entry.default if entry.default_factory is MISSING else entry.default_factory()
+            told = helps[entry.name] + (
+                "" if default in (MISSING, None) else f" ({default}, unless the file says else)"
+            )
+            parser.add_argument(f"--{entry.name}", type=_read_value, default=argparse.SUPPRESS, metavar="V", help=told)
     known, rest = parser.parse_known_args(argv)
     overrides = vars(known)
     path = overrides.pop("config")

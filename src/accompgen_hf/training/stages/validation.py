@@ -62,7 +62,7 @@ def validate_stage(
     model.train(was_training)
     measured = measured[:num_own]
     if num_processes > 1:
-        measured = import_optional("accelerate.utils", "Training", "accompgen-hf[train]").gather_object(measured)
+        measured = import_optional("accelerate.utils", "Training", ".[train]").gather_object(measured)
     return _summarise(measured)
 
 

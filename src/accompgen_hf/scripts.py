@@ -1,0 +1,73 @@
+"""What the example scripts share: help that names every default, and errors in one line."""
+
+import argparse
+import inspect
+import os
+import re
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+EXPECTED = (ValueError, TypeError, OSError, ImportError, RuntimeError)
+_WAIT_S = 3.0  # longer than a launcher needs to end the other processes
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Adds the default to every help text that does not speak of it."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        text = action.help
+        says_nothing = action.default is None or action.default is False or action.default in ([], {}, ())
+        if says_nothing or action.required or action.default == argparse.SUPPRESS or not action.option_strings:
+            return text
+        return text if "%(default)" in (text or "") or "default" in (text or "") else f"{text} (%(default)s)"
+
+
+def script_parser(description: str | None, **kwargs: Any) -> argparse.ArgumentParser:
+    """A parser whose help begins with a script's docstring and names every default.
+
+    Args:
+        description (`str`, *optional*): `__doc__` of the script.
+        kwargs: Further arguments of `argparse.ArgumentParser`.
+    """
+    return argparse.ArgumentParser(description=description, formatter_class=_Formatter, **kwargs)
+
+
+def describe_fields(kind: type) -> dict[str, str]:
+    """Help texts of a dataclass of arguments, from its docstring: the first sentence of each."""
+    text = inspect.cleandoc(kind.__doc__ or "")
+    text = re.split(r"^(?:Args|Attributes):\n", text, maxsplit=1, flags=re.MULTILINE)[-1]
+    entries = re.findall(r"^    ([\w, ]+) \([^\n]*?\):((?:.|\n)*?)(?=^    \w|\Z)", text, re.MULTILINE)
+    helps = {}
+    for names, described in entries:
+        sentence = re.split(r"(?<=[.;])\s", " ".join(described.split()).replace("`", ""), maxsplit=1)[0].rstrip(".;")
+        for name in names.split(", "):
+            helps[name] = f"{sentence[:1].lower()}{sentence[1:]}".replace("%", "%%")
+    return helps
+
+
+def run_script(main: Callable[[], Any]) -> None:
+    """Run a script; an error that its user can mend is one line on stderr and the exit code 1.
+
+    Of several processes, each with the same error, one tells of it: the others wait, and the launcher ends them. None
+    of them leaves through a clean exit, which would wait for the rest for ever.
+    """
+    rank, num_processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    try:
+        main()
+    except Exception as error:
+        if num_processes > 1 and rank > 0:
+            time.sleep(_WAIT_S)
+        if isinstance(error, EXPECTED):
+            words = " ".join(str(error).split()) or type(error).__name__
+            print(f"error: {words}", file=sys.stderr, flush=True)
+        else:
+            sys.excepthook(type(error), error, error.__traceback__)  # a mistake of ours: all of it
+        if num_processes > 1:
+            sys.stderr.flush()
+            os._exit(1)
+        sys.exit(1)
+
+
+__all__ = ["describe_fields", "run_script", "script_parser"]
