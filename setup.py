@@ -24,11 +24,12 @@ INSTALL_REQUIRES = [
 ]
 
 EXTRAS = {
-    "train": ["accelerate>=1.10", "datasets>=4.0", "scikit-learn>=1.5", "PyYAML>=6.0"],
+    "train": ["accelerate>=1.10", "datasets>=4.0", "scikit-learn>=1.5", "PyYAML>=6.0", "peft>=0.18"],  # peft: LoRA
     "eval": ["evaluate>=0.4.3", "scipy>=1.12", "mir_eval>=0.8"],
     "separate": ["onnxruntime>=1.19"],
     "fast": ["numba>=0.62"],  # compiled decoding on the CPU
     "media": ["av>=14"],  # m4a, aac, webm and the five-stream STEM mp4
+    "completion": ["argcomplete>=3.5"],  # of the command, by the Tab key of a shell
     "web": ["gradio>=6.7"],
 }
 EXTRAS["all"] = sorted({requirement for requirements in EXTRAS.values() for requirement in requirements})
@@ -49,6 +50,7 @@ EXTRAS["vocos"] = ["vocos>=0.1.0"]
 EXTRAS["soundfont"] = ["tinysoundfont>=0.3.6"]
 EXTRAS["dev"] = [
     *EXTRAS["train"],
+    *EXTRAS["completion"],
     *EXTRAS["eval"],
     *EXTRAS["fast"],
     *EXTRAS["media"],

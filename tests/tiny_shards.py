@@ -40,23 +40,31 @@ def make_arguments(shards: Path, output_dir: Path, **fields) -> StageTrainingArg
     return StageTrainingArguments(data=str(shards), output_dir=str(output_dir), **values)
 
 
-def write_shards(folder: Path, num_rows: int = 40, is_listening: bool = True) -> Path:
-    """Rows of 0.8 s whose instrumental repeats the vocals plus one, or is unrelated; codes follow their frame."""
+def write_shards(
+    folder: Path,
+    num_rows: int = 40,
+    is_listening: bool = True,
+    duration_s: float = 0.8,
+    num_clusters: int = 12,
+    codebook_size: int = 8,
+) -> Path:
+    """Rows whose instrumental repeats the vocals plus one, or is unrelated; codes follow their frame."""
     folder.mkdir()
     generator = np.random.default_rng(5)
     rows = []
     for index in range(num_rows):
-        vocal_ids = generator.integers(0, 12, 40)
-        instrumental_ids = (vocal_ids + 1) % 12 if is_listening else generator.integers(0, 12, 40)
-        codes = generator.integers(0, 8, (8, 60))
-        codes[4:] = 7 - codes[:4]
+        vocal_ids = generator.integers(0, num_clusters, round(50 * duration_s))
+        instrumental_ids = (vocal_ids + 1) % num_clusters
+        if not is_listening:
+            instrumental_ids = generator.integers(0, num_clusters, len(vocal_ids))
+        codes = generator.integers(0, codebook_size, (8, round(75 * duration_s)))
+        codes[4:] = codebook_size - 1 - codes[:4]
         streams = [stream.astype(np.int16) for stream in (vocal_ids, instrumental_ids, codes)]
         split = "validation" if index % 5 == 0 else "train"
         rows.append(TokenRow(f"t{index:03d}", "CC0-1.0", split, 0.0, 1.0, *streams))
     sha256 = write_rows(folder / shard_name(0), rows)
-    settings = {"num_clusters": 12, "codebook_size": 8}
+    settings = {"num_clusters": num_clusters, "codebook_size": codebook_size}
     shards = [{"file": shard_name(0), "sha256": sha256, "num_rows": num_rows}]
-    Manifest("f" * 64, settings, shards, {}, num_rows, [], 0.8 * num_rows, {"CC0-1.0": 0.8 * num_rows / 3600}).save(
-        folder
-    )
+    hours = {"CC0-1.0": duration_s * num_rows / 3600}
+    Manifest("f" * 64, settings, shards, {}, num_rows, [], duration_s * num_rows, hours).save(folder)
     return folder

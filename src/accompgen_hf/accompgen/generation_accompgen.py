@@ -302,6 +302,7 @@ class AccompGenGenerationMixin(GenerationMixin):
         segment_ids, cache = model_kwargs["segment_ids"], model_kwargs.get("past_key_values")
         return (
             not asks_for_more
+            and not getattr(self, "_hf_peft_config_loaded", False)  # the lean loops read the plain matrices
             and model_kwargs.get("use_cache", True)
             and (cache is None or (isinstance(cache, DynamicCache) and cache.get_seq_length() == 0))
             and all(type(processor) in _FAST_PROCESSORS for processor in logits_processor)

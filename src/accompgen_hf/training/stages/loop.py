@@ -40,9 +40,9 @@ from accompgen_hf.training.stages.validation import validate_stage
 def train_stage(arguments: StageTrainingArguments) -> dict[str, Any]:
     """Train a stage, going on from the newest whole checkpoint in `arguments.output_dir`.
 
-    Leaves `final/` (loadable by `from_pretrained`, its config carrying the `token_fingerprint`), `metrics.jsonl`,
-    `curves.png`, `summary.json`, and `samples/` if there is a `codec`. On SIGTERM the step is finished and saved, and
-    the function returns.
+    Leaves `final/` (loadable by `from_pretrained`, its config carrying the `token_fingerprint`; with a `lora_rank` by
+    the stage's `load_adapter`), `metrics.jsonl`, `curves.png`, `summary.json`, and `samples/` if there is a `codec`.
+    On SIGTERM the step is finished and saved, and the function returns.
 
     Returns:
         `dict` with `is_finished`, `step`, `num_skipped_steps`, the last `validation`, `tokens_per_s`, `mfu` and
@@ -64,7 +64,7 @@ class StageTrainer:
         if arguments.mixed_precision == "fp16" and not torch.cuda.is_available():
             raise ValueError("`mixed_precision` 'fp16' needs a GPU, and there is none. Use 'no' or 'bf16'.")
         check_trackers(arguments.report_to)
-        self.accelerator = import_optional("accelerate", "Training", "accompgen-hf[train]").Accelerator(
+        self.accelerator = import_optional("accelerate", "Training", ".[train]").Accelerator(
             mixed_precision=arguments.mixed_precision,
             log_with=arguments.report_to or None,
             project_dir=arguments.output_dir,
@@ -94,11 +94,12 @@ class StageTrainer:
         if arguments.ema_decay is not None:
             self.ema = WeightAverage(self.stage, arguments.ema_decay)
             self.accelerator.register_for_checkpointing(self.ema)
-        self.state = {
+        self.state: dict[str, Any] = {
             "num_skipped_steps": 0,
             "num_skipped_in_row": 0,
             "token_fingerprint": config.token_fingerprint,
             "run": arguments.describe_run(),
+            "validation_before": None,
         }
         self.step = 0
         self.validation: dict[str, Any] | None = None
@@ -115,6 +116,9 @@ class StageTrainer:
         self.first_step = self.step
         self.report = RunReport(accelerator, arguments, self.stage, self.step)
         self.report.announce(len(self.dataset), self.micro_batch_size, self.num_micro_batches)
+        if self.step == 0 and arguments.validate_first:
+            self._validate()
+            self.state["validation_before"] = self.validation
         self.model.train()
         losses, started_at = [], time.monotonic()
         progress = ProgressBar(
@@ -230,7 +234,7 @@ class StageTrainer:
         before, now = ({**each["run"], "token_fingerprint": each["token_fingerprint"]} for each in (state, self.state))
         check_same_run(before, now, self.output_dir, "with `init_from` to start from its weights")
         self.accelerator.load_state(str(folder))
-        self.state, self.step = {name: state[name] for name in self.state}, state["step"]
+        self.state, self.step = {name: state.get(name) for name in self.state}, state["step"]
         self.accelerator.print(f"Resumed from {folder}.")
 
     def _log_step(self, losses: list[float], grad_norm: float, progress: ProgressBar) -> None:
@@ -315,5 +319,6 @@ class StageTrainer:
             "hours_by_licence": sum_hours_by_licence(self.dataset.manifests),
             "tokens_per_s": round(self.report.tokens_per_s, 1),
             "mfu": self.report.mfu,
+            "validation_before": self.state["validation_before"],
             "validation": self.validation,
         }

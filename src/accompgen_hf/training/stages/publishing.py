@@ -1,14 +1,18 @@
 """Put a finished stage on the Hub, with a card that says what it was trained on and how well it does."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi
 
+from accompgen_hf.accompgen.manifest_accompgen import write_manifest
 from accompgen_hf.data.stage_kinds import STAGE_KINDS
-from accompgen_hf.files import read_json
+from accompgen_hf.files import folder_written_whole, read_json
 from accompgen_hf.hub import fill_card, push_folder, save_stage_repository, stage_card_values
+from accompgen_hf.model_parts import load_part
+from accompgen_hf.training.stages.adapters import is_adapter
 
 LIMITS = "It continues what it was trained on. Listen to the assembled model on music of your own kind first."
 DEAF = (
@@ -59,7 +63,20 @@ def publish_stage(output_dir: str | os.PathLike, repo_id: str, template: str) ->
     """
     output_dir = Path(output_dir)
     summary = read_json(output_dir / "summary.json")
+    if is_adapter(output_dir / "final"):
+        return _publish_adapter(output_dir, summary, repo_id, template)
     stage = STAGE_KINDS[summary["arguments"]["stage"]].model_class.from_pretrained(output_dir / "final")
     values = {**stage_card_values(stage), **describe_training(summary), "repository": repo_id}
     folder = save_stage_repository(stage, output_dir / "repository", fill_card(template, values))
     return push_folder(folder, repo_id)
+
+
+def _publish_adapter(output_dir: Path, summary: dict[str, Any], repo_id: str, template: str) -> str:
+    """The same of an adapter: its files with the card of the stage that it changes."""
+    stage = load_part(summary["arguments"]["init_from"], summary["arguments"]["stage"])
+    values = {**stage_card_values(stage), **describe_training(summary), "repository": repo_id}
+    with folder_written_whole(output_dir / "repository") as staged:
+        shutil.copytree(output_dir / "final", staged, dirs_exist_ok=True)
+        (staged / "README.md").write_text(fill_card(template, values), encoding="utf-8")
+        write_manifest(staged)
+    return push_folder(output_dir / "repository", repo_id)

@@ -15,6 +15,7 @@ from accompgen_hf.accompgen.modeling_accompgen_codec import AccompGenCodec
 from accompgen_hf.accompgen.modeling_accompgen_stages import AccompGenStageForCausalLM
 from accompgen_hf.data.collator import StageCollator
 from accompgen_hf.data.dataset import StageClipDataset
+from accompgen_hf.model_parts import resolve_model
 
 
 class AudioSampler:
@@ -40,6 +41,7 @@ class AudioSampler:
         self.config = dataset.config
         self.folder = Path(output_dir) / "samples"
         self.whole_model = None
+        codec = resolve_model(codec)
         model_type = PreTrainedConfig.get_config_dict(codec)[0].get("model_type")
         if model_type == "accompgen":
             self.whole_model = AccompGenForConditionalGeneration.from_pretrained(codec, dtype=torch.float32)

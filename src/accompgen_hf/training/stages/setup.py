@@ -4,15 +4,16 @@ from pathlib import Path
 
 import torch
 
-from accompgen_hf.accompgen.configuration_accompgen import AccompGenStageConfig
-from accompgen_hf.accompgen.modeling_accompgen_codec import AccompGenCodec
-from accompgen_hf.accompgen.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
+from accompgen_hf.accompgen.configuration_accompgen import AccompGenConfig, AccompGenStageConfig
+from accompgen_hf.accompgen.modeling_accompgen import AccompGenForConditionalGeneration, equivalent_fingerprints
 from accompgen_hf.accompgen.modeling_accompgen_stages import (
     AccompGenStageForCausalLM,
 )
 from accompgen_hf.data.dataset import StageClipDataset
 from accompgen_hf.data.stage_kinds import STAGE_KINDS, kind_of
 from accompgen_hf.files import folder_written_whole
+from accompgen_hf.model_parts import PART_CLASSES, load_part, resolve_model
+from accompgen_hf.training.stages.adapters import add_adapter
 from accompgen_hf.training.stages.arguments import StageTrainingArguments
 from accompgen_hf.training.stages.code_tables import start_tables_from_centroids, start_tables_from_codec
 
@@ -21,22 +22,19 @@ def load_stage(arguments: StageTrainingArguments) -> AccompGenStageForCausalLM:
     """Build the stage that `arguments` describe, in float32.
 
     Raises:
+        ImportError: If adapters are asked for, and PEFT is missing.
         ValueError: If `init_from` is another stage, `init_codes_from` or `init_ids_from` does not fit, or `model`
             names a field that the stage's config lacks.
     """
     model_class = STAGE_KINDS[arguments.stage].model_class
     config_class = model_class.config_class
     if arguments.init_from is not None:
-        found = config_class.get_config_dict(arguments.init_from)[0].get("model_type")
-        if found != config_class.model_type:
-            raise ValueError(
-                f"`init_from` must be a folder of model_type {config_class.model_type}, got {found} in "
-                f"{arguments.init_from}."
-            )
-        stage = model_class.from_pretrained(arguments.init_from, dtype=torch.float32, **arguments.model)
+        stage = _load_initial(arguments, model_class)
         if arguments.init_ids_from is not None:
             stage.config.token_fingerprint, stage.config.silence_codes = None, None  # of the ids before
             start_tables_from_centroids(stage, _load_centroids(arguments.init_ids_from), arguments.seed)
+        if arguments.lora_rank is not None:
+            add_adapter(stage, arguments.lora_rank, arguments.lora_alpha, arguments.lora_target, arguments.seed)
         return stage
     unknown = sorted(name for name in arguments.model if not hasattr(config_class(), name))
     if unknown:
@@ -48,12 +46,34 @@ def load_stage(arguments: StageTrainingArguments) -> AccompGenStageForCausalLM:
     if arguments.init_ids_from is not None:
         start_tables_from_centroids(stage, _load_centroids(arguments.init_ids_from), arguments.seed)
     if arguments.init_codes_from is not None:
-        start_tables_from_codec(stage, AccompGenCodec.from_pretrained(arguments.init_codes_from), arguments.seed)
+        start_tables_from_codec(stage, load_part(arguments.init_codes_from, "codec"), arguments.seed)
     return stage
 
 
-def _load_centroids(folder: str) -> torch.Tensor:
-    return AccompGenSemanticEncoder.from_pretrained(folder, dtype=torch.float32).centroids.detach()
+def _load_initial(arguments: StageTrainingArguments, model_class: type) -> AccompGenStageForCausalLM:
+    """The stage of `init_from`, which may be a whole model, with the run's own dropouts."""
+    source, config_class = resolve_model(arguments.init_from), model_class.config_class
+    found = config_class.get_config_dict(source)[0].get("model_type")
+    if found == config_class.model_type:
+        return model_class.from_pretrained(source, dtype=torch.float32, **arguments.model)
+    if found != AccompGenConfig.model_type or arguments.stage not in PART_CLASSES:
+        raise ValueError(
+            f"`init_from` must be a folder of model_type {config_class.model_type}, or of a whole model with such a "
+            f"stage, got {found} in {arguments.init_from}."
+        )
+    model = AccompGenForConditionalGeneration.from_pretrained(source, dtype=torch.float32)
+    part = getattr(model, arguments.stage)
+    current, former = equivalent_fingerprints(model.config, model.semantic_encoder, model.codec)
+    if part.config.token_fingerprint == former:  # the same tokens, by an older rule of what identifies them
+        part.config.token_fingerprint = current
+    stage = model_class(config_class(**{**part.config.to_dict(), **arguments.model}))
+    stage.load_state_dict(part.state_dict())
+    stage.generation_config, stage.training_tracks = part.generation_config, part.training_tracks
+    return stage
+
+
+def _load_centroids(source: str) -> torch.Tensor:
+    return load_part(source, "semantic_encoder", dtype=torch.float32).centroids.detach()
 
 
 def open_datasets(
@@ -89,7 +109,10 @@ def open_datasets(
 
 
 def save_stage(model: AccompGenStageForCausalLM, folder: Path, weights: dict[str, torch.Tensor] | None = None) -> None:
-    """Save a stage, or its config with other `weights`, as a folder that `from_pretrained` loads, all at once."""
+    """Save a stage, or its config with other `weights`, as a folder that `from_pretrained` loads, all at once.
+
+    Of a stage with adapters these alone are saved, for `load_adapter`.
+    """
     with folder_written_whole(folder) as staging:
         model.save_pretrained(staging, state_dict=weights)
 
