@@ -15,12 +15,11 @@ from pathlib import Path
 
 import soundfile
 
-from accompgen_hf.accompgen.modeling_accompgen_codec import AccompGenCodec
-from accompgen_hf.accompgen.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
 from accompgen_hf.accompgen.parts_accompgen import WHOLE_BAND
 from accompgen_hf.data.duplicates import find_duplicates, join_duplicates
 from accompgen_hf.data.filtering import ClipFilter
 from accompgen_hf.data.preparation import prepare_shards
+from accompgen_hf.data.shards import MIN_HELD_OUT, raise_validation_share
 from accompgen_hf.data.song_source import song_tracks
 from accompgen_hf.data.source_options import (
     SOURCES,
@@ -33,15 +32,17 @@ from accompgen_hf.data.source_options import (
 )
 from accompgen_hf.data.sources import SourceRecording, Track, make_tracks
 from accompgen_hf.data.tokenization import TokenExtractor, TokenRecipe
+from accompgen_hf.model_parts import load_part
+from accompgen_hf.scripts import run_script, script_parser
 from accompgen_hf.songs.band import PARTS
 from accompgen_hf.songs.recipe import PLAIN_SONGS
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--output_dir", required=True, help="folder of the shards")
-    parser.add_argument("--semantic_encoder", required=True, help="folder or Hub id of the semantic encoder")
-    parser.add_argument("--codec", required=True, help="folder or Hub id of the EnCodec model")
+    parser.add_argument("--semantic_encoder", required=True, help="folder or Hub id, its own or a whole model's")
+    parser.add_argument("--codec", required=True, help="folder or Hub id of an EnCodec, or a whole model's")
     parser.add_argument("--source", default="songs", choices=tuple(SOURCES), help="default: procedural songs")
     add_source_options(parser)
     add_separator_options(parser)
@@ -50,17 +51,19 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "--parts", nargs="+", choices=PARTS, metavar="PART", help=f"tokenize parts one by one: {' '.join(PARTS)}"
     )
     parser.add_argument("--styles", action="store_true", help="write down each track's style: of songs, FMA, tables")
-    parser.add_argument("--tracks_per_shard", type=int, default=64)
+    parser.add_argument("--tracks_per_shard", type=int, default=64, help="tracks in each file")
     parser.add_argument("--max_failures", type=float, default=0.05, help="share of tracks that may fail")
-    parser.add_argument("--validation_share", type=float, default=0.02, help="share of groups kept for validation")
+    parser.add_argument(
+        "--validation_share", type=float, default=0.02, help="share of groups held out, at least 2 tracks"
+    )
     parser.add_argument("--split_group", default="track", choices=("track", "artist", "album"), help="kept together")
     parser.add_argument("--no_duplicates_check", action="store_true", help="do not look for equal files")
     parser.add_argument("--vocal_target_lufs", type=parse_optional, default=-20.0, help="level of the vocals, or none")
     parser.add_argument("--noise_std", type=float, default=0.01, help="noise on the vocals")
     parser.add_argument("--bandwidth", type=float, default=6.0, help="rate of the codec in kbps")
-    parser.add_argument("--noise_seed", type=int, default=0)
+    parser.add_argument("--noise_seed", type=int, default=0, help="seed of the noise on the vocals")
     parser.add_argument("--device", default="cpu", help="where the models run")
-    parser.add_argument("--dry_run", action="store_true", help="say what would be made, and stop")
+    parser.add_argument("--dry_run", action="store_true", help="open everything, say what would be made, and stop")
     return parser.parse_args(argv)
 
 
@@ -155,14 +158,12 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parse_arguments(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     worker_index, num_workers = find_share(arguments)
-    try:
-        tracks, recordings, source = open_tracks(arguments)
-        clip_filter = choose_filter(arguments)
-    except (ValueError, ImportError) as error:
-        raise SystemExit(f"error: {error}") from error
-    if arguments.dry_run:
-        print(describe_plan(arguments, tracks, recordings))
-        return
+    tracks, recordings, source = open_tracks(arguments)
+    clip_filter = choose_filter(arguments)
+    validation_share = raise_validation_share(tracks, arguments.validation_share)
+    if validation_share > arguments.validation_share:
+        held_out = f"{MIN_HELD_OUT} of {len(tracks)} tracks are held out"
+        print(f"`validation_share` is {validation_share:.4f}, so that {held_out}.")
     recipe = TokenRecipe(
         arguments.vocal_target_lufs,
         arguments.noise_std,
@@ -171,10 +172,13 @@ def main(argv: list[str] | None = None) -> None:
         part_names=WHOLE_BAND if arguments.parts is None else tuple(arguments.parts),
     )
     extractor = TokenExtractor(
-        AccompGenSemanticEncoder.from_pretrained(arguments.semantic_encoder).to(arguments.device),
-        AccompGenCodec.from_pretrained(arguments.codec).to(arguments.device),
+        load_part(arguments.semantic_encoder, "semantic_encoder").to(arguments.device),
+        load_part(arguments.codec, "codec").to(arguments.device),
         recipe,
     )
+    if arguments.dry_run:
+        print(describe_plan(arguments, tracks, recordings))
+        return
     manifest = prepare_shards(
         tracks,
         extractor,
@@ -183,7 +187,7 @@ def main(argv: list[str] | None = None) -> None:
         worker_index=worker_index,
         num_workers=num_workers,
         max_failures=arguments.max_failures,
-        validation_share=arguments.validation_share,
+        validation_share=validation_share,
         clip_filter=clip_filter,
         source=source,
     )
@@ -202,4 +206,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -1,9 +1,13 @@
 """Shards give back what was written, as views of exactly their own row."""
 
+from collections import Counter
+from types import SimpleNamespace
+
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 
-from accompgen_hf.data.shards import TokenRow, read_rows, write_rows
+from accompgen_hf.data.shards import TokenRow, assign_split, raise_validation_share, read_rows, write_rows
 
 
 def make_rows(durations: list[int]) -> list[TokenRow]:
@@ -36,3 +40,34 @@ def test_bytes_depend_on_the_rows_alone_and_hold_no_trace_of_the_machine(tmp_pat
     assert write_rows(tmp_path / "c.parquet", make_rows([25, 8])) != first
     assert pq.read_metadata(tmp_path / "a.parquet").metadata is None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "b.parquet", "c.parquet"]
+
+
+def make_tracks(num_tracks: int, **fields) -> list[SimpleNamespace]:
+    plain = {"group": None, "split": None}
+    return [SimpleNamespace(track_id=f"song {index}", **{**plain, **fields}) for index in range(num_tracks)]
+
+
+@pytest.mark.parametrize("num_tracks", [3, 5, 20, 1000])
+def test_two_tracks_are_held_out_however_few_there_are(num_tracks):
+    tracks = make_tracks(num_tracks)
+    share = raise_validation_share(tracks, 0.02)
+    splits = Counter(assign_split(track.track_id, share) for track in tracks)
+    assert splits["validation"] >= 2
+    assert splits["train"] >= 1
+    if num_tracks <= 20:
+        assert splits["validation"] == 2
+    else:
+        assert share == 0.02  # enough without it
+
+
+def test_a_share_of_nothing_and_stated_splits_stay():
+    assert raise_validation_share(make_tracks(20), 0.0) == 0.0
+    stated = [*make_tracks(2, split="validation"), *make_tracks(3, split="train")]
+    assert raise_validation_share(stated, 0.02) == 0.02
+
+
+def test_too_few_tracks_are_refused_before_any_work():
+    with pytest.raises(ValueError, match=r"must have 2 tracks to hold out .*got 2 tracks in 2"):
+        raise_validation_share(make_tracks(2), 0.02)
+    with pytest.raises(ValueError, match=r"got 9 tracks in 1 groups.* use `--split_group track`"):
+        raise_validation_share(make_tracks(9, group="one artist"), 0.02)

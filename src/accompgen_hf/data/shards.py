@@ -21,6 +21,7 @@ from accompgen_hf.accompgen.parts_accompgen import WHOLE_BAND
 from accompgen_hf.files import read_json, write_bytes, write_json
 
 FORMAT_VERSION = 1
+MIN_HELD_OUT = 2  # tracks, without which a training cannot say whether a stage listens
 PARTS_FORMAT_VERSION = 2  # rows have an axis of parts, or styles
 MANIFEST_NAME = "manifest.json"
 SHARD_SCHEMA = pa.schema(
@@ -174,8 +175,44 @@ def _to_lists(value: Any) -> Any:
 
 def assign_split(group: str, validation_share: float) -> str:
     """Put a whole group (track, artist or album) on one side, by the hash of its name alone."""
+    return "validation" if _place(group) < validation_share else "train"
+
+
+def _place(group: str) -> float:
+    """Where a group stands between 0 and 1, by the hash of its name."""
     digest = hashlib.sha256(f"split {group}".encode()).digest()
-    return "validation" if int.from_bytes(digest[:8], "big") / 2**64 < validation_share else "train"
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def raise_validation_share(tracks: Sequence[Any], validation_share: float) -> float:
+    """The smallest share of at least `validation_share` that holds two tracks out, which a training needs.
+
+    Args:
+        tracks (sequence of `Track`): All tracks. Those whose source states a split keep it.
+        validation_share (`float`): Share that is asked for; 0 asks for none and stays.
+
+    Raises:
+        ValueError: If the tracks are too few, or too few groups, to hold two out and to train on another.
+    """
+    stated = Counter(track.split for track in tracks if track.split)
+    sizes = Counter(track.group or track.track_id for track in tracks if not track.split)
+    if validation_share == 0:
+        return 0.0
+    share, num_held_out = validation_share, stated["validation"]
+    num_trained = stated["train"]
+    for group in sorted(sizes, key=_place):
+        if _place(group) >= share and num_held_out < MIN_HELD_OUT:
+            share = float(np.nextafter(_place(group), 1))
+        num_held_out += sizes[group] * (_place(group) < share)
+        num_trained += sizes[group] * (_place(group) >= share)
+    if num_held_out < MIN_HELD_OUT or num_trained == 0:
+        raise ValueError(
+            f"`data` must have {MIN_HELD_OUT} tracks to hold out and one more to train on, each in its own group; got "
+            f"{len(tracks)} tracks in {len(sizes) + len(stated)} groups. Give more songs, cut them into shorter ones, "
+            "use `--split_group track`, or train without validation: `--validation_share 0`, then "
+            "`--validation_clips 0`."
+        )
+    return share
 
 
 @dataclass
