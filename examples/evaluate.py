@@ -1,6 +1,7 @@
 """Score accompaniment systems, ours and others, on held-out songs: one table with intervals and what made it.
 
     python examples/evaluate.py --num_songs 32 --output_dir runs/evaluation
+    python examples/evaluate.py --quick --system mine=MY_WAVS --output_dir runs/first
     python examples/evaluate.py --export_inputs TO_SING_TO --output_dir runs/evaluation
     python examples/evaluate.py --system mine=MY_WAVS --output_dir runs/evaluation
     python examples/evaluate.py --dataset musdb18 --data MUSDB18 --num_songs 50 --windows_per_song 3 \\
@@ -16,6 +17,7 @@ from typing import Any
 
 from accompgen_hf.data.source_options import open_separator
 from accompgen_hf.evaluation.protocol.evaluate_options import (
+    BUILT_IN,
     add_protocol_options,
     build_embedders,
     build_systems,
@@ -25,16 +27,18 @@ from accompgen_hf.evaluation.protocol.evaluate_options import (
     read_fingerprint,
 )
 from accompgen_hf.evaluation.protocol.listening import write_listening_test
+from accompgen_hf.evaluation.protocol.plan import check_plan, choose_scope
 from accompgen_hf.evaluation.protocol.report import insert_results
 from accompgen_hf.evaluation.protocol.run import run_protocol
 from accompgen_hf.evaluation.protocol.seen_songs import check_seen_songs
 from accompgen_hf.evaluation.protocol.separated_vocals import describe_separation, write_separated
 from accompgen_hf.evaluation.protocol.table_over_seeds import compare_seeds, seed_folder
 from accompgen_hf.files import write_text
+from accompgen_hf.scripts import run_script, script_parser
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--output_dir", required=True, help="keeps everything between runs")
     add_protocol_options(parser)
     described = "run once for each, on songs from each on, and compare: seeds.md (for ablations)"
@@ -43,6 +47,9 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def evaluate(options: argparse.Namespace) -> dict[str, Any] | None:
+    choose_scope(options, BUILT_IN)
+    check_plan(options)
+    embedders = build_embedders(options.embedders)  # weights that are missing show now
     test_set, reference, corpus = build_windows(options)
     seen_songs = check_seen_songs(test_set.song_ids, options.training_data, list_models(options), options.allow_seen)
     separator = open_separator(options)
@@ -52,7 +59,6 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any] | None:
     if options.export_inputs is not None:
         print(export_inputs(test_set, options.export_inputs, separation is not None))
         return None
-    embedders = build_embedders(options.embedders)
     systems = build_systems(options, corpus)
     results = run_protocol(
         systems,
@@ -95,15 +101,12 @@ def evaluate_seeds(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    try:
-        options = parse_arguments()
-        if options.seeds is None:
-            evaluate(options)
-        else:
-            evaluate_seeds(options)
-    except (ValueError, ImportError, OSError) as error:
-        raise SystemExit(f"error: {error}") from error
+    options = parse_arguments()
+    if options.seeds is None:
+        evaluate(options)
+    else:
+        evaluate_seeds(options)
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

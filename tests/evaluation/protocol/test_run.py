@@ -144,7 +144,7 @@ def test_a_killed_run_gives_the_same_bytes(musdb, model_folder, tmp_path, monkey
 
 def test_too_few_windows_say_what_to_do(musdb, model_folder, tmp_path):
     options = musdb_options(tmp_path, musdb / "hq", model_folder, "--systems", "random", "--windows_per_song", 3)
-    with pytest.raises(ValueError, match=r"too few windows: every set needs at least 20, the smallest has 6"):
+    with pytest.raises(ValueError, match="`num_songs` gives at most 6 windows, and FAD and APA need 20"):
         load_script().evaluate(options)
 
 

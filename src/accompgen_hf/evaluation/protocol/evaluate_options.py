@@ -26,6 +26,7 @@ from accompgen_hf.evaluation.protocol.excerpts import (
     songs_under_test,
     write_windows,
 )
+from accompgen_hf.evaluation.protocol.plan import NUM_QUICK_SONGS, NUM_SONGS, describe_work
 from accompgen_hf.evaluation.protocol.scoring import TARGETS
 from accompgen_hf.evaluation.systems.corpus import Corpus
 from accompgen_hf.evaluation.systems.oracle import GIVEN_STAGES, OracleSystem, StageOracleSystem
@@ -43,7 +44,8 @@ def add_protocol_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("test set").add_argument
     add("--dataset", choices=DATASETS, default="songs", help="procedural songs, MUSDB18 (STEM or HQ), ready pairs")
     add("--data", metavar="DIR", help="of musdb18 or folder")
-    add("--num_songs", type=int, default=32)
+    add("--quick", action="store_true", help="four songs and no sets: scores without FAD and APA, in a minute")
+    add("--num_songs", type=int, help=f"songs under test ({NUM_SONGS}, with --quick {NUM_QUICK_SONGS})")
     add("--seed", type=int, default=0, help="chooses songs and windows, and seeds every system")
     add("--window_s", type=float, default=10.0, help="length of a window")
     add("--windows_per_song", type=int, default=1, help="procedural songs have one")
@@ -52,7 +54,8 @@ def add_protocol_options(parser: argparse.ArgumentParser) -> None:
     add_song_recipe_options(parser)
     add("--export_inputs", type=Path, metavar="DIR", help="write vocals and window list for another system, and stop")
     add = parser.add_argument_group("systems").add_argument
-    add("--systems", nargs="*", choices=BUILT_IN, default=list(BUILT_IN), help="default: %(default)s")
+    described = f"which of our own play; default: {' '.join(BUILT_IN)}"
+    add("--systems", nargs="*", choices=BUILT_IN, help=described)
     add("--model", default=accompgen_hf.DEFAULT_MODEL, metavar="DIR", help="`ours`, and the codec of the oracle")
     add("--system", nargs="+", default=[], metavar="NAME=DIR", help="outputs of any system: DIR/<window_id>.wav")
     add("--singsong", metavar="DIR", help="a trained SingSong")
@@ -62,7 +65,7 @@ def add_protocol_options(parser: argparse.ArgumentParser) -> None:
     described = "our model with other settings: NAME:guidance_scale=1,semantic.temperature=0.8,model=DIR,..."
     add("--variant", nargs="+", default=[], metavar="NAME:OPTION=VALUE", help=described)
     add("--stage_oracles", nargs="+", choices=GIVEN_STAGES, default=[], help="our model with true codes up to a stage")
-    add("--device", default="cpu")
+    add("--device", default="cpu", help="where models run")
     add = parser.add_argument_group("measuring").add_argument
     embedders = [name for name in DEFAULT_EMBEDDERS if name in EMBEDDERS]
     described = f"of {', '.join(EMBEDDERS)}; weights are a file, folder or Hub id (default: {' '.join(embedders)})"
@@ -78,8 +81,10 @@ def add_protocol_options(parser: argparse.ArgumentParser) -> None:
     add_separator_options(parser)
 
 
-def build_windows(options: argparse.Namespace) -> tuple[WindowFolder, WindowFolder, Corpus]:
+def build_windows(options: argparse.Namespace) -> tuple[WindowFolder, WindowFolder | None, Corpus | None]:
     """Test set, reference and corpus: three sets of songs without a common one.
+
+    With `quick`, and where the inputs alone are asked for, there is the test set alone.
 
     Raises:
         ValueError: If the songs do not suffice, or what their recipe needs is missing.
@@ -98,6 +103,11 @@ def build_windows(options: argparse.Namespace) -> tuple[WindowFolder, WindowFold
         chosen, others = choose_recordings(recordings, options.num_songs, options.seed)
         tested = recording_tracks(chosen)
         reference, corpus = divide_others(others, options)
+    shape = {"window_s": options.window_s, "windows_per_song": options.windows_per_song, "seed": options.seed}
+    shape["source"] = describe_recipe(recipe) if options.dataset == "songs" else {}
+    if options.quick or options.export_inputs is not None:
+        print(describe_work(tested, 0, count_systems(options), output_dir), flush=True)
+        return write_windows(tested, output_dir / "inputs", **shape, label="test set"), None, None
     if options.reference is not None:
         reference = recording_tracks(pair_recordings(options.reference)[: options.num_reference])
     if options.corpus is not None:
@@ -105,8 +115,7 @@ def build_windows(options: argparse.Namespace) -> tuple[WindowFolder, WindowFold
     for tracks, name in ((reference, "reference"), (corpus, "corpus")):
         if not tracks:
             raise ValueError(f"`{name}` has no songs left beside the {len(tested)} under test. Give `--{name} DIR`.")
-    shape = {"window_s": options.window_s, "windows_per_song": options.windows_per_song, "seed": options.seed}
-    shape["source"] = describe_recipe(recipe) if options.dataset == "songs" else {}
+    print(describe_work(tested, len(reference) + len(corpus), count_systems(options), output_dir), flush=True)
     test_set = write_windows(tested, output_dir / "inputs", **shape, label="test set")
     reference_set = write_windows(reference, output_dir / "reference", **shape, label="reference")
     return test_set, reference_set, Corpus(corpus, corpus_s, output_dir / "corpus_index.json")
@@ -135,7 +144,14 @@ def divide_others(others: Sequence[SourceRecording], options: argparse.Namespace
     return recording_tracks(others[::2][: options.num_reference]), recording_tracks(others[1::2])
 
 
-def build_systems(options: argparse.Namespace, corpus: Corpus) -> list[System]:
+def count_systems(options: argparse.Namespace) -> int:
+    """How many systems play."""
+    named = [options.musicgen, options.singsong]
+    lists = (options.systems or (), options.system, options.variant, options.stage_oracles)
+    return sum(map(len, lists)) + sum(name is not None for name in named)
+
+
+def build_systems(options: argparse.Namespace, corpus: Corpus | None) -> list[System]:
     """Systems in the table's order: floors, others, ours, ceiling.
 
     Raises:

@@ -39,7 +39,7 @@ VERSIONED = ("accompgen_hf", "torch", "transformers", "numpy", "scipy", "mir_eva
 def run_protocol(
     systems: Sequence[System],
     test_set: WindowFolder,
-    reference: WindowFolder,
+    reference: WindowFolder | None,
     embedders: Mapping[str, Embedder],
     output_dir: str | os.PathLike,
     *,
@@ -56,8 +56,8 @@ def run_protocol(
     Args:
         systems (sequence of `System`): Systems in the table's order. The true accompaniments are added as `truth`.
         test_set (`WindowFolder`): Windows under test, with separated vocals if `separation` is given.
-        reference (`WindowFolder`): Real pairs; none of the test set's songs.
-        embedders (mapping): Embedders by name.
+        reference (`WindowFolder`, *optional*): Real pairs; none of the test set's songs. Embedders need it.
+        embedders (mapping): Embedders by name; without one there is neither FAD nor APA.
         output_dir (`str`): Keeps everything between runs.
         dataset (`str`): Name of the test set.
         target (`str`): What FAD hears, `"mix"` or `"instrumental"`.
@@ -73,7 +73,10 @@ def run_protocol(
     Raises:
         ValueError: If the reference holds songs of the test set, systems are wrong, or there are too few windows.
     """
-    _check_apart(test_set, reference)
+    if reference is None and embedders:
+        raise ValueError(f"`reference` is needed by the embedders {', '.join(embedders)}: give one, or no embedder.")
+    if reference is not None:
+        _check_apart(test_set, reference)
     output_dir = Path(output_dir)
     systems = [*systems, TruthSystem()] if all(system.name != "truth" for system in systems) else list(systems)
     check_names(systems)
@@ -85,9 +88,11 @@ def run_protocol(
     collected = {
         name: collect_system(name, folders, test_set, scorer, scores_dir) for name, folders in outputs.items()
     }
-    real = collect_real_pairs(reference, scorer, output_dir / "pairs", "reference")
-    deranged = collect_real_pairs(reference, scorer, output_dir / "pairs", "reference exchanged", seed)
-    shuffled = collect_real_pairs(test_set, scorer, output_dir / "pairs", "test set exchanged", seed + 1)
+    real = deranged = shuffled = {}
+    if embedders and reference is not None:
+        real = collect_real_pairs(reference, scorer, output_dir / "pairs", "reference")
+        deranged = collect_real_pairs(reference, scorer, output_dir / "pairs", "reference exchanged", seed)
+        shuffled = collect_real_pairs(test_set, scorer, output_dir / "pairs", "test set exchanged", seed + 1)
     # 3. Numbers, with intervals from the same draws of songs.
     draws = draw_songs(len(test_set.song_ids), num_resamples, seed)
     distances, fad_details = fad_estimates(collected, real, draws, seed)
@@ -135,13 +140,13 @@ def _play(
     return {name: output for name, output in outputs.items() if output is not None}
 
 
-def _describe_windows(test_set: WindowFolder, reference: WindowFolder) -> dict[str, Any]:
+def _describe_windows(test_set: WindowFolder, reference: WindowFolder | None) -> dict[str, Any]:
     return {
         "num_songs": len(test_set.song_ids),
         "num_windows": len(test_set.windows),
         "window_s": test_set.description["window_s"],
         "windows": test_set.description,
-        "reference": {"num_songs": len(reference.song_ids), **reference.description},
+        "reference": reference and {"num_songs": len(reference.song_ids), **reference.description},
     }
 
 
