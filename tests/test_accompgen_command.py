@@ -50,6 +50,25 @@ def test_the_version_names_the_libraries_that_matter():
     )
 
 
+def test_the_tab_key_completes_commands_and_options(tmp_path):
+    pytest.importorskip("argcomplete", reason="completion needs argcomplete (extra `completion`)")
+
+    def complete(line: str) -> set[str]:
+        answer = tmp_path / "answer"
+        answer.touch()
+        asked = {"_ARGCOMPLETE": "1", "_ARGCOMPLETE_IFS": "\n", "_ARGCOMPLETE_STDOUT_FILENAME": str(answer)}
+        asked.update(
+            COMP_LINE=line, COMP_POINT=str(len(line)), _ARGCOMPLETE_SUPPRESS_SPACE="1", _ARGCOMPLETE_SHELL="bash"
+        )
+        code = "from accompgen_command import main; main()"
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), *sys.path]), **asked}
+        subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=300)
+        return set(answer.read_text().split())
+
+    assert {"generate", "demo", "web", "assemble", "verify"} <= complete("accompgen ")
+    assert complete("accompgen generate --temp") == {"--temperature"}
+
+
 def test_the_package_is_the_command_too():
     assert run_python("-m", "accompgen_hf", "--version").startswith(f"accompgen_hf {accompgen_hf.__version__}, torch ")
 

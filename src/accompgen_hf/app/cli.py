@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import accompgen_hf
+from accompgen_hf.accompgen.optional_accompgen import import_optional
 from accompgen_hf.accompgen.options_accompgen import GENERATION_OPTIONS, GenerationOption
 from accompgen_hf.app.console import report_failure, say
 from accompgen_hf.app.open_pipeline import (
@@ -35,7 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a console that lacks a letter of a file name prints `?` instead
             stream.reconfigure(errors="replace")
-    arguments = build_parser().parse_args(argv)
+    parser = build_parser()
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks how the line may go on
+        import_optional("argcomplete", "Completing in the shell", ".[completion]").autocomplete(parser)
+    arguments = parser.parse_args(argv)
     accompgen_hf.register()  # here work begins, and the heavy libraries are loaded
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_args, **_kwargs: say(f"accompgen: note: {message}")

@@ -13,6 +13,7 @@ from accompgen_hf.app import cli
 from accompgen_hf.data.shards import Manifest
 from accompgen_hf.data.training_tracks import hash_track, read_shard_tracks
 from accompgen_hf.model_parts import load_part
+from accompgen_hf.training.stages import publishing
 from accompgen_hf.training.stages.adapters import LAYER_MATRICES, merge_adapter
 from accompgen_hf.training.stages.loop import train_stage
 from tiny import CODEBOOK_SIZE, NUM_CLUSTERS, tiny_model
@@ -130,6 +131,17 @@ def test_assembling_merges_the_adapter(trained, base, tmp_path):
     heard = {"vocal_semantic_ids": torch.arange(50)[None] % NUM_CLUSTERS}
     assert torch.equal(model.semantic.generate_codes(**heard, seed=1), adapted.generate_codes(**heard, seed=1))
     assert merge_adapter(load_part(base, "semantic"), folder).generation_config.top_k == 250
+
+
+def test_an_adapter_is_published_with_its_card(trained, monkeypatch):
+    monkeypatch.setattr(publishing, "push_folder", lambda folder, repo_id: f"{repo_id} {folder}")
+    template = (Path(__file__).parents[3] / "model_cards" / "stage.md").read_text("utf-8")
+    assert publishing.publish_stage(trained[0], "me/mine", template) == f"me/mine {trained[0] / 'repository'}"
+    assert verify_manifest(trained[0] / "repository") == []
+    card = (trained[0] / "repository" / "README.md").read_text("utf-8")
+    assert f"{trained[1]['validation']['loss']:.3f}" in card
+    assert "{{" not in card
+    assert (trained[0] / "repository" / "adapter_model.safetensors").is_file()
 
 
 def test_a_stage_of_a_whole_model_is_trained_on_without_adapters(shards, base, tmp_path):

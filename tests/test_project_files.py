@@ -1,0 +1,27 @@
+"""Files that stand beside the code say what the code says."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+import accompgen_hf
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_the_citation_names_this_version_and_the_paper_of_the_readme():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert citation["version"] == accompgen_hf.__version__
+    assert citation["license"] == "Apache-2.0"
+    assert set(citation) >= {"cff-version", "message", "title", "authors"}  # what the format asks for
+    [paper] = citation["references"]
+    assert " ".join(paper["title"].split()) == re.search(r"title  = \{(.+)\}", readme)[1]
+    assert paper["identifiers"][0]["value"].removeprefix("arXiv:") in readme
+
+
+def test_there_is_a_way_to_report_a_weakness_in_private():
+    text = " ".join((ROOT / "SECURITY.md").read_text("utf-8").split())
+    assert "do not open a public issue" in text
+    assert "trust_remote_code" in text
