@@ -20,6 +20,7 @@ INSTALL_REQUIRES = [
     "soxr>=0.5",
     "pyloudnorm>=0.1.1",
     "matplotlib>=3.8",
+    "mido>=1.3",  # song.mid: tempo map, chords and click of a result
     "tqdm>=4.66",
 ]
 

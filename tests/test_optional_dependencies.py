@@ -172,7 +172,8 @@ def test_the_commands_run_with_what_a_plain_installation_brings(tmp_path):
     arguments = ["generate", str(tmp_path / "take.wav"), "--model", str(tmp_path / "model"), "--seed", "1"]
     run_python(code, json.dumps(sorted(hidden)), "missing", *arguments, "--output", str(tmp_path / "out"))
     written = {path.name for path in (tmp_path / "out" / "take-seed1").iterdir()}
-    assert written == {"accompaniment.wav", "mix.wav", "picture.png", "settings.json"}
+    sheet_files = {"lead_sheet.txt", "lead_sheet.json", "song.mid"}
+    assert written == {"accompaniment.wav", "mix.wav", "picture.png", "settings.json", *sheet_files}
 
 
 OFFLINE = """

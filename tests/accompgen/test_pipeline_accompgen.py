@@ -506,3 +506,11 @@ def test_twenty_five_seconds_with_overlapping_windows_do_not_depend_on_threads()
     # A near tie may turn one decision and all after it; the first second of music is far from the first tie.
     assert torch.equal(first["instrumental_semantic_ids"][:50], second["instrumental_semantic_ids"][:50])
     assert torch.equal(first["coarse_codes"][:, :45], second["coarse_codes"][:, :45])
+
+
+def test_a_result_has_a_lead_sheet_unless_it_is_refused(pipe):
+    sheet = pipe(as_dict(), seed=1)["lead_sheet"]
+    assert sheet["duration_s"] == 0.12
+    assert (sheet["tempo_bpm"], sheet["beat_times"]) == (None, [])
+    assert [chord["end_s"] for chord in sheet["chords"]] == [0.12]
+    assert "lead_sheet" not in pipe(as_dict(), seed=1, lead_sheet=False)

@@ -63,6 +63,8 @@ def test_a_stream_is_the_call_bit_for_bit_and_gapless(pipe, whole, output_sampli
     assert (stream.seed, stream.sampling_rate) == (3, expected["sampling_rate"])
     assert stream.num_samples == len(expected["audio"])
     np.testing.assert_array_equal(np.concatenate(pieces), expected["audio"])
+    assert stream.lead_sheet == expected["lead_sheet"] == whole["lead_sheet"]
+    assert pipe.stream(as_dict(make_vocals()), seed=3, lead_sheet=False, **SETTINGS).lead_sheet is None
 
 
 @pytest.mark.parametrize("size", [501, RATE])

@@ -77,7 +77,7 @@ def test_a_picture_that_cannot_be_drawn_costs_the_picture_alone(monkeypatch):
         raise RuntimeError("no font")
 
     monkeypatch.setattr("accompgen_hf.app.result_folders.draw_picture", fail)
-    with pytest.warns(UserWarning, match=r"The picture could not be drawn \(no font\)"):
+    with pytest.warns(UserWarning, match=r"The picture could not be made \(no font\)"):
         folder = write()
     assert sorted(path.name for path in folder.iterdir()) == ["accompaniment.wav", "mix.wav", "settings.json"]
 

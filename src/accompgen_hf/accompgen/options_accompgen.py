@@ -115,6 +115,9 @@ GENERATION_OPTIONS: dict[str, GenerationOption] = {
             help="loudness of the band in the mix, minus that of the voice (-3)",
             metavar="LU",
         ),
+        GenerationOption(
+            "lead_sheet", bool, POSTPROCESS, help="hear key, beats and chords of what is played (yes; a little work)"
+        ),
         *(GenerationOption(f"{stage}_kwargs", dict) for stage in ("semantic", "coarse", "fine")),
         # Arguments of the pipeline alone.
         GenerationOption("sampling_rate", int, PREPROCESS, is_setting=False),

@@ -18,6 +18,7 @@ vocals                                          pipeline_accompgen: `__call__`, 
  -> fine_codes (B, 4, T75)                      the same, stage 3
  -> accompaniment (B, num_samples) 24 kHz       codec_accompgen: EnCodec in blocks; trimmed to the vocals
  -> mix                                         mixing_accompgen: loudness-balanced, true peak <= -1 dBTP
+ -> lead sheet                                  key, tempo, beats and chords of the accompaniment
 ```
 """
 
@@ -32,6 +33,7 @@ from transformers import Pipeline
 
 from .audio_accompgen import bend_parts, fit_length, is_rate_pair, load_audio, resample, soften_peaks
 from .audio_checks_accompgen import check_sampling_rate
+from .lead_sheet_accompgen import make_lead_sheet
 from .manifest_accompgen import finish_folder
 from .mixing_accompgen import mix
 from .options_accompgen import split_by_step
@@ -96,6 +98,7 @@ class VocalAccompanimentPipeline(Pipeline):
                 vocals; `None` keeps 24000.
             accompaniment_lufs_offset (`float`): Loudness of the accompaniment in the mix minus that of the vocals.
             return_codes (`bool`): Also return all tokens.
+            lead_sheet (`bool`): Also hear what is played, which takes about 0.015 s per second of music.
             guidance_scale, temperature, top_k, top_p, do_sample: Settings of all stages, also together as
                 `generate_kwargs`. `semantic_kwargs`, `coarse_kwargs` and `fine_kwargs` set them for one stage.
             batch_size (`int`): Number of recordings, or variations, that run together.
@@ -122,10 +125,11 @@ class VocalAccompanimentPipeline(Pipeline):
 
         Returns:
             `dict` with `audio` (float32, `(num_samples,)`), `mix` (float32, mono like `audio`, or
-            `(channels, num_samples)` like the vocals), `sampling_rate` and `seed`; of a model with several parts also
-            `stems`, a `dict` of the parts by name, whose sum is `audio`; with `return_codes` also the token tensors
-            and the model's `token_fingerprint`; with `regenerate` also `regenerated`, the pair that was made anew, and
-            with `keep` also `ranking`. With several variations, or more than one to keep, a list of them; for several
+            `(channels, num_samples)` like the vocals), `sampling_rate` and `seed`; `lead_sheet`, a `dict` of key,
+            tempo, meter, beats and chords, as in `lead_sheet_accompgen`; of a model with several parts also `stems`,
+            a `dict` of the parts by name, whose sum is `audio`; with `return_codes` also the token tensors and the
+            model's `token_fingerprint`; with `regenerate` also `regenerated`, the pair that was made anew, and with
+            `keep` also `ranking`. With several variations, or more than one to keep, a list of them; for several
             recordings a list (or iterator).
 
         Raises:
@@ -158,6 +162,7 @@ class VocalAccompanimentPipeline(Pipeline):
         known_codes: dict[str, Any] | None = None,
         allow_truncated: bool = False,
         max_duration_s: float | None = None,
+        lead_sheet: bool = True,
         **settings: Any,
     ) -> AccompanimentStream:
         """Accompany one recording and yield the audio piece by piece, as soon as it is final.
@@ -176,6 +181,7 @@ class VocalAccompanimentPipeline(Pipeline):
             vocals_lufs (`float`, *optional*): Loudness of the whole recording in LUFS. If `None`, it is measured: over
                 the recording, or over 10 s of chunks from their first sound on, before which nothing comes out.
             known_codes (`dict`, *optional*): As for a call. Audio of them comes out again, much sooner.
+            lead_sheet (`bool`): Also hear what is played; the stream has the sheet when it has ended.
             settings: `preview`, `callback`, `style`, `parts` and the settings of the stages, as for a call;
                 `window_batch_size` and `on_codes` of the model's `stream`.
 
@@ -214,6 +220,7 @@ class VocalAccompanimentPipeline(Pipeline):
             output_sampling_rate,
             self._stem_names(settings.get("parts")),
             known_codes=codes_of_result(known_codes, self.model.config),
+            lead_sheet=lead_sheet,
             **settings,
         )
 
@@ -371,12 +378,16 @@ class VocalAccompanimentPipeline(Pipeline):
         output_sampling_rate: int | str | None = None,
         accompaniment_lufs_offset: float = -3.0,
         return_codes: bool = False,
+        lead_sheet: bool = True,
     ) -> dict[str, Any]:
-        """Bring one accompaniment to its exact length and rate, and mix it."""
+        """Bring one accompaniment to its exact length and rate, mix it, and hear what it plays."""
         vocals, rate, codec_rate = outputs["vocals"], outputs["sampling_rate"], self.processor.output_sampling_rate
         names = outputs["part_names"]  # none for a model of one part
         played = torch.cat([outputs["audio"][None], outputs["stems"]]) if names else outputs["audio"][None]
         played = played.float().cpu().numpy()[:, : output_num_samples(vocals.shape[1], rate, codec_rate)]
+        # At the codec's rate: the sheet is the same whatever rate is asked for.
+        heard_stems = dict(zip(names, played[1:], strict=True)) if names else None
+        sheet = {"lead_sheet": make_lead_sheet(soften_peaks(played[0]), codec_rate, heard_stems)} if lead_sheet else {}
         if output_sampling_rate is None:
             output_sampling_rate = codec_rate
         elif output_sampling_rate == "input":
@@ -396,6 +407,7 @@ class VocalAccompanimentPipeline(Pipeline):
             "mix": mix(vocals, accompaniment, output_sampling_rate, accompaniment_lufs_offset),
             "sampling_rate": output_sampling_rate,
             "seed": outputs["seed"],
+            **sheet,
         }
         if outputs.get("regenerate") is not None:
             start_s, end_s = outputs["regenerate"]

@@ -25,6 +25,7 @@ SEGMENT_S = 10.0  # tempo and meter belong to the recording, phases to stretches
 _NUM_TEMPI = 110
 _PHASE_STEP = 3.0  # frames
 _PRIOR_BPM = 105.0
+_WHOLE_BARS = 48  # sixteenths: whole bars of three and of four beats
 
 _ANALYSIS_RATE, _FFT_SIZE, _NUM_MELS = 16_000, 512, 40  # 32 ms
 _BASS_RATE, _BASS_WINDOW, _BASS_HZ = 4000, 256, (30.0, 200.0)  # 64 ms
@@ -214,20 +215,53 @@ def list_hypotheses(curves: np.ndarray, tempo_bpm: float, meter: int) -> Hypothe
         tempo_bpm (`float`): Beats per minute.
         meter (`int`): Number of beats in a bar.
     """
-    period, bar = 60.0 * FRAME_RATE / tempo_bpm, 4 * meter
-    phases = np.arange(0.0, period, _PHASE_STEP)
-    num_steps = -(-(int(len(curves) / (period / 4)) + 1) // bar) * bar  # whole bars
-    frames = np.rint(phases[:, None] + period / 4 * np.arange(num_steps)).astype(int)  # (P, K)
-    is_inside = frames < len(curves)
-    values = np.where(is_inside[..., None], curves[np.minimum(frames, len(curves) - 1)], 0.0)
-    sums = values.reshape(len(phases), -1, bar, curves.shape[1]).sum(axis=1)
-    counts = is_inside.reshape(len(phases), -1, bar).sum(axis=1)
-    means = sums / np.maximum(counts, 1)[..., None]  # (P, 4 * meter, C)
+    phases, values, is_inside = _lay_sixteenths(curves, tempo_bpm)
+    means = bar_means(values, is_inside, meter)
     rotated = [np.roll(means, -4 * beat, axis=1).reshape(len(phases), -1) for beat in range(meter)]
-    octaves = np.log2(tempo_bpm / _PRIOR_BPM)
-    prior = np.tile([octaves, octaves**2, 1.0], (meter * len(phases), 1))
-    downbeats = np.concatenate([phases + beat * period for beat in range(meter)])
+    prior = np.tile(_prior(tempo_bpm), (meter * len(phases), 1))
+    downbeats = _list_downbeats(phases, tempo_bpm, meter)
     return Hypotheses(downbeats, np.concatenate([np.concatenate(rotated), prior], axis=1))
+
+
+def _lay_sixteenths(curves: np.ndarray, tempo_bpm: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Phases (P,), the curves on their sixteenths (P, K, C), and which of these lie inside (P, K)."""
+    period = 60.0 * FRAME_RATE / tempo_bpm
+    phases = np.arange(0.0, period, _PHASE_STEP)
+    num_steps = -(-(int(len(curves) / (period / 4)) + 1) // _WHOLE_BARS) * _WHOLE_BARS
+    frames = np.rint(phases[:, None] + period / 4 * np.arange(num_steps)).astype(int)
+    return phases, *curves_at(curves, frames)
+
+
+def curves_at(curves: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The curves at frames `(P, K)`, zero behind their end: `(P, K, C)`; and which frames lie inside, `(P, K)`."""
+    is_inside = frames < len(curves)
+    followed_by_zero = np.concatenate([curves, np.zeros((1, curves.shape[1]))])
+    return followed_by_zero[np.minimum(frames, len(curves))], is_inside
+
+
+def bar_means(values: np.ndarray, is_inside: np.ndarray, meter: int) -> np.ndarray:
+    """Means of curves over whole bars: (P, K, C) -> (P, 4 * meter, C), of the sixteenths (P, K) that lie inside."""
+    num_phases, bar = len(values), 4 * meter
+    counts = is_inside.reshape(num_phases, -1, bar).sum(axis=1)
+    return values.reshape(num_phases, -1, bar, values.shape[2]).sum(axis=1) / np.maximum(counts, 1)[..., None]
+
+
+def rhythm_weights(meter: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weights of a bar that begins on each of its beats `(4 * meter * C, meter)`, and of tempo and meter `(3,)`."""
+    weights = np.asarray(load_tables()["rhythm"][str(meter)])
+    of_bar = weights[:-3].reshape(4 * meter, -1)
+    turned = [np.roll(of_bar, 4 * beat, axis=0).ravel() for beat in range(meter)]
+    return np.stack(turned, axis=1), weights[-3:]
+
+
+def _prior(tempo_bpm: float) -> np.ndarray:
+    octaves = np.log2(tempo_bpm / _PRIOR_BPM)
+    return np.array([octaves, octaves**2, 1.0])
+
+
+def _list_downbeats(phases: np.ndarray, tempo_bpm: float, meter: int) -> np.ndarray:
+    period = 60.0 * FRAME_RATE / tempo_bpm
+    return np.concatenate([phases + beat * period for beat in range(meter)])
 
 
 def find_grids(curves: np.ndarray) -> list[Grid]:
@@ -237,18 +271,21 @@ def find_grids(curves: np.ndarray) -> list[Grid]:
         curves (`np.ndarray` of shape `(F, C)`): Curves in the order of `CURVES`.
     """
     segments = np.array_split(curves, max(1, round(len(curves) / FRAME_RATE / SEGMENT_S)))
-    weights = {meter: np.asarray(load_tables()["rhythm"][str(meter)]) for meter in METERS}
+    weights = {meter: rhythm_weights(meter) for meter in METERS}
     best_score, best_tempo, best_meter, best_downbeats = -np.inf, MIN_BPM, METERS[0], []
     for tempo_bpm in tempo_candidates():
+        laid = [_lay_sixteenths(segment, tempo_bpm) for segment in segments]
         for meter in METERS:
+            of_bar, of_prior = weights[meter]
             scores, chosen = [], []
-            for segment in segments:
-                downbeats, features = list_hypotheses(segment, tempo_bpm, meter)
-                score = features @ weights[meter]
+            for phases, values, is_inside in laid:
+                means = bar_means(values, is_inside, meter)
+                score = (means.reshape(len(phases), -1) @ of_bar).T.ravel()
                 scores.append(score.max())
-                chosen.append(downbeats[score.argmax()])
-            if np.mean(scores) > best_score:
-                best_score, best_tempo, best_meter, best_downbeats = np.mean(scores), tempo_bpm, meter, chosen
+                chosen.append(_list_downbeats(phases, tempo_bpm, meter)[score.argmax()])
+            mean_score = np.mean(scores) + _prior(tempo_bpm) @ of_prior
+            if mean_score > best_score:
+                best_score, best_tempo, best_meter, best_downbeats = mean_score, tempo_bpm, meter, chosen
     period = 60.0 * FRAME_RATE / best_tempo
     ends = np.cumsum([len(segment) for segment in segments])
     return [
@@ -324,7 +361,9 @@ __all__ = [
     "Grid",
     "Hypotheses",
     "OnsetBands",
+    "bar_means",
     "chord_changes",
+    "curves_at",
     "find_grids",
     "follow_beats",
     "has_beats",
@@ -333,6 +372,7 @@ __all__ = [
     "onset_bands",
     "onset_strength",
     "rhythm_curves",
+    "rhythm_weights",
     "tempo_candidates",
     "track_beats",
 ]

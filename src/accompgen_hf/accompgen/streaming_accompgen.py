@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from .audio_accompgen import bend_parts, load_chunk, soften_peaks
+from .lead_sheet_accompgen import LeadSheet, LeadSheetListener
 from .loudness_accompgen import LoudnessMeter
 from .mono_accompgen import ChannelPowers, fold_piece
 from .processing_accompgen import gain_of_loudness, output_num_samples, padded_num_samples, vocal_noise
@@ -37,6 +38,7 @@ class AccompanimentStream(Iterator):
             from the first sound on. Silence before it is held back, at most 60 s of it.
         output_sampling_rate (`int`, *optional*): Rate of the pieces in Hz; `None` is the codec's rate.
         part_names (sequence of `str`): Parts that the model gives, if it has several.
+        lead_sheet (`bool`): Whether to hear what is played.
         settings: Everything else that `model.stream` takes.
 
     Attributes:
@@ -44,6 +46,7 @@ class AccompanimentStream(Iterator):
         num_samples (`int`): Samples that have come out so far; at the end the vocals' length at `sampling_rate`.
         stems (`dict` of `str` to `np.ndarray`): Parts of the newest piece, which is their sum; empty for a model of
             one part.
+        lead_sheet (`dict`, *optional*): What was played, as a call gives it; `None` until the stream has ended.
     """
 
     def __init__(
@@ -56,11 +59,14 @@ class AccompanimentStream(Iterator):
         vocals_lufs: float | None = None,
         output_sampling_rate: int | None = None,
         part_names: Sequence[str] = (),
+        lead_sheet: bool = True,
         **settings: Any,
     ):
         self.seed = seed
         self.sampling_rate = processor.output_sampling_rate if output_sampling_rate is None else output_sampling_rate
         self.num_samples = 0
+        self.lead_sheet: LeadSheet | None = None
+        self._listener = LeadSheetListener(processor.output_sampling_rate) if lead_sheet else None
         self._processor, self._vocals_rate = processor, sampling_rate
         self._num_vocals = 0  # samples that have arrived
         self._has_ended = False
@@ -149,6 +155,9 @@ class AccompanimentStream(Iterator):
             if self._has_ended:  # nothing before the end can reach beyond it
                 num_samples = output_num_samples(self._num_vocals, self._vocals_rate, codec_rate)
                 rows = rows[:, : max(0, num_samples - resampler.num_in)]
+            if self._listener is not None:
+                stems = dict(zip(self._part_names, rows[1:], strict=True)) if self._part_names else None
+                self._listener.push(soften_peaks(rows[0]), stems)
             resampled = resampler.push(rows)
             if resampled.shape[1]:
                 yield resampled
@@ -156,6 +165,8 @@ class AccompanimentStream(Iterator):
         rest = fit_length(resampler.finish(), num_left)
         if rest.shape[1]:
             yield rest
+        if self._listener is not None:
+            self.lead_sheet = self._listener.finish()
 
 
 class _Level:

@@ -15,7 +15,7 @@ from accompgen_hf.accompgen.ranking_accompgen import WEIGHTS
 from accompgen_hf.accompgen.recordings_accompgen import Recording
 from accompgen_hf.app.console import report_failure, say
 from accompgen_hf.app.open_pipeline import SHIPPED_VOCALS, describe_model
-from accompgen_hf.app.part_files import CodeJournal, open_journal, render_fingerprint, render_to_part
+from accompgen_hf.app.part_files import CodeJournal, Rendered, open_journal, render_fingerprint, render_to_part
 from accompgen_hf.app.recording_queue import Job, Outcome, find_result, process_place
 from accompgen_hf.app.result_folders import (
     AUDIO_FILES,
@@ -161,11 +161,11 @@ class Work:
         parent, vocals = self.arguments.output, take.vocals
         if not self.arguments.stream:
             return write_result(parent, take.item, vocals, vocals.sampling_rate, result, self.made_with)
-        path, stem_paths, journal = result
+        path, rendered, journal = result
         offset = self.options.get("accompaniment_lufs_offset", -3.0)
         origin = {"seed": take.item["seed"], "token_fingerprint": self.made_with.get("token_fingerprint")}
         codes = {**journal.all_codes(), **origin}
-        folder = write_part_result(parent, take.item, vocals, path, self.made_with, offset, stem_paths, codes)
+        folder = write_part_result(parent, take.item, vocals, path, self.made_with, offset, *rendered, codes)
         journal.remove()
         return folder
 
@@ -187,7 +187,7 @@ class Work:
         if len(takes) == 1:
             [sources], [seeds] = sources, seeds
         if self.arguments.preview_first:
-            previews = self.pipe(sources, seed=seeds, **{**settings, "preview": True})
+            previews = self.pipe(sources, seed=seeds, **{**settings, "preview": True, "lead_sheet": False})
             for take, preview in zip(takes, previews if len(takes) > 1 else [previews], strict=True):
                 self.write_preview(take, preview)
             settings["known_codes"] = previews
@@ -201,7 +201,7 @@ class Work:
         write_audio(path, preview["mix"], preview["sampling_rate"])
         say(f"{path}: the preview; the full render goes on from its codes")
 
-    def stream(self, take: LoadedJob) -> tuple[Path, dict[str, Path], CodeJournal]:
+    def stream(self, take: LoadedJob) -> tuple[Path, Rendered, CodeJournal]:
         """Let a part file grow, one for each part of the band too, and go on with what a killed run has left."""
         name = result_name(take.item["vocals"], take.item["seed"])
         if take.job.is_of_folder:  # files of one name in several folders
@@ -213,7 +213,7 @@ class Work:
         journal = open_journal(path, fingerprint)
         if journal.is_worth_keeping and not self.arguments.quiet:
             say(f"{path}: goes on; what was there is written again first, in no time")
-        stem_paths = render_to_part(
+        rendered = render_to_part(
             self.pipe,
             take.vocals,
             path,
@@ -223,7 +223,7 @@ class Work:
             output_sampling_rate=self.settings.get("sampling_rate", "input"),
             **options,
         )
-        return path, stem_paths, journal
+        return path, rendered, journal
 
 
 def _in_words(ranking: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +21,18 @@ from accompgen_hf.accompgen.optional_accompgen import import_optional
 from accompgen_hf.accompgen.recordings_accompgen import Recording
 from accompgen_hf.accompgen.stage_chain_accompgen import CODE_NAMES
 from accompgen_hf.files import write_text
+
+
+class Rendered(NamedTuple):
+    """What a stream leaves beside its part file.
+
+    Attributes:
+        stem_paths (`dict` of `str` to `Path`): Files of the band's parts, 32-bit float; none for a model of one part.
+        lead_sheet (`dict`, *optional*): What was heard in it, unless that was refused.
+    """
+
+    stem_paths: dict[str, Path]
+    lead_sheet: dict[str, Any] | None
 
 
 class CodeJournal:
@@ -156,7 +168,7 @@ def render_to_part(
     journal: CodeJournal,
     progress: Any = None,
     **options: Any,
-) -> dict[str, Path]:
+) -> Rendered:
     """Stream an accompaniment into a part file, and go on where the run that left the journal's codes stopped.
 
     Args:
@@ -167,7 +179,7 @@ def render_to_part(
         options: Further arguments for `pipe.stream`.
 
     Returns:
-        Files of the band's parts by name, 32-bit float; none for a model of one part.
+        `Rendered`.
     """
     part_path = Path(part_path)
     wavs: dict[str, GrowingWav] = {}
@@ -198,4 +210,4 @@ def render_to_part(
             for path in (part_path, *(wav.path for wav in wavs.values())):
                 Path(path).unlink(missing_ok=True)
         raise
-    return {name: Path(wav.path) for name, wav in wavs.items()}
+    return Rendered({name: Path(wav.path) for name, wav in wavs.items()}, stream.lead_sheet)

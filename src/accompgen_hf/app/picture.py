@@ -4,8 +4,8 @@ Letters: N waveform samples, M mel bands, C picture columns.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +28,8 @@ _MAX_COLUMNS = 2000  # a song is pooled in time to this width
 _BLOCK_FRAMES = 3000
 _RISE_FRAMES = 3
 _RANGE_DB = 70.0
+_MAX_LINES = 200
+_LETTERS_PER_LINE = 130  # of chord names, over the width of the picture
 _INK, _PAPER, _MUTED = "#1d2330", "#ffffff", "#6b7280"
 _LANES = (("vocals", "#e4572e"), ("accompaniment", "#2e86ab"), ("mix", "#6a4c93"))
 
@@ -105,6 +107,7 @@ def draw_picture(
     mix: np.ndarray | Recording,
     sampling_rate: int | Sequence[int],
     title: str = "",
+    lead_sheet: Mapping[str, Any] | None = None,
 ) -> None:
     """Draw the three recordings over one time axis into a PNG, written whole or not at all.
 
@@ -117,6 +120,8 @@ def draw_picture(
             read in blocks.
         sampling_rate (`int` or `list` of three): Rate in Hz, one for all or one for each waveform.
         title (`str`): Title above the picture. Any characters are allowed; there is no mathematics.
+        lead_sheet (`dict`, *optional*): `lead_sheet` of a result: its beats and bars become lines in the
+            accompaniment, and its chords stand above it.
 
     Raises:
         ValueError: If there are not one or three rates.
@@ -126,7 +131,7 @@ def draw_picture(
     if len(rates) != 3:
         raise ValueError(f"`sampling_rate` must be one rate or three, got {len(rates)}.")
     lanes = [_measure_lane(audio, rate) for audio, rate in zip((vocals, accompaniment, mix), rates, strict=True)]
-    figure = _draw_lanes(lanes, title)
+    figure = _draw_lanes(lanes, title, lead_sheet)
     save_figure(figure, path, dpi=150, facecolor=_PAPER)
 
 
@@ -166,7 +171,7 @@ def _measure_lane(audio: np.ndarray | Recording, sampling_rate: int) -> _Lane:
     return _Lane(columns, np.concatenate(strengths), num_samples / sampling_rate)
 
 
-def _draw_lanes(lanes: list[_Lane], title: str) -> Any:
+def _draw_lanes(lanes: list[_Lane], title: str, lead_sheet: Mapping[str, Any] | None) -> Any:
     # The figure is made by hand: pyplot would keep it alive and touch the caller's backend and settings.
     figure_class = import_optional("matplotlib.figure", "Drawing the picture", "matplotlib").Figure
     ticker = import_optional("matplotlib.ticker", "Drawing the picture", "matplotlib")
@@ -174,7 +179,7 @@ def _draw_lanes(lanes: list[_Lane], title: str) -> Any:
     grid = figure.add_gridspec(
         8,
         2,
-        height_ratios=[1, 0.3, 0.1, 1, 0.3, 0.1, 1, 0.3],
+        height_ratios=[1, 0.3, 0.1 if lead_sheet is None else 0.2, 1, 0.3, 0.1, 1, 0.3],
         width_ratios=[1, 0.012],
         hspace=0.0,
         wspace=0.03,
@@ -193,6 +198,8 @@ def _draw_lanes(lanes: list[_Lane], title: str) -> Any:
         _draw_onsets(curve, lane.strength, color)
         if index < 2:
             curve.tick_params(labelbottom=False)
+        if lead_sheet is not None and name == "accompaniment":
+            _draw_sheet(axes, curve, lead_sheet, duration_s)
     first.set_xlim(0, duration_s)
     if duration_s < 90:
         curve.set_xlabel("seconds", color=_INK)
@@ -206,6 +213,8 @@ def _draw_lanes(lanes: list[_Lane], title: str) -> Any:
     bar.outline.set_visible(False)
     figure.text(0.07, 0.955, title, fontsize=14, fontweight="bold", color=_INK, va="center", parse_math=False)
     caption = "mel spectrograms, and below each its onset strength (ticks: onsets)"
+    if lead_sheet is not None:
+        caption += "; chords that were heard, beats (dotted) and bars"
     figure.text(0.07, 0.922, caption, fontsize=9, color=_MUTED, va="center")
     return figure
 
@@ -242,6 +251,23 @@ def _draw_mel(axes: Any, lane: _Lane, name: str, color: str) -> Any:
     for spine in axes.spines.values():
         spine.set_visible(False)
     return image
+
+
+def _draw_sheet(axes: Any, curve: Any, lead_sheet: Mapping[str, Any], duration_s: float) -> None:
+    """Lines on beats and bars where they do not lie too close, and the chords' names where they have room."""
+    for name, style in (("beat_times", ":"), ("downbeat_times", "-")):
+        times = lead_sheet[name]
+        if len(times) <= _MAX_LINES:
+            axes.vlines(times, 0, NUM_MELS, color="white", linewidth=0.8, linestyle=style, alpha=0.7)
+            for time in times:
+                curve.axvline(time, color=_MUTED, linewidth=0.8, linestyle=style, alpha=0.7)
+    free_s = 0.0
+    for chord_name, group in groupby(lead_sheet["chords"], key=lambda chord: chord["name"]):
+        start_s = next(group)["start_s"]
+        if start_s >= free_s and chord_name != "N":
+            place = axes.get_xaxis_transform()
+            axes.text(start_s, 1.03, chord_name, transform=place, fontsize=9, fontweight="bold", color=_INK)
+            free_s = start_s + (len(chord_name) + 1) * duration_s / _LETTERS_PER_LINE
 
 
 def _draw_onsets(axes: Any, strength: np.ndarray, color: str) -> None:

@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from accompgen_hf.accompgen.mixing_accompgen import mix_blocks
 from accompgen_hf.accompgen.options_accompgen import GENERATION_OPTIONS, is_of_kind
 from accompgen_hf.accompgen.recordings_accompgen import Recording
 from accompgen_hf.app.kept_codes import CODES_FILE, has_codes, write_codes
+from accompgen_hf.app.lead_sheet_files import SHEET_FILES, write_sheet_files
 from accompgen_hf.app.picture import draw_picture
 from accompgen_hf.files import hash_file, publish_file, replace_patiently
 
@@ -71,7 +72,7 @@ def write_result(
         vocals: float32 of shape `(channels, num_samples)`, or a `Recording`, for the picture.
         sampling_rate (`int`): Rate of `vocals` in Hz.
         result: Result of the pipeline: `audio`, `mix`, `sampling_rate`, `stems` of a model with several parts, codes,
-            and `ranking` if there is one.
+            and `lead_sheet` and `ranking` if there are any.
         made_with: Model and device, added to the record.
         take_of (`str`, *optional*): Name of the result folder of which this is another take; it names the folder.
 
@@ -91,9 +92,9 @@ def write_result(
         # 32-bit float, since a part alone may pass full scale where the sum does not.
         for name, stem in result.get("stems", {}).items():
             write_audio(folder / f"{name}.wav", stem, rate, subtype="FLOAT")
-        title = result_name(settings["vocals"], settings["seed"])
+        sounds = vocals, result["audio"], result["mix"]
         rates = (sampling_rate, rate, rate)
-        _draw_if_possible(folder / "picture.png", vocals, result["audio"], result["mix"], rates, title=title)
+        _write_extras(folder, settings, result.get("lead_sheet"), *sounds, rates)
         if has_codes(result):
             write_codes(folder / CODES_FILE, result)
 
@@ -110,6 +111,7 @@ def write_part_result(
     made_with: Mapping[str, Any],
     accompaniment_lufs_offset: float = -3.0,
     stem_paths: Mapping[str, Path] | None = None,
+    lead_sheet: Mapping[str, Any] | None = None,
     codes: Mapping[str, Any] | None = None,
 ) -> Path:
     """Do as `write_result` with an accompaniment that is in a file already: mix in blocks, and move the file in.
@@ -118,6 +120,7 @@ def write_part_result(
         part_path: File of the accompaniment, on the same disk as `parent`.
         accompaniment_lufs_offset (`float`): The same as in `mix`.
         stem_paths (`dict` of `str` to `Path`, *optional*): Files of the parts by name, on this disk, too.
+        lead_sheet (`dict`, *optional*): `lead_sheet` of the stream.
         codes (`dict`, *optional*): The codes, as in a result of the pipeline.
         parent, settings, vocals, made_with: The same as in `write_result`.
     """
@@ -128,8 +131,7 @@ def write_part_result(
         blocks = mix_blocks(lambda: vocals.blocks(rate), accompaniment.blocks, rate, accompaniment_lufs_offset)
         accompaniment_path, mix_path = (folder / file_name for file_name in AUDIO_FILES)
         write_audio_blocks(mix_path, blocks, rate, vocals.num_channels, num_samples)
-        title = result_name(settings["vocals"], settings["seed"])
-        _draw_if_possible(folder / "picture.png", vocals, accompaniment, Recording(mix_path), rate, title=title)
+        _write_extras(folder, settings, lead_sheet, vocals, accompaniment, Recording(mix_path), rate)
         for name, path in (stem_paths or {}).items():
             publish_file(path, folder / f"{name}.wav")
         if codes is not None:
@@ -227,15 +229,26 @@ def _move_into_new_folder(aside: Path, parent: Path, name: str, number: int) -> 
     return folder
 
 
-def _draw_if_possible(path: Path, *sounds: Any, title: str) -> None:
-    """Draw the picture; a failure costs the picture alone, not the audio that is finished."""
+def _write_extras(folder: Path, settings: Mapping[str, Any], lead_sheet: Any, *sounds: Any) -> None:
+    """Write lead sheet and picture."""
+    title = result_name(settings["vocals"], settings["seed"])
+    if lead_sheet is not None:
+        files = [folder / name for name in SHEET_FILES]
+        _try_to_write(files, "lead sheet", lambda: write_sheet_files(folder, lead_sheet, title))
+    path = folder / "picture.png"
+    _try_to_write([path], "picture", lambda: draw_picture(path, *sounds, title=title, lead_sheet=lead_sheet))
+
+
+def _try_to_write(paths: Sequence[Path], what: str, write: Callable[[], None]) -> None:
+    """Write what belongs to the audio; a failure costs it alone, not the audio that is finished."""
     try:
-        draw_picture(path, *sounds, title=title)
+        write()
     except OSError:  # a full disk spoils the rest, too
         raise
     except Exception as error:
-        path.unlink(missing_ok=True)
-        warnings.warn(f"The picture could not be drawn ({error}). The audio is complete.", UserWarning, stacklevel=2)
+        for path in paths:
+            path.unlink(missing_ok=True)
+        warnings.warn(f"The {what} could not be made ({error}). The audio is complete.", UserWarning, stacklevel=2)
 
 
 def make_new_folder(parent: Path, name: str, number: int = 1) -> Path:
