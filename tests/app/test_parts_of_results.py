@@ -2,6 +2,7 @@
 
 import functools
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,10 @@ def test_a_stopped_stream_of_parts_goes_on_to_the_same_bytes(here, capsys, monke
         assert generate(*call, "-o", "cut") == 1
     left = {path.name for path in Path("cut").iterdir()}
     assert left == {f"take-seed7.{name}" for name in ("part.codes", "part.wav", *PART_FILES)}
+    shutil.copytree("cut", "other")
+    assert generate(*call, "-o", "other", "--parts", "bass", "--preview") == 0
+    assert [path.name for path in Path("other").iterdir()] == ["take-seed7"]
+    check_sum(Path("other/take-seed7"), ["bass"])
     assert generate(*call, "-o", "cut") == 0
     assert [path.name for path in Path("cut").iterdir()] == ["take-seed7"]
     check_sum(Path("cut/take-seed7"), ["drums", "bass", "other"])

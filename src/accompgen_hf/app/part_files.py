@@ -183,6 +183,8 @@ def render_to_part(
     """
     part_path = Path(part_path)
     wavs: dict[str, GrowingWav] = {}
+    for name in pipe.model.config.part_names:  # a stopped run may have asked for more of them
+        stem_path(part_path, name).unlink(missing_ok=True)
     try:
         stream = pipe.stream(
             vocals.mono_blocks(vocals.sampling_rate),
