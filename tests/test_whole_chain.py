@@ -1,4 +1,4 @@
-"""The whole chain by its scripts: songs and a STEM file -> pairs -> centroids -> tokens -> stages -> an accompaniment.
+"""The whole chain by its scripts: songs and a STEM file -> pairs -> centroids -> tokens -> stages -> band and parts.
 
 Three minutes on two quiet cores; alone by `python -m pytest -m slow tests/test_whole_chain.py`.
 """
@@ -45,11 +45,10 @@ def launch(*words: object) -> str:
 
 def write_stem_song(path: Path) -> None:
     """A procedural song as MUSDB18 has its songs: 44.1 kHz stereo, the band in three stems."""
-    song = generate_song(777, duration_s=12.0)
-    vocals, band = (resample(audio[None], song.sampling_rate, RATE) for audio in (song.vocals, song.instrumental))
-    parts = {"drums": 0.5 * band, "bass": 0.3 * band, "other": 0.2 * band, "vocals": vocals}
-    stems = {name: np.repeat(audio, 2, axis=0) for name, audio in {"mix": vocals + band, **parts}.items()}
-    write_stem_file(path, stems)
+    song = generate_song(777, duration_s=12.0, with_parts=True)
+    stems = {"mix": song.vocals + song.instrumental, **song.parts, "vocals": song.vocals}
+    stems = {name: resample(audio[None], song.sampling_rate, RATE) for name, audio in stems.items()}
+    write_stem_file(path, {name: np.repeat(audio, 2, axis=0) for name, audio in stems.items()})
 
 
 def test_songs_and_a_stem_file_become_a_model_that_accompanies(tmp_path):
@@ -118,3 +117,40 @@ def test_songs_and_a_stem_file_become_a_model_that_accompanies(tmp_path):
     assert (len(accompaniment), sampling_rate) == (48_000, 24_000)
     assert np.sqrt(np.mean(accompaniment**2)) > 1e-3
     assert len(np.unique(accompaniment)) > 1000
+
+
+def test_a_stem_file_becomes_a_model_that_plays_its_parts_in_a_style(tmp_path):
+    """One process, shallow stages and the shipped encoder: what differs from the chain above are parts and style."""
+    write_stem_song(tmp_path / "musdb18" / "train" / "Ann - Somewhere.stem.mp4")
+    shipped = AutoModel.from_pretrained(accompgen_hf.DEFAULT_MODEL)
+    for name in ("semantic_encoder", "codec"):
+        getattr(shipped, name).save_pretrained(tmp_path / name)
+    options = ("--semantic_encoder", tmp_path / "semantic_encoder", "--codec", tmp_path / "codec")
+    options += ("--parts", "drums", "bass", "other", "--validation_share", 0, "--no_filters")
+    # MUSDB18 states no styles: those come from a procedural song, in shards of its own.
+    stems, songs = tmp_path / "stems", tmp_path / "songs"
+    musdb18 = ("--source", "musdb18", "--data", tmp_path / "musdb18")
+    run("examples/prepare_dataset.py", *musdb18, *options, "--output_dir", stems)
+    run("examples/prepare_dataset.py", "--num_songs", 1, "--styles", *options, "--output_dir", songs)
+    settings = json.loads((stems / "manifest.json").read_text())["settings"]
+    assert settings["part_names"] == ["drums", "bass", "other"]
+
+    sizes = ("--model.num_clusters", shipped.config.semantic_encoder_config.num_clusters)
+    sizes += ("--model.num_hidden_layers", 1, "--max_steps", 3, "--global_batch_size", 2, "--validation_clips", 0)
+    for stage in ("semantic", "coarse", "fine"):
+        config = ("--config", f"examples/configs/tiny/{stage}.yaml", "--data", stems, songs)
+        run("examples/train_stage.py", *config, *sizes, "--output_dir", tmp_path / stage)
+    stages = [word for stage in ("semantic", "coarse", "fine") for word in (f"--{stage}", tmp_path / stage / "final")]
+    tokenizers = ("--semantic-encoder", tmp_path / "semantic_encoder", "--codec", tmp_path / "codec")
+    run("-m", "accompgen_hf.app.cli", "assemble", *stages, *tokenizers, "-o", tmp_path / "band")
+
+    soundfile.write(tmp_path / "vocals.wav", generate_song(HELD_OUT_SEED, duration_s=1.0).vocals, 24_000)
+    asked = ("--style", "bossa_nova", "--parts", "drums", "bass", "other", "--seed", 1, "--quiet")
+    asked += ("--model", tmp_path / "band", "-o", tmp_path / "results")
+    folder = Path(run("-m", "accompgen_hf.app.cli", "generate", tmp_path / "vocals.wav", *asked).split("\n")[0])
+    accompaniment, sampling_rate = soundfile.read(folder / "accompaniment.wav")
+    parts = [soundfile.read(folder / f"{name}.wav")[0] for name in ("drums", "bass", "other")]
+    assert (len(accompaniment), sampling_rate) == (24_000, 24_000)
+    assert np.abs(sum(parts) - accompaniment).max() <= 2 * 2**-23
+    assert all(np.sqrt(np.mean(part**2)) > 1e-4 for part in parts)
+    assert not np.array_equal(parts[0], parts[1])
