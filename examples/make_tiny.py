@@ -5,6 +5,9 @@
 Every step is a command of its own, printed before it runs, and goes on where it was killed; a finished step is not
 run again. The result lies in WORK_DIR/accompgen-tiny, its measurements in WORK_DIR/report. `--install` puts the
 result into the package, where `pipeline("vocal-accompaniment")` finds it.
+
+`--edition third` makes the model that is to follow: three parts and ten styles, from songs as loose as real ones by
+sampled instruments, on the codec with the Fourier decoder that the package carries.
 """
 
 import argparse
@@ -14,8 +17,10 @@ import shlex
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
+import accompgen_hf
 from accompgen_hf.scripts import run_script, script_parser
 
 EXAMPLES = Path(__file__).resolve().parent
@@ -27,6 +32,29 @@ CODEC_RECIPE = ("--num_songs", 300, "--max_steps", 11_000, "--decay_share", 0.3,
 CODEC_RECIPE += ("--spectrum_weight", 0, "--comb_weight", 0, "--waveform_weight", 2, "--no-use_bf16")
 CODEC_RECIPE += ("--depth_shares", "[0.1, 0.3, 0.6]", "--clip_shares", json.dumps(CODEC_CLIPS))
 CODEC_RECIPE += ("--model", json.dumps(CODEC_MODEL))
+STUDIO = ("--composition", "lead_sheets", "--singers", "mixed", "--renderer", "mixed")
+ENCODER_RECIPE = ("--with_parts", *STUDIO, "--num_clips", 1000, "--num_clusters", 1000, "--num_centroid_clips", 150)
+ENCODER_RECIPE += ("--optimizer", "muon", "--learning_rate", 2e-3, "--batch_clips", 4, "--warmup_steps", 50)
+ENCODER_RECIPE += ("--max_steps", 1200, "--heard_steps", 1100, "--tuning_steps", 0)
+TOKEN_RECIPE = ("--parts", "drums", "bass", "other", "--styles", *STUDIO, "--song_duration_s", 20)
+
+
+@dataclass(frozen=True)
+class Edition:
+    """What differs between the shipped default and the one that is to follow."""
+
+    configs: str
+    encoder_recipe: tuple = ()
+    token_recipe: tuple = ()
+    codec: Path | None = None  # one that is trained already
+
+
+EDITIONS = {
+    "second": Edition("tiny_second_edition"),
+    "third": Edition(
+        "tiny", ENCODER_RECIPE, TOKEN_RECIPE, Path(accompgen_hf.__file__).parent / "assets/codec-fourier"
+    ),
+}
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
@@ -44,16 +72,18 @@ def main() -> None:
     parser = make_parser(__doc__)
     described = "steps of the stages, if not the recipe's"
     parser.add_argument("--stage_steps", type=int, nargs=3, metavar=("SEMANTIC", "COARSE", "FINE"), help=described)
+    parser.add_argument("--edition", choices=list(EDITIONS), default="second", help="the shipped one is the second")
     parser.add_argument("--install", action="store_true", help="replace the default inside the package")
     options = parser.parse_args()
     work, repository = options.work_dir, options.work_dir / "accompgen-tiny"
-    codec, encoder, tokens = make_tokens(options)
+    edition = EDITIONS[options.edition]
+    codec, encoder, tokens = make_tokens(options, edition)
     # 3. The three stages; their tables begin with those of encoder and codec.
     starts = {"semantic": ["--init_ids_from", encoder], "fine": ["--init_codes_from", codec]}
     starts["coarse"] = starts["semantic"] + starts["fine"]
     for index, stage in enumerate(STAGES):
         steps = [] if options.stage_steps is None else ["--max_steps", options.stage_steps[index]]
-        config = EXAMPLES / "configs" / "tiny_second_edition" / f"{stage}.yaml"
+        config = EXAMPLES / "configs" / edition.configs / f"{stage}.yaml"
         arguments = ("--config", config, "--data", tokens, "--output_dir", work / stage, *starts[stage], *steps)
         run(work, stage, work / stage / "final", "train_stage.py", *arguments)
     # 4. One folder, and what it measures.
@@ -67,23 +97,24 @@ def main() -> None:
         subprocess.run(command("assemble_tiny.py", "--install", repository, "--report", report), check=True)
 
 
-def make_tokens(options: argparse.Namespace) -> tuple[Path, Path, Path]:
+def make_tokens(options: argparse.Namespace, edition: Edition = EDITIONS["second"]) -> tuple[Path, Path, Path]:
     """Train codec and encoder, and turn songs into tokens, unless they are there; return the three folders."""
     work = options.work_dir
     work.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    codec = options.codec or work / "codec" / "final"
+    codec = options.codec or edition.codec or work / "codec" / "final"
     encoder = options.semantic_encoder or work / "semantic_encoder" / "final"
     songs, tokens = work / "songs", work / "tokens"
     # 1. The codec, and the encoder with its centroids.
-    if options.codec is None:
+    if options.codec is None and edition.codec is None:
         places = ("--output_dir", codec.parent, "--songs_dir", work / "codec_songs")
         run(work, "codec", codec, "train_codec.py", *places, *CODEC_RECIPE)
     if options.semantic_encoder is None:
-        run(work, "semantic_encoder", encoder, "train_semantic_encoder.py", "--output_dir", encoder.parent)
+        arguments = ("--output_dir", encoder.parent, *edition.encoder_recipe)
+        run(work, "semantic_encoder", encoder, "train_semantic_encoder.py", *arguments)
     # 2. Songs -> tokens.
     arguments = ("--num_songs", options.num_songs, "--semantic_encoder", encoder, "--codec", codec)
-    arguments += ("--output_dir", tokens, "--songs_dir", songs)
+    arguments += ("--output_dir", tokens, "--songs_dir", songs, *edition.token_recipe)
     shares = [
         command("prepare_dataset.py", *arguments, "--shard", f"{index}/{options.num_processes}")
         for index in range(options.num_processes)
