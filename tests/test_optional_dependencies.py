@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 REQUIRED = {"torch", "transformers", "safetensors", "huggingface_hub", "tokenizers", "numpy", "tqdm"}
 
 
-OF_TRANSFORMERS = {"accelerate", "scipy", "sklearn", "soundfile", "soxr"}
+OF_TRANSFORMERS = {"accelerate", "peft", "scipy", "sklearn", "soundfile", "soxr", "torchcodec"}
 
 
 def optional_modules() -> list[str]:
