@@ -10,7 +10,7 @@ from numpy.testing import assert_array_equal
 
 import accompgen_hf
 from accompgen_hf.accompgen.audio_accompgen import integrated_loudness, load_audio, resample
-from accompgen_hf.accompgen.mixing_accompgen import mix, mix_blocks, true_peak
+from accompgen_hf.accompgen.mixing_accompgen import balance_gain, mix, mix_blocks, true_peak
 
 VOCALS = Path(accompgen_hf.__file__).parent / "assets" / "vocals" / "vocadito_10.wav"
 RATE = 16_000
@@ -62,6 +62,15 @@ def test_the_accompaniment_stands_under_the_vocals_by_the_offset(offset, num_cha
     added = (result - vocals).T.astype(np.float64)
     difference = meter.integrated_loudness(added) - meter.integrated_loudness(vocals.T.astype(np.float64))
     assert difference == pytest.approx(offset, abs=0.1)
+
+
+def test_the_balance_gain_is_the_factor_of_the_mix():
+    recording, rate = load_audio(VOCALS)
+    vocals, accompaniment = recording * 0.25, pink_bursts(9.1, 44_100)[: recording.shape[1]]
+    added = mix(vocals, accompaniment, rate, -6.0) - vocals
+    gain = balance_gain(vocals, accompaniment, rate, -6.0)
+    np.testing.assert_allclose(added[0], gain * accompaniment, atol=1e-6)
+    assert balance_gain(vocals[:, :100], accompaniment[:100], rate) == 1.0  # too short for a loudness
 
 
 def test_a_mono_accompaniment_goes_to_the_front_pair_of_surround_vocals():

@@ -132,6 +132,16 @@ def _match_channels(accompaniment: np.ndarray, num_channels: int) -> np.ndarray:
     return np.repeat(fold_to_mono(accompaniment)[None], min(num_channels, 2), axis=0)
 
 
+def balance_gain(
+    vocals: np.ndarray, accompaniment: np.ndarray, sampling_rate: int, accompaniment_lufs_offset: float = -3.0
+) -> float:
+    """Factor by which `mix` multiplies the accompaniment before it adds it; arguments as there."""
+    vocals = np.atleast_2d(as_finite(vocals, "`vocals`"))
+    accompaniment = np.atleast_2d(as_finite(accompaniment, "`accompaniment`"))
+    pair = vocals, _match_channels(accompaniment, len(vocals))
+    return 10 ** (_balance_db([pair], check_sampling_rate(sampling_rate), accompaniment_lufs_offset) / 20)
+
+
 def _balance_db(pairs: Iterable[tuple[np.ndarray, np.ndarray]], sampling_rate: int, lufs_offset: float) -> float:
     """Gain that sets the accompaniment `lufs_offset` from the vocals; 0 where a side has no loudness."""
     meters = None
@@ -249,4 +259,4 @@ def _smooth_gain(allowed: np.ndarray, num_attack: int = 5, release: float = 0.99
     return np.lib.stride_tricks.sliding_window_view(padded, num_attack + 1).mean(axis=1)
 
 
-__all__ = ["OpenBlocks", "mix", "mix_blocks", "true_peak"]
+__all__ = ["OpenBlocks", "balance_gain", "mix", "mix_blocks", "true_peak"]
