@@ -1,3 +1,26 @@
+# /// script
+# requires-python = ">=3.10"
+# dependencies = [
+#     "torch>=2.11",
+#     "transformers>=5.17",
+#     "safetensors>=0.4.3",
+#     "huggingface-hub>=1.0",
+#     "tokenizers>=0.22",
+#     "numpy>=1.26",
+#     "soundfile>=0.13",
+#     "soxr>=0.5",
+#     "pyloudnorm>=0.1.1",
+#     "matplotlib>=3.8",
+#     "mido>=1.3",
+#     "tqdm>=4.66",
+#     "accelerate>=1.10",
+#     "datasets>=4.0",
+#     "scikit-learn>=1.5",
+#     "PyYAML>=6.0",
+#     "peft>=0.18",
+#     "onnxruntime>=1.19",
+# ]
+# ///
 """Turn music into token shards for examples/train_stage.py: songs, pairs, FMA, MUSDB18, datasets, procedural songs.
 
     python examples/prepare_dataset.py --source pairs --data PAIRS \\

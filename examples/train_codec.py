@@ -1,3 +1,25 @@
+# /// script
+# requires-python = ">=3.10"
+# dependencies = [
+#     "torch>=2.11",
+#     "transformers>=5.17",
+#     "safetensors>=0.4.3",
+#     "huggingface-hub>=1.0",
+#     "tokenizers>=0.22",
+#     "numpy>=1.26",
+#     "soundfile>=0.13",
+#     "soxr>=0.5",
+#     "pyloudnorm>=0.1.1",
+#     "matplotlib>=3.8",
+#     "mido>=1.3",
+#     "tqdm>=4.66",
+#     "accelerate>=1.10",
+#     "datasets>=4.0",
+#     "scikit-learn>=1.5",
+#     "PyYAML>=6.0",
+#     "peft>=0.18",
+# ]
+# ///
 """Train a codec on a folder of songs and measure it on held-out ones.
 
     python examples/train_codec.py --output_dir runs/codec --songs_dir songs --num_songs 300

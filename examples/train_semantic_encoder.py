@@ -1,3 +1,25 @@
+# /// script
+# requires-python = ">=3.10"
+# dependencies = [
+#     "torch>=2.11",
+#     "transformers>=5.17",
+#     "safetensors>=0.4.3",
+#     "huggingface-hub>=1.0",
+#     "tokenizers>=0.22",
+#     "numpy>=1.26",
+#     "soundfile>=0.13",
+#     "soxr>=0.5",
+#     "pyloudnorm>=0.1.1",
+#     "matplotlib>=3.8",
+#     "mido>=1.3",
+#     "tqdm>=4.66",
+#     "accelerate>=1.10",
+#     "datasets>=4.0",
+#     "scikit-learn>=1.5",
+#     "PyYAML>=6.0",
+#     "peft>=0.18",
+# ]
+# ///
 """Train the small semantic encoder on procedural songs: songs, targets, masked prediction, centroids, tuning, probes.
 
     python examples/train_semantic_encoder.py --output_dir runs/semantic_encoder
