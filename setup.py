@@ -31,8 +31,10 @@ EXTRAS = {
     "fast": ["numba>=0.62"],  # compiled decoding on the CPU
     "media": ["av>=14"],  # m4a, aac, webm and the five-stream STEM mp4
     "completion": ["argcomplete>=3.5"],  # of the command, by the Tab key of a shell
-    "web": ["gradio>=6.7"],
+    "web": ["gradio>=6.31", "av>=14"],  # PyAV: the page must take m4a, what phones record
 }
+# MCP by gradio's own server. Not `gradio[mcp]`, which asks for a pydantic of last year.
+EXTRAS["mcp"] = [*EXTRAS["web"], "mcp>=1.21,<2"]
 EXTRAS["all"] = sorted({requirement for requirements in EXTRAS.values() for requirement in requirements})
 # Outside `all`: what builds the docs site. Importing the package's modules for the API pages needs the others, too.
 EXTRAS["docs"] = ["sphinx>=8.1", "myst-parser>=4.0", "furo>=2025.7"]
@@ -56,7 +58,7 @@ EXTRAS["dev"] = [
     *EXTRAS["fast"],
     *EXTRAS["media"],
     *EXTRAS["separate"],
-    *EXTRAS["web"],
+    *EXTRAS["mcp"],
     "hypothesis>=6.100",
     "pytest>=8.3",
     "pytest-timeout>=2.3",
@@ -90,7 +92,7 @@ setup(
     package_dir={"": "src"},
     packages=find_packages("src"),
     py_modules=["accompgen_command"],
-    package_data={"accompgen_hf": ["assets/**/*", "evaluation/metrics/modules/**/*"]},
+    package_data={"accompgen_hf": ["assets/**/*", "web/*.css", "web/*.js", "evaluation/metrics/modules/**/*"]},
     include_package_data=False,
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS,

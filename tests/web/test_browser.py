@@ -2,13 +2,14 @@
 
     python -m pytest -m slow tests/web/test_browser.py
 
-Debian: `apt install chromium chromium-driver`. ACCOMPGEN_SCREENSHOTS=folder takes the pictures of the guide's page.
+Debian: `apt install chromium chromium-driver`. `examples/shoot_web_page.py` takes the pictures of the guide's page.
 """
 
 import io
 import os
+import shutil
+import time
 import urllib.request
-from pathlib import Path
 
 import pytest
 import soundfile
@@ -23,6 +24,8 @@ pytestmark = [
     pytest.mark.skipif(None in find_chromium(), reason="needs chromium and chromedriver"),
 ]
 SIZES = {"desktop": (1280, 800, False), "phone": (390, 844, True)}
+VISIBLE = """(() => { const box = document.querySelector("#player [data-part=play]").getBoundingClientRect();
+  return box.top >= 0 && box.bottom <= window.innerHeight; })()"""
 # Interactive things without a name that a screen reader could say.
 NAMELESS = """return [...document.querySelectorAll("button, input, select, audio:not(.hidden)")]
   .filter((part) => part.offsetParent !== null)
@@ -54,58 +57,82 @@ def says(browser, words: str, timeout_s: float = 60.0) -> None:
     browser.wait(f"document.body.innerText.includes({words!r})", timeout_s)
 
 
-def shoot(browser, name: str = "") -> None:
-    folder = os.environ.get("ACCOMPGEN_SCREENSHOTS")
-    if folder:
-        browser.screenshot(Path(folder) / f"web_{browser.device}{name}.png")
+def position(browser) -> float:
+    return float(browser.script("return document.querySelector('#player [data-part=position]').value"))
 
 
-def seconds(browser, player: str) -> int:
-    minutes, _, rest = browser.script(f"return document.querySelector('{player} #time').innerText").partition(":")
-    return 60 * int(minutes) + int(rest)
+def choose(browser, seed: str) -> None:
+    browser.click("#choices button")
+    browser.script("document.querySelector('#seed textarea, #seed input').value = ''")
+    browser.type("#seed textarea, #seed input", seed)
+    browser.click("#choices button")
+    time.sleep(1)  # it closes
 
 
-def test_from_upload_to_playing_the_mix(browser, address):
-    shoot(browser, "_begin")
+def test_from_upload_to_comparing_two_takes(browser, address):
+    assert "Placeholder" not in browser.script("return document.body.innerText")
     browser.type("#recording input[type=file]", str(SHIPPED_VOCALS))
     browser.wait("document.querySelector('#recording button[aria-label=Play]')")
     # 1. Begin, and think better of it.
     browser.click("#go")
     browser.wait("document.querySelector('#bar [role=progressbar]')", 60)
-    shoot(browser, "_working")
     browser.click("#stop")
-    says(browser, "Stopped.", 30)
-    assert browser.script("return document.querySelector('#take-1') === null")
-    # 2. A seed, and again.
-    browser.click("#choices button")
-    browser.type("#seed textarea, #seed input", "7")
-    browser.click("#choices button")
+    says(browser, "Stopped.", 60)
+    assert browser.script("return document.querySelector('#player [data-part=card]').hidden")
+    # 2. A seed, and again; a phone goes to the player by itself.
+    choose(browser, "7")
     browser.wait("document.querySelector('#go')")
     browser.click("#go")
-    browser.wait("document.querySelector('#take-1 #mix-1 #duration')?.innerText === '0:09'", 900)  # busy machines
-    assert "seed 7" in browser.script("return document.querySelector('#take-1').innerText")
-    # 3. Listen.
-    browser.script("document.querySelector('#take-1').scrollIntoView()")
-    browser.click("#mix-1 button[aria-label=Play]")
-    browser.wait("document.querySelector('#mix-1 #time').innerText >= '0:02'", 30)
-    assert seconds(browser, "#mix-1") >= 2
-    browser.script("window.scrollTo(0, 0)" if browser.device == "desktop" else "")
-    shoot(browser)
-    # 4. Take it home.
-    wav = browser.script("return document.querySelector('#mix-1 a[download]').href")
+    browser.wait(
+        "document.querySelector('#player [data-part=time]').innerText === '0:00 / 0:09'", 900
+    )  # busy machines
+    says(browser, "Done.", 60)
+    assert "seed 7" in browser.script("return document.querySelector('#player [data-part=heading]').innerText")
+    browser.wait(VISIBLE, 10)
+    # 3. Another one; and a wrong seed, which keeps both.
+    choose(browser, "8")
+    browser.click("#go")
+    browser.wait("document.querySelectorAll('#player .list li').length === 2", 900)
+    says(browser, "Done.", 60)
+    choose(browser, "seven")
+    browser.click("#go")
+    says(browser, "The seed must be a whole number")
+    names = browser.script("return [...document.querySelectorAll('#player .list li')].map((take) => take.innerText)")
+    assert [" ".join(name.split()) for name in names] == ["Take 2 seed 8", "Take 1 seed 7"]
+    # 4. Listen, mute, and go to the other take at the same position.
+    browser.click("#player [data-part=play]")
+    browser.wait("document.querySelector('#player [data-part=position]').value > 2", 60)
+    browser.click("#player .track.voice")
+    before = position(browser)
+    browser.click("#player .list li:last-child button")
+    assert "seed 7" in browser.script("return document.querySelector('#player [data-part=heading]').innerText")
+    browser.wait(f"document.querySelector('#player [data-part=position]').value > {before + 0.1}", 60)
+    assert browser.script("return document.querySelector('#player .track.voice').ariaPressed") == "false"
+    assert browser.script("return document.querySelector('#player .play').ariaLabel") == "Pause"
+    browser.click("#player [data-part=play]")
+    rest = position(browser)
+    browser.click("#player .list li:first-child button")
+    assert position(browser) == pytest.approx(rest, abs=0.02)
+    # 5. Take it home.
+    wav = browser.script("return document.querySelector('#player [data-part=files] a').href")
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(wav) as response:
         info = soundfile.info(io.BytesIO(response.read()))
     vocals = soundfile.info(SHIPPED_VOCALS)
     assert (info.frames, info.samplerate, info.subtype) == (vocals.frames, vocals.samplerate, "PCM_24")
-    assert browser.script("return document.querySelector('#take-1 .picture img').naturalWidth") > 1000
-    assert browser.script("return document.querySelector('#archive-1').innerText") == "Download all (zip)"
-    # 5. It fits the screen, has names for who cannot see it, and has asked nobody else for anything.
+    # 6. It fits the screen, has names for who cannot see it, and has asked nobody else for anything.
     assert browser.script("return document.documentElement.scrollWidth <= window.innerWidth")
     assert browser.script(NAMELESS) == []
     asked = [url for url in browser.requested_addresses() if not url.startswith((address, "data:", "blob:", "about:"))]
     assert [url for url in asked if not url.startswith("chrome")] == []
     errors = [entry["message"] for entry in browser.logs("browser") if entry["level"] == "SEVERE"]
     assert errors == []
+
+
+def test_files_that_the_browser_does_not_know_as_audio_go_to_the_server(browser, tmp_path):
+    shutil.copy(SHIPPED_VOCALS, tmp_path / "voice memo")
+    browser.type("#recording input[type=file]", str(tmp_path / "voice memo"))
+    browser.wait("document.querySelector('#recording button[aria-label=Play]')")
+    assert not browser.script("return document.body.innerText.includes('Invalid file type')")
 
 
 def test_what_is_refused_is_said_and_the_page_goes_on(browser, tmp_path):

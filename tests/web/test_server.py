@@ -1,5 +1,6 @@
 """The served page and its handlers: caps, addresses, errors without tracebacks, files deleted; no browser."""
 
+import json
 import os
 import re
 import runpy
@@ -19,7 +20,7 @@ import accompgen_hf
 from accompgen_hf import VocalAccompanimentPipeline
 from accompgen_hf.app import cli, open_pipeline
 from accompgen_hf.web import server, texts, web_command
-from tiny import tiny_model
+from tiny import tiny_model, tiny_part_model
 
 gradio = pytest.importorskip("gradio", reason="the page needs gradio: pip install .[web]")
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,9 +93,11 @@ def test_an_address_that_is_not_there_answers_without_a_traceback(address):
         assert ".py" not in words
 
 
-def test_no_handler_is_a_public_interface(address):
+def test_no_handler_of_the_page_is_a_public_interface(address):
     status, words = fetch(f"{address}gradio_api/info")
-    assert (status, words) == (200, '{"named_endpoints":{},"unnamed_endpoints":{}}')
+    assert status == 200
+    assert sorted(json.loads(words)["named_endpoints"]) == ["/accompany"]
+    assert json.loads(words)["unnamed_endpoints"] == {}
 
 
 def test_the_queue_holds_sixteen_and_one_job_runs(pipe, monkeypatch):
@@ -114,6 +117,7 @@ def test_the_queue_holds_sixteen_and_one_job_runs(pipe, monkeypatch):
     assert not folder.exists()
     assert (seen["queue"], seen["limit"], seen["max_file_size"]) == (16, 1, 20 * 2**20)
     assert (seen["server_name"], seen["share"], seen["show_error"]) == ("127.0.0.1", False, False)
+    assert not seen["mcp_server"]
 
 
 @pytest.fixture
@@ -133,18 +137,30 @@ def write_vocals(folder: Path) -> str:
 
 def test_a_run_shows_progress_then_the_take_then_that_it_is_done(handlers, tmp_path):
     parts = handlers.parts
-    updates = []
-    for update in handlers.run(write_vocals(tmp_path), 1, True, 2.0, "5", ANNA):
-        updates.append(update)
-        if parts.takes[0].mix in update:
-            for name in ("mix", "accompaniment", "archive"):
-                assert Path(update[getattr(parts.takes[0], name)]["value"]).is_file()
-            assert "seed 5" in update[parts.takes[0].heading]["value"]
-            assert update[parts.takes[0].group]["visible"]
-            assert "data:image/png" in update[parts.takes[0].picture]["value"]
-    assert sum(parts.takes[0].mix in update for update in updates) == 1
-    assert texts.DONE in updates[-1][parts.status]["value"]
-    assert (updates[-1][parts.go]["visible"], updates[-1][parts.stop]["visible"]) == (True, False)
+    shown = []
+    for update in handlers.run(write_vocals(tmp_path), 2, True, 2.0, "5", "any", ANNA):
+        if parts.player in update:
+            shown.append(update[parts.player])
+            for take in shown[-1]:  # also those of before: gradio reads all of them again
+                assert all(Path(item["file"]["path"]).is_file() for item in [*take["tracks"], *take["files"]])
+    assert [[take["label"] for take in takes] for takes in shown] == [
+        ["seed 5, guidance 2, quick sketch"],
+        ["seed 5, guidance 2, quick sketch", "seed 6, guidance 2, quick sketch"],
+    ]
+    assert texts.DONE in update[parts.status]["value"]
+    assert (update[parts.go]["visible"], update[parts.stop]["visible"]) == (True, False)
+
+
+@pytest.mark.parametrize("make", [tiny_model, tiny_part_model])
+def test_styles_are_offered_where_the_model_knows_some(make, tmp_path):
+    from accompgen_hf.web.layout import build_page
+    from accompgen_hf.web.studio import Studio
+
+    model = make()
+    page = build_page(Studio(VocalAccompanimentPipeline(model=model, device="cpu"), tmp_path))
+    [menu] = [block for block in page.blocks.values() if getattr(block, "elem_id", None) == "style"]
+    assert menu.visible == (make is tiny_part_model)
+    assert [value for _, value in menu.choices] == ["any", *model.config.style_names]
 
 
 def test_the_models_own_guidance_is_left_to_the_model(handlers, tmp_path, monkeypatch):
@@ -153,7 +169,7 @@ def test_the_models_own_guidance_is_left_to_the_model(handlers, tmp_path, monkey
         handlers.studio, "accompany", lambda visitor, path, settings: asked.append(settings) or iter(())
     )
     for guidance in (handlers.studio.default_guidance_scale, 1.0):
-        list(handlers.run("take.wav", 2, False, guidance, "", ANNA))
+        list(handlers.run("take.wav", 2, False, guidance, "", "any", ANNA))
     assert [settings.guidance_scale for settings in asked] == [None, 1.0]
 
 
@@ -163,7 +179,8 @@ def test_the_models_own_guidance_is_left_to_the_model(handlers, tmp_path, monkey
 )
 def test_what_is_refused_is_said_in_words_on_the_page(handlers, tmp_path, seed, content, words):
     (tmp_path / "take.wav").write_bytes(content)
-    *_, last = handlers.run(str(tmp_path / "take.wav"), 1, False, 3.0, seed, ANNA)
+    *_, last = handlers.run(str(tmp_path / "take.wav"), 1, False, 3.0, seed, "any", ANNA)
+    assert handlers.parts.player not in last  # the takes of before stay
     assert words in last[handlers.parts.status]["value"]
     assert 'role="alert"' in last[handlers.parts.status]["value"]
     assert last[handlers.parts.go]["visible"]
@@ -175,7 +192,7 @@ def test_what_nobody_expected_goes_to_the_log_and_not_to_the_visitor(handlers, t
 
     monkeypatch.setattr(handlers.studio, "pipe", SimpleNamespace(model=handlers.studio.pipe.model))
     monkeypatch.setattr(handlers.studio, "_make_take", fail)
-    *_, last = handlers.run(write_vocals(tmp_path), 1, False, 3.0, "", ANNA)
+    *_, last = handlers.run(write_vocals(tmp_path), 1, False, 3.0, "", "any", ANNA)
     assert last[handlers.parts.status]["value"] == texts.failure(texts.BROKEN)
     assert "secret/path.py, line 7" in capsys.readouterr().err
 
@@ -183,7 +200,7 @@ def test_what_nobody_expected_goes_to_the_log_and_not_to_the_visitor(handlers, t
 def test_stop_ends_the_job_and_leaving_does_too(handlers, tmp_path):
     path = write_vocals(tmp_path)
     for end in (handlers.stop, handlers.leave):
-        run = handlers.run(path, 4, False, 3.0, "", ANNA)
+        run = handlers.run(path, 4, False, 3.0, "", "any", ANNA)
         next(run)
         end(ANNA)
         *_, last = run
@@ -196,9 +213,9 @@ def test_a_run_that_was_not_stopped_and_could_not_begin_found_the_queue_full(han
     assert texts.STOPPED in handlers.fail(True)[status]["value"]
 
 
-def test_go_hides_the_takes_of_before(handlers):
+def test_go_keeps_the_takes_of_before(handlers):
     updates = handlers.begin()
-    assert [updates[take.group]["visible"] for take in handlers.parts.takes] == [False] * 4
+    assert handlers.parts.player not in updates
     assert updates[handlers.parts.stop]["visible"]
 
 
@@ -210,6 +227,15 @@ def test_without_gradio_the_error_names_the_extra(monkeypatch, capsys, pipe):
     assert cli.main(["web", "--device", "cpu"]) == 1
     assert 'The web page needs gradio: `pip install ".[web]"`' in capsys.readouterr().err
     assert not list(Path(tempfile.gettempdir()).glob(f"accompgen-web-*/{os.getpid()}"))
+
+
+def test_without_mcp_the_error_names_the_extra(monkeypatch, pipe):
+    monkeypatch.setitem(sys.modules, "mcp", None)
+    for name in ("GRADIO_TEMP_DIR", *server._ENVIRONMENT):
+        monkeypatch.setenv(name, "")
+    words = r'The MCP server needs mcp: `pip install "\.\[mcp\]"`'
+    with pytest.raises(ImportError, match=words), server.open_page(pipe, has_mcp=True):
+        pass
 
 
 def test_the_command_serves_until_it_is_interrupted(monkeypatch, capsys, pipe):
@@ -235,12 +261,15 @@ def test_the_command_serves_until_it_is_interrupted(monkeypatch, capsys, pipe):
     assert cli.main(["web", "--device", "cpu", "--max-duration", "30", "--max-size", "5"]) == 0
     assert capsys.readouterr().out == "http://127.0.0.1:7860/\n"
     expected = {"host": "127.0.0.1", "port": None, "max_bytes": 5 * 2**20, "max_duration_s": 30.0, "closed": True}
-    assert seen == expected
+    assert seen == {**expected, "has_mcp": False}
+    assert cli.main(["web", "--device", "cpu", "--mcp"]) == 0
+    assert seen["has_mcp"]
+    assert "The MCP server is http://127.0.0.1:7860/gradio_api/mcp/" in capsys.readouterr().err
 
 
-def test_the_space_serves_the_same_page_where_the_space_wants_it(monkeypatch, pipe):
-
-    seen = {}
+@pytest.mark.parametrize("is_lent", [False, True])
+def test_the_space_serves_the_same_page_where_the_space_wants_it(monkeypatch, is_lent):
+    seen, decorated = {}, []
 
     class Page:
         def __init__(self, pipe, **options):
@@ -252,13 +281,32 @@ def test_the_space_serves_the_same_page_where_the_space_wants_it(monkeypatch, pi
         def __exit__(self, *_):
             pass
 
-    monkeypatch.setattr(open_pipeline, "load_pipeline", lambda model, device: (model, device))
+    def lend(duration):
+        decorated.append(duration)
+        return lambda task: lambda *args, **options: ("on a GPU", task(*args, **options))
+
+    def pipe(recording, **options):
+        return recording, options
+
+    monkeypatch.setitem(sys.modules, "spaces", SimpleNamespace(GPU=lend))
+    monkeypatch.setattr(open_pipeline, "load_pipeline", lambda model, device: seen.update(model=model) or pipe)
     monkeypatch.setattr(open_pipeline, "choose_device", lambda name: "cpu")
     monkeypatch.setattr(server, "open_page", Page)
     monkeypatch.setenv("ACCOMPGEN_MODEL", "me/my-band")
+    monkeypatch.delenv("SPACES_ZERO_GPU", raising=False)
+    if is_lent:
+        monkeypatch.setenv("SPACES_ZERO_GPU", "true")
     with pytest.raises(KeyboardInterrupt):
         runpy.run_path(str(SPACE / "app.py"), run_name="__main__")
-    assert seen == {"host": None, "pipe": ("me/my-band", "cpu")}
+    play = seen.pop("play")
+    assert seen == {"host": None, "pipe": pipe, "model": "me/my-band"}
+    [duration] = decorated
+    recording = {"array": np.zeros((1, 20 * 8000)), "sampling_rate": 8000}
+    assert duration(recording, seed=7) == 50
+    if is_lent:
+        assert play(recording, seed=7) == ("on a GPU", (recording, {"seed": 7}))
+    else:
+        assert play is None  # the pipeline itself also reports its progress
 
 
 def test_the_space_names_the_wheel_and_the_gradio_of_this_version():

@@ -10,8 +10,20 @@ import pytest
 import soundfile
 
 from accompgen_hf import VocalAccompanimentPipeline
-from accompgen_hf.web.studio import MAX_SEED, FinishedTake, Progress, Refused, Settings, Stopped, Studio, read_seed
-from tiny import tiny_model
+from accompgen_hf.web.pace import Pace
+from accompgen_hf.web.studio import (
+    MAX_SEED,
+    FinishedTake,
+    Progress,
+    Refused,
+    Settings,
+    Stopped,
+    Studio,
+    _VisitorJob,
+    read_seed,
+    readable_formats,
+)
+from tiny import tiny_model, tiny_part_model
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +76,27 @@ def test_takes_are_result_folders_and_zip_files_with_seeds_in_a_row(studio, pipe
     assert wait_until_empty(studio.folder)
 
 
+def test_a_model_of_parts_gives_a_file_of_each_and_takes_a_style(tmp_path):
+    pipe = VocalAccompanimentPipeline(model=tiny_part_model(), device="cpu")
+    studio = Studio(pipe, tmp_path / "jobs")
+    path = write_vocals(tmp_path)
+    with pytest.raises(Refused, match="The style must be one of bossa_nova, rock, got 'polka'"):
+        list(studio.accompany("anna", path, Settings(style="polka")))
+    for step in studio.accompany("anna", path, Settings(seed=7, style="rock")):
+        if isinstance(step, FinishedTake):
+            assert step.parts == ("drums", "bass", "other")
+            expected = pipe(path, seed=7, style="rock", output_sampling_rate="input")
+            for part in step.parts:
+                audio, _ = soundfile.read(step.folder / f"{part}.wav", dtype="float32")
+                np.testing.assert_array_equal(audio, expected["stems"][part])
+            assert json.loads((step.folder / "settings.json").read_text("utf-8"))["style"] == "rock"
+
+
+def test_a_style_is_refused_where_the_model_knows_none(studio, tmp_path):
+    with pytest.raises(Refused, match="The style cannot be chosen with this model, got 'rock'"):
+        list(studio.accompany("anna", write_vocals(tmp_path), Settings(style="rock")))
+
+
 def test_without_a_seed_every_job_draws_its_own(studio, tmp_path):
     path = write_vocals(tmp_path)
     seeds = [
@@ -75,21 +108,24 @@ def test_without_a_seed_every_job_draws_its_own(studio, tmp_path):
     assert len(set(seeds)) == 2
 
 
-def test_the_progress_counts_positions_of_all_takes_and_says_what_is_left():
-    from accompgen_hf.web.studio import _VisitorJob
-
-    job = _VisitorJob(folder=None, num_takes=2, duration_s=4.0)
-    assert job.progress() == Progress(0.0, "listening", 1, 2, None)
-    job.report("semantic", 4.0)
-    job.report("coarse", 2.0)
-    job.started -= 10.0
-    progress = job.progress()
-    assert progress.fraction == pytest.approx((4 * 50 + 2 * 300) / (2 * 4 * 650))
-    assert progress.seconds_left == pytest.approx(10 / progress.fraction - 10, rel=0.01)
-    assert (
-        _VisitorJob(folder=None, num_takes=1, duration_s=1.0, is_preview=True, positions=350).progress().fraction
-        == 1.0
-    )
+def test_the_progress_goes_through_all_takes_and_steps():
+    job = _VisitorJob(folder=None, num_takes=2, pace=Pace(), duration_s=4.0)
+    assert job.progress() == Progress(0.0, "waiting", 1, 2, None)
+    fractions = []
+    for number in (1, 2):
+        job.begin_take(number)
+        for stage in ("semantic", "coarse", "fine"):
+            for _ in range(2):
+                job.report(stage, 2.0)
+                fractions.append(job.progress().fraction)
+        assert job.progress().stage == "mixing"
+        job.end_take()
+    assert fractions == sorted(fractions)
+    assert fractions[5] < 0.5 < fractions[6]
+    job = _VisitorJob(folder=None, num_takes=1, pace=Pace(), duration_s=1.0, is_preview=True)
+    job.begin_take(1)
+    job.report("coarse", 1.0)
+    assert job.progress().stage == "mixing"
 
 
 @pytest.mark.parametrize(
@@ -104,6 +140,7 @@ def test_the_progress_counts_positions_of_all_takes_and_says_what_is_left():
         ("long", "lasts more than 2 s, which is the limit here. Give a shorter part"),
         ("cut", "is cut off: it holds 0.3. s of the 0.4. s"),
         ("nan", "The recording holds NaN or infinity"),
+        ("silent", "The recording is silent. Was the right microphone chosen"),
         ("large", "The file has 0.5 MB, the limit here is 0.19.* MB. Give a shorter part"),
     ],
 )
@@ -111,6 +148,8 @@ def test_a_recording_is_refused_in_words_for_a_visitor(studio, tmp_path, content
     path = tmp_path / "vocals.wav"
     if isinstance(content, bytes):
         path.write_bytes(content)
+    elif content == "silent":
+        soundfile.write(path, np.full(8000, 5e-4), 16_000)
     elif content == "nan":
         soundfile.write(path, np.full(8000, np.nan), 16_000, subtype="FLOAT")
     elif content is not None:
@@ -121,6 +160,50 @@ def test_a_recording_is_refused_in_words_for_a_visitor(studio, tmp_path, content
         list(studio.accompany("anna", str(path), Settings()))
     assert "`" not in str(caught.value)
     assert str(tmp_path) not in str(caught.value)
+
+
+def test_voice_memos_of_phones_are_taken_where_the_page_says_so(studio, tmp_path, monkeypatch):
+    av = pytest.importorskip("av", reason="the extra web brings PyAV")
+    assert readable_formats() == ["wav", "flac", "mp3", "ogg", "opus", "m4a", "webm"]
+    tone = (9000 * np.sin(np.arange(44_100) * 0.05)).astype(np.int16)
+    with av.open(str(tmp_path / "memo"), "w", format="ipod") as container:
+        stream = container.add_stream("aac", rate=44_100, layout="mono")
+        frame = av.AudioFrame.from_ndarray(tone[None], format="s16", layout="mono")
+        frame.sample_rate = 44_100
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    [take] = [
+        step
+        for step in studio.accompany("anna", str(tmp_path / "memo"), Settings(preview=True))
+        if isinstance(step, FinishedTake)
+    ]
+    assert take.sampling_rate == 44_100
+    assert take.vocals.shape[-1] == pytest.approx(44_100, abs=2048)
+    monkeypatch.setattr("accompgen_hf.web.studio.find_spec", lambda name: None)
+    assert readable_formats() == ["wav", "flac", "mp3", "ogg", "opus"]
+
+
+def test_another_machine_may_play_in_place_of_the_pipeline(pipe, tmp_path):
+    asked = []
+
+    def play(recording, **options):
+        asked.append(sorted(options))
+        return pipe(recording, **options)
+
+    studio = Studio(pipe, tmp_path / "jobs", play=play)
+    studio.warm_up()  # nothing to do here: the machine is lent for takes alone
+    steps = list(studio.accompany("anna", write_vocals(tmp_path), Settings(seed=7)))
+    assert sum(isinstance(step, FinishedTake) for step in steps) == 1
+    assert asked == [["output_sampling_rate", "return_codes", "seed", "show_progress"]]
+
+
+def test_the_warm_up_ends_with_the_page(studio, pipe):
+    studio.pipe = waiting = WaitingPipeline(pipe)
+    studio.warm_up()
+    studio.stop_all()
+    waiting.steps.release(3)
+    with studio._pipe_lock:
+        assert waiting.num_reported == 0
 
 
 def test_no_recording_is_refused(studio):
@@ -157,7 +240,7 @@ class WaitingPipeline:
     """Reports one token after the other, as many as the test lets it; counts how it ends."""
 
     def __init__(self, pipe):
-        self.model, self.device = pipe.model, pipe.device
+        self.model, self.device, self.processor = pipe.model, pipe.device, pipe.processor
         self.num_reported = 0
         self.steps = threading.Semaphore(0)
         self.failure = None

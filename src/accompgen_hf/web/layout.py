@@ -1,14 +1,17 @@
-"""The web page's parts and what its buttons do. Only this module imports gradio at its top; `web` imports it late."""
+"""The web page's parts and what its buttons do. Only this module and `api` import gradio at their top."""
 
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
 
+from accompgen_hf.accompgen.parts_accompgen import ANY_STYLE
 from accompgen_hf.app.open_pipeline import SHIPPED_VOCALS
 from accompgen_hf.web import texts
+from accompgen_hf.web.api import add_endpoints
 from accompgen_hf.web.studio import (
     MAX_GUIDANCE_SCALE,
     MAX_VARIATIONS,
@@ -18,9 +21,13 @@ from accompgen_hf.web.studio import (
     Stopped,
     Studio,
     read_seed,
+    readable_formats,
 )
+from accompgen_hf.web.takes import describe_take
 
 FILES_LIVE_S = 3600
+_HERE = Path(__file__).parent
+CSS = (_HERE / "page.css").read_text("utf-8")
 
 
 def make_theme() -> gr.themes.Base:
@@ -48,7 +55,7 @@ def make_theme() -> gr.themes.Base:
 
 def build_page(studio: Studio) -> gr.Blocks:
     """The page, not yet served."""
-    limits = texts.limits(studio.max_duration_s, studio.max_bytes, FILES_LIVE_S)
+    limits = texts.limits(studio.max_duration_s, studio.max_bytes, FILES_LIVE_S, readable_formats())
     with gr.Blocks(title=texts.TITLE, analytics_enabled=False, delete_cache=(600, FILES_LIVE_S)) as page:
         gr.HTML(texts.intro(studio.max_duration_s), elem_id="intro")
         if studio.is_placeholder:
@@ -58,9 +65,15 @@ def build_page(studio: Studio) -> gr.Blocks:
                 parts = _add_controls(studio)
                 gr.HTML(f'<p class="small">{limits}</p>')
             with gr.Column(scale=5, min_width=320, elem_id="results"):
-                parts.empty = gr.HTML(texts.EMPTY)
-                parts.takes = [_add_take(number) for number in range(1, MAX_VARIATIONS + 1)]
+                parts.player = gr.HTML(
+                    [],
+                    html_template=texts.PLAYER,
+                    js_on_load=(_HERE / "player.js").read_text("utf-8"),
+                    apply_default_css=False,
+                    elem_id="player",
+                )
         _connect(page, parts, Handlers(studio, parts))
+        add_endpoints(studio)
     return page
 
 
@@ -72,7 +85,9 @@ def _add_controls(studio: Studio) -> SimpleNamespace:
         label="Your voice",
         elem_id="recording",
         buttons=[],
-        waveform_options=_waveform("vocals"),
+        waveform_options=gr.WaveformOptions(
+            waveform_color="#b8bdc9", waveform_progress_color=texts.LANE_COLORS["vocals"]
+        ),
     )
     parts.example = gr.Button("No recording? Take nine seconds of ours", size="sm", elem_id="example")
     parts.go = gr.Button("Make the band", variant="primary", size="lg", elem_id="go")
@@ -83,6 +98,13 @@ def _add_controls(studio: Studio) -> SimpleNamespace:
     with gr.Accordion("Choices", open=False, elem_id="choices"):
         takes = gr.Slider(
             1, MAX_VARIATIONS, value=1, step=1, label="Takes", info="How many different bands", elem_id="takes"
+        )
+        style = gr.Dropdown(
+            [("Any", ANY_STYLE), *((name.replace("_", " ").capitalize(), name) for name in studio.style_names)],
+            value=ANY_STYLE,
+            label="Style",
+            visible=bool(studio.style_names),
+            elem_id="style",
         )
         is_quick = gr.Checkbox(label="Quick sketch", info="Sooner, with a duller sound", elem_id="quick")
         guidance = gr.Slider(
@@ -102,58 +124,28 @@ def _add_controls(studio: Studio) -> SimpleNamespace:
             elem_id="seed",
         )
     parts.was_stopped = gr.Checkbox(visible=False)
-    parts.choices = [takes, is_quick, guidance, seed]  # in the order of `Handlers.run`
+    parts.choices = [takes, is_quick, guidance, seed, style]  # in the order of `Handlers.run`
     return parts
 
 
-def _add_take(number: int) -> SimpleNamespace:
-    """Add the players of one take; they are hidden until the take is made."""
-    take = SimpleNamespace()
-    with gr.Column(visible=False, elem_classes="take", elem_id=f"take-{number}") as take.group:
-        take.heading = gr.HTML()
-        for name, label in (("mix", "Mix: your voice with the band"), ("accompaniment", "The band alone")):
-            player = gr.Audio(
-                label=label,
-                type="filepath",
-                interactive=False,
-                buttons=["download"],
-                elem_id=f"{name}-{number}",
-                waveform_options=_waveform(name),
-            )
-            setattr(take, name, player)
-        take.picture = gr.HTML()
-        take.archive = gr.DownloadButton("Download all (zip)", elem_id=f"archive-{number}")
-    return take
-
-
-def _waveform(lane: str) -> gr.WaveformOptions:
-    return gr.WaveformOptions(waveform_color="#b8bdc9", waveform_progress_color=texts.LANE_COLORS[lane])
-
-
 def _connect(page: gr.Blocks, parts: SimpleNamespace, handlers: "Handlers") -> None:
-    """Say which click runs what. None of it is a public interface."""
+    """Say which click runs what. None of it is a public interface: programs use the endpoints of `api`."""
     quiet = {"api_visibility": "private", "show_progress": "hidden"}
     controls = [parts.go, parts.stop, parts.status, parts.bar]
-    everything = [
-        *controls,
-        parts.empty,
-        parts.was_stopped,
-        *(part for take in parts.takes for part in vars(take).values()),
-    ]
     parts.example.click(lambda: str(SHIPPED_VOCALS), None, parts.recording, **quiet)
-    run = parts.go.click(handlers.begin, None, everything, queue=False, **quiet).then(
+    run = parts.go.click(handlers.begin, None, [*controls, parts.was_stopped], queue=False, **quiet).then(
         handlers.run,
         [parts.recording, *parts.choices],
-        everything,
+        [*controls, parts.player],
         api_visibility="private",
         show_progress="minimal",
         show_progress_on=parts.status,  # gradio shows there who waits at which place
     )
-    run.success(None, None, None, js=texts.SCROLL_TO_TAKES)
     # A cancelled run also counts as failed. The browser notes who has stopped it before the server hears of it.
     parts.stop.click(None, None, parts.was_stopped, js="() => true", queue=False, **quiet)
     parts.stop.click(handlers.stop, None, controls, queue=False, cancels=[run], **quiet)
     run.failure(handlers.fail, parts.was_stopped, controls, queue=False, **quiet)
+    page.load(None, js=f"() => {{ {(_HERE / 'upload.js').read_text('utf-8')} }}")
     page.unload(handlers.leave)
 
 
@@ -165,22 +157,25 @@ class Handlers:
 
     def begin(self) -> dict:
         """Show that the job has begun, at once, before it waits in the queue."""
-        updates = self._controls(is_running=True, words=texts.status(texts.WAITING))
-        for take in self.parts.takes:
-            updates[take.group] = gr.update(visible=False)
-        return {**updates, self.parts.empty: gr.update(visible=True), self.parts.was_stopped: False}
+        return {
+            **self._controls(is_running=True, words=texts.status(texts.WAITING)),
+            self.parts.was_stopped: False,
+        }
 
     def run(
-        self, path: str | None, takes: int, is_quick: bool, guidance: float, seed: str, request: gr.Request
+        self, path: str | None, takes: int, is_quick: bool, guidance: float, seed: str, style: str, request: gr.Request
     ) -> Iterator[dict]:
         """Make the takes of one recording, and show progress and results as they come."""
-        words = None
+        words, made = None, []
         try:
             is_default = guidance == self.studio.default_guidance_scale
-            settings = Settings(read_seed(seed), takes, None if is_default else guidance, is_quick)
+            style = None if style == ANY_STYLE else style
+            settings = Settings(read_seed(seed), takes, None if is_default else guidance, is_quick, style)
             for step in self.studio.accompany(request.session_hash, path, settings):
                 if isinstance(step, FinishedTake):
-                    yield self._show_take(step)
+                    # All of this run: should two updates meet on their way, the last one has both.
+                    made = [*made, describe_take(step)]
+                    yield {self.parts.player: made}
                     continue
                 described = texts.describe(step)
                 updates = {self.parts.bar: gr.update(value=texts.bar(step))}
@@ -218,16 +213,4 @@ class Handlers:
             self.parts.stop: gr.update(visible=is_running),
             self.parts.status: gr.update(value=words),
             self.parts.bar: gr.update(value=""),
-        }
-
-    def _show_take(self, made: FinishedTake) -> dict[Any, dict]:
-        take = self.parts.takes[made.number - 1]
-        return {
-            self.parts.empty: gr.update(visible=False),
-            take.group: gr.update(visible=True),
-            take.heading: gr.update(value=texts.heading(made.number, made.seed)),
-            take.mix: gr.update(value=str(made.folder / "mix.wav")),
-            take.accompaniment: gr.update(value=str(made.folder / "accompaniment.wav")),
-            take.picture: gr.update(value=texts.picture(made.folder / "picture.png")),
-            take.archive: gr.update(value=str(made.archive)),
         }

@@ -5,14 +5,14 @@ What the page shows comes from this server alone: no analytics, no fonts or scri
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from accompgen_hf.accompgen.optional_accompgen import import_optional
 from accompgen_hf.app.open_pipeline import SHIPPED_VOCALS
 from accompgen_hf.web.studio import MAX_BYTES, MAX_DURATION_S, Studio
-from accompgen_hf.web.texts import CSS, HEAD
+from accompgen_hf.web.texts import HEAD
 
 QUEUE_SIZE = 16
 _ENVIRONMENT = {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_RUN_HISTORY": "False"}
@@ -40,6 +40,8 @@ def open_page(
     max_bytes: int = MAX_BYTES,
     max_duration_s: float = MAX_DURATION_S,
     queue_size: int = QUEUE_SIZE,
+    play: Callable[..., dict[str, Any]] | None = None,
+    has_mcp: bool = False,
 ) -> Iterator[str]:
     """Serve the page while the context is open. At its end all jobs are stopped and all files are deleted.
 
@@ -49,12 +51,14 @@ def open_page(
         port (`int`, *optional*): The port to listen on. `None` takes gradio's, or the first free one from 7860.
         max_bytes, max_duration_s: The largest and the longest recording.
         queue_size (`int`): How many jobs may wait.
+        play (`Callable`, *optional*): Called in place of `pipe`, as in `Studio`.
+        has_mcp (`bool`): Also offer the endpoints as tools of an MCP server, at `gradio_api/mcp/` below the address.
 
     Returns:
         The page's address.
 
     Raises:
-        ImportError: If gradio is missing or broken; names the extra.
+        ImportError: If gradio, or mcp if it is asked for, is missing or broken; names the extra.
         OSError: If the port is taken.
     """
     # A stopped job may still hold its folder for a moment.
@@ -63,10 +67,13 @@ def open_page(
         os.environ.update(_ENVIRONMENT, GRADIO_TEMP_DIR=os.path.join(folder, "gradio"))
         stack.enter_context(_without_proxies())
         import_optional("gradio", "The web page", ".[web]")
-        from accompgen_hf.web.layout import build_page, make_theme
+        from accompgen_hf.web.layout import CSS, build_page, make_theme
 
-        studio = Studio(pipe, os.path.join(folder, "jobs"), max_bytes, max_duration_s)
+        if has_mcp:
+            import_optional("mcp", "The MCP server", ".[mcp]")
+        studio = Studio(pipe, os.path.join(folder, "jobs"), max_bytes, max_duration_s, play)
         page = build_page(studio)
+        studio.warm_up()
         page.queue(max_size=queue_size, default_concurrency_limit=1, api_open=False)
         try:
             _, address, _ = page.launch(
@@ -80,6 +87,7 @@ def open_page(
                 footer_links=[],
                 show_error=False,  # an unexpected error goes to this process's log only
                 share=False,
+                mcp_server=has_mcp,
                 ssr_mode=False,
                 quiet=True,
                 prevent_thread_lock=True,

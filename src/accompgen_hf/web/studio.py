@@ -3,6 +3,9 @@
 This module knows nothing about pages; `web` shows what `Studio.accompany` yields.
 """
 
+import contextlib
+import contextvars
+import functools
 import os
 import queue
 import re
@@ -10,16 +13,20 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from accompgen_hf.accompgen.audio_accompgen import load_audio
+import numpy as np
+
+from accompgen_hf.accompgen.audio_accompgen import load_audio, write_audio
 from accompgen_hf.accompgen.options_accompgen import limit_options
 from accompgen_hf.accompgen.seeds_accompgen import resolve_seeds
 from accompgen_hf.app.open_pipeline import describe_model
 from accompgen_hf.app.result_folders import result_name, write_result
+from accompgen_hf.web.pace import Pace
 
 MAX_BYTES = 20 * 2**20
 MAX_DURATION_S = 60.0
@@ -30,9 +37,8 @@ PAGE_OPTIONS = limit_options(
     seed=(0, MAX_SEED), num_variations=(1, MAX_VARIATIONS), guidance_scale=(0, MAX_GUIDANCE_SCALE)
 )
 _WORDS = {"seed": "The seed", "num_variations": "The number of takes", "guidance_scale": "The guidance"}
-# Positions that a stage decodes for one second of audio; the work is proportional to them.
-_STAGE_POSITIONS = {"semantic": 50, "coarse": 300, "fine": 300}
 _POLL_S = 0.3
+_SILENT_PEAK = 1e-3  # -60 dB of full scale
 # The library's messages are written for people who call functions; visitors of a page have no parameters.
 _FOR_VISITORS = (
     (r"`source`( \(bytes\))?", "The recording"),
@@ -59,13 +65,22 @@ class Settings:
     num_variations: int = 1
     guidance_scale: float | None = None
     preview: bool = False
+    style: str | None = None
 
-    def check(self) -> None:
+    def check(self, style_names: Sequence[str] = ()) -> None:
         """Raise `Refused` for values that the page's own controls cannot send, but another client can."""
         for name, option in PAGE_OPTIONS.items():
             value = getattr(self, name)
             if value is not None and not option.accepts(value):
                 raise Refused(f"{_WORDS[name]} must be from {option.low} to {option.high}, got {value!r}.")
+        if self.style is not None and self.style not in style_names:
+            known = f"must be one of {', '.join(style_names)}" if style_names else "cannot be chosen with this model"
+            raise Refused(f"The style {known}, got {self.style!r}.")
+
+    def options(self) -> dict[str, Any]:
+        """Options of a call of the pipeline, and keys of `settings.json`: what was chosen."""
+        chosen = {"guidance_scale": self.guidance_scale, "preview": self.preview or None, "style": self.style}
+        return {name: value for name, value in chosen.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -81,42 +96,85 @@ class Progress:
 
 @dataclass(frozen=True)
 class FinishedTake:
-    """One finished accompaniment: a folder as `accompgen generate` writes it, and all of it as a zip file."""
+    """One finished accompaniment: a folder as `accompgen generate` writes it, and all of it as a zip file.
+
+    `vocals`, `accompaniment` and `sampling_rate` are what the pipeline took and gave; `voice` is a file of the vocals,
+    `parts` are the parts of the band that have files of their own in the folder, if the model plays several;
+    `lead_sheet` says what they play.
+    """
 
     number: int
     seed: int
+    settings: Settings
     folder: Path
     archive: Path
+    voice: Path
+    vocals: np.ndarray
+    accompaniment: np.ndarray
+    sampling_rate: int
+    parts: tuple[str, ...] = ()
+    lead_sheet: Mapping[str, Any] | None = None
 
 
 @dataclass
 class _VisitorJob:
     folder: Path
     num_takes: int
+    pace: Pace
     duration_s: float = 0.0
-    take: int = 1
-    stage: str = "listening"
-    positions: float = 0.0
     is_preview: bool = False
+    take: int = 1
+    step: str = "waiting"
+    audio_s: dict[str, float] = field(default_factory=dict)  # of this take that each step has worked off
+    entered: dict[str, float] = field(default_factory=dict)  # when this take came to a step
     started: float = field(default_factory=time.monotonic)
     takes: queue.SimpleQueue = field(default_factory=queue.SimpleQueue)
     stopped: threading.Event = field(default_factory=threading.Event)
     closed: threading.Event = field(default_factory=threading.Event)
 
-    def report(self, stage: str, seconds_just_finished: float) -> None:
-        """Receive the pipeline's progress; an exception raised here ends the generation."""
+    def begin_take(self, number: int) -> None:
+        self.take, self.audio_s, self.entered = number, {}, {}
+        self.enter("listening")
+
+    def enter(self, step: str) -> None:
         if self.stopped.is_set():
             raise Stopped
-        self.stage = stage
-        self.positions += _STAGE_POSITIONS[stage] * seconds_just_finished
+        self.step = step
+        self.entered.setdefault(step, time.monotonic())
+
+    def report(self, stage: str, seconds_just_finished: float) -> None:
+        """Receive the pipeline's progress; an exception raised here ends the generation."""
+        self.enter(stage)
+        self.audio_s[stage] = self.audio_s.get(stage, 0.0) + seconds_just_finished
+        *_, last, _ = self.pace.costs(self.is_preview)
+        if stage == last and self.audio_s[stage] > 0.99 * self.duration_s:
+            self.enter("mixing")
+
+    def end_take(self) -> None:
+        """Let the next estimates know what the steps of this take have cost."""
+        ends = [*list(self.entered.values())[1:], time.monotonic()]
+        seconds = {step: end - begin for (step, begin), end in zip(self.entered.items(), ends, strict=True)}
+        if "coarse" in seconds:
+            self.pace.learn(seconds, self.duration_s)
 
     def progress(self) -> Progress:
-        stages = [name for name in _STAGE_POSITIONS if not (self.is_preview and name == "fine")]
-        total = self.num_takes * self.duration_s * sum(_STAGE_POSITIONS[name] for name in stages)
-        fraction = min(self.positions / total, 1.0) if total else 0.0
-        elapsed_s = time.monotonic() - self.started
-        seconds_left = elapsed_s / fraction - elapsed_s if fraction > 0.05 and elapsed_s > 2 else None
-        return Progress(fraction, self.stage, self.take, self.num_takes, seconds_left)
+        now = time.monotonic()
+        costs = {step: cost * self.duration_s for step, cost in self.pace.costs(self.is_preview).items()}
+        of_take = sum(costs.values())
+        work, total = (self.take - 1) * of_take, self.num_takes * of_take
+        for step in costs:
+            if step != self.step:
+                work += costs[step] if step in self.entered else 0.0
+                continue
+            share = self.audio_s.get(step, 0.0) / self.duration_s
+            speed = self.pace.speed(work + share * costs[step], total, now - self.started)
+            if step not in self.audio_s and speed is not None:  # it reports nothing: time alone says how far it is
+                share = (now - self.entered.get(step, now)) / (speed * costs[step])
+            work += min(share, 1.0) * costs[step]
+        speed = self.pace.speed(work, total, now - self.started)
+        is_known = speed is not None and self.step != "waiting"
+        fraction = work / total if total else 0.0
+        return Progress(fraction, self.step, self.take, self.num_takes, (total - work) * speed if is_known else None)
 
 
 class Studio:
@@ -126,6 +184,8 @@ class Studio:
         pipe: A `VocalAccompanimentPipeline`.
         folder (`str` or `os.PathLike`): Folder for the files of running jobs; nothing stays there.
         max_bytes, max_duration_s: Larger and longer recordings are refused before any work.
+        play (`Callable`, *optional*): Called in place of `pipe`, without its `callback`: for a Space that lends its
+            GPU to one call at a time. Such a job stops between two takes alone.
     """
 
     def __init__(
@@ -134,12 +194,15 @@ class Studio:
         folder: str | os.PathLike,
         max_bytes: int = MAX_BYTES,
         max_duration_s: float = MAX_DURATION_S,
+        play: Callable[..., dict[str, Any]] | None = None,
     ):
-        self.pipe, self.folder = pipe, Path(folder)
+        self.pipe, self.folder, self.play = pipe, Path(folder), play
         self.max_bytes, self.max_duration_s = max_bytes, max_duration_s
         self.is_placeholder = bool(getattr(pipe.model.config, "is_placeholder", False))
         generation_config = getattr(getattr(pipe.model, "semantic", None), "generation_config", None)
         self.default_guidance_scale = float(getattr(generation_config, "guidance_scale", None) or 1.0)
+        self.style_names = tuple(getattr(pipe.model.config, "style_names", ()))
+        self._pace = Pace()
         self._jobs: dict[str, _VisitorJob] = {}
         self._jobs_lock = threading.Lock()
         self._pipe_lock = threading.Lock()  # a stopped job may need one more window before it lets go
@@ -147,7 +210,7 @@ class Studio:
     def accompany(self, visitor: str, path: str | None, settings: Settings) -> Iterator[Progress | FinishedTake]:
         """Make the accompaniments of one recording.
 
-        Closing the iterator stops the work. The files of a take are there until the next step of the iterator.
+        Closing the iterator stops the work. The files of a take are there until then.
 
         Args:
             visitor (`str`): Id of the visitor; an earlier job of the same visitor is stopped.
@@ -157,11 +220,12 @@ class Studio:
             Refused: If the recording or a setting cannot be used, in words for the visitor.
             Stopped: If `stop` was called for this visitor.
         """
-        settings.check()
+        settings.check(self.style_names)
         vocals, sampling_rate = self._read(path)
         job = self._open_job(visitor, settings, vocals.shape[-1] / sampling_rate)
-        arguments = (job, os.path.basename(path), vocals, sampling_rate, settings)
-        threading.Thread(target=self._work, args=arguments, name="accompgen-job", daemon=True).start()
+        arguments = (self._work, job, os.path.basename(path), vocals, sampling_rate, settings)
+        run = contextvars.copy_context().run  # tells a Space whose request this is
+        threading.Thread(target=run, args=arguments, name="accompgen-job", daemon=True).start()
         try:
             yield job.progress()
             while True:
@@ -190,6 +254,22 @@ class Studio:
             job.stopped.set()
         return job is not None
 
+    def warm_up(self) -> None:
+        """Play a moment of noise in the background, so that no visitor waits for what the first call prepares."""
+        if self.play is not None:
+            return
+        rate = self.pipe.processor.sampling_rate
+        noise = 0.1 * np.random.default_rng(0).standard_normal(rate // 2, dtype=np.float32)
+        job = _VisitorJob(self.folder, 1, self._pace)
+
+        def play() -> None:
+            with self._pipe_lock, contextlib.suppress(Stopped):
+                self.pipe(noise, sampling_rate=rate, seed=0, show_progress=False, callback=job.report)
+
+        with self._jobs_lock:
+            self._jobs[""] = job
+        threading.Thread(target=play, name="accompgen-warm-up", daemon=True).start()
+
     def stop_all(self) -> None:
         """Stop all jobs, and delete their files."""
         with self._jobs_lock:
@@ -209,16 +289,19 @@ class Studio:
                     "Give a shorter part, or an mp3 or flac of it."
                 )
             # The bytes, not the path: messages then say "the recording", not where this machine keeps it.
-            return load_audio(Path(path).read_bytes(), max_duration_s=self.max_duration_s)
+            vocals, sampling_rate = load_audio(Path(path).read_bytes(), max_duration_s=self.max_duration_s)
         except (ValueError, TypeError) as error:
             raise Refused(for_visitors(str(error))) from error
         except OSError as error:
             raise Refused("The recording is not there any more. Upload it again.") from error
+        if np.abs(vocals).max() < _SILENT_PEAK:
+            raise Refused("The recording is silent. Was the right microphone chosen, and was it not muted?")
+        return vocals, sampling_rate
 
     def _open_job(self, visitor: str, settings: Settings, duration_s: float) -> _VisitorJob:
         self.folder.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="job-", dir=self.folder))
-        job = _VisitorJob(folder, settings.num_variations, duration_s, is_preview=settings.preview)
+        job = _VisitorJob(folder, settings.num_variations, self._pace, duration_s, settings.preview)
         with self._jobs_lock:
             earlier = self._jobs.get(visitor)
             self._jobs[visitor] = job
@@ -231,9 +314,12 @@ class Studio:
         try:
             with self._pipe_lock:
                 job.started = time.monotonic()
+                voice = job.folder / "voice.wav"
+                write_audio(voice, vocals, sampling_rate)
                 for number, seed in enumerate(resolve_seeds(settings.seed, settings.num_variations), start=1):
-                    job.take, job.stage = number, "listening"
-                    job.takes.put(self._make_take(job, name, vocals, sampling_rate, settings, seed))
+                    job.begin_take(number)
+                    job.takes.put(self._make_take(job, name, voice, vocals, sampling_rate, settings, seed))
+                    job.end_take()
             job.takes.put(None)
         except BaseException as error:
             job.takes.put(error)
@@ -242,29 +328,37 @@ class Studio:
             shutil.rmtree(job.folder, ignore_errors=True)
 
     def _make_take(
-        self, job: _VisitorJob, name: str, vocals: Any, sampling_rate: int, settings: Settings, seed: int
+        self,
+        job: _VisitorJob,
+        name: str,
+        voice: Path,
+        vocals: np.ndarray,
+        sampling_rate: int,
+        settings: Settings,
+        seed: int,
     ) -> FinishedTake:
-        options = {} if settings.guidance_scale is None else {"guidance_scale": settings.guidance_scale}
-        options |= {"preview": True} if settings.preview else {}
-        if job.stopped.is_set():
-            raise Stopped
+        options = settings.options()
         # One call per take, as on the command line: each can be made again by its own settings.json.
-        result = self.pipe(
-            {"array": vocals, "sampling_rate": sampling_rate},
-            seed=seed,
-            output_sampling_rate="input",
-            callback=job.report,
-            show_progress=False,
-            return_codes=True,  # a result folder keeps them
-            **options,
-        )
-        if job.stopped.is_set():
-            raise Stopped
-        job.stage = "mixing"
+        play = self.play or functools.partial(self.pipe, callback=job.report)
+        recording = {"array": vocals, "sampling_rate": sampling_rate}
+        always = {"output_sampling_rate": "input", "return_codes": True, "show_progress": False}
+        result = play(recording, seed=seed, **options, **always)
+        job.enter("mixing")
         settings_file = {"vocals": name, "seed": seed, **options}
         folder = write_result(job.folder, settings_file, vocals, sampling_rate, result, describe_model(self.pipe))
         archive = shutil.make_archive(str(job.folder / result_name(name, seed)), "zip", folder)
-        return FinishedTake(job.take, seed, folder, Path(archive))
+        audio, parts = result["audio"], tuple(result.get("stems", ()))
+        made = (job.take, seed, settings, folder, Path(archive), voice, vocals, audio, sampling_rate, parts)
+        return FinishedTake(*made, result.get("lead_sheet"))
+
+
+def readable_formats() -> list[str]:
+    """Names of the kinds of files that this installation reads, the common ones."""
+    import soundfile
+
+    names = [name.lower() for name in ("WAV", "FLAC", "MP3", "OGG") if name in soundfile.available_formats()]
+    names += ["opus"] if "OPUS" in soundfile.available_subtypes("OGG") else []
+    return names + (["m4a", "webm"] if find_spec("av") else [])
 
 
 def read_seed(text: str) -> int | None:

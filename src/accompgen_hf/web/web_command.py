@@ -19,6 +19,7 @@ def add_web_command(commands: argparse._SubParsersAction) -> None:
     add("--port", type=int, metavar="N", help="port to listen on (the first free one from 7860)")
     add("--max-duration", type=float, default=60.0, metavar="S", help="longest recording in seconds (%(default)s)")
     add("--max-size", type=float, default=20.0, metavar="MB", help="largest recording in megabytes (%(default)s)")
+    add("--mcp", action="store_true", help="also serve the endpoints as tools of an MCP server (extra `mcp`)")
     add("--debug", action="store_true", help="show the full traceback of an error")
     web.set_defaults(run=run_web)
 
@@ -34,8 +35,10 @@ def run_web(arguments: argparse.Namespace) -> int:
     previous = signal.signal(signal.SIGTERM, lambda *_: ended.set())  # so that files are also deleted on SIGTERM
     caps = {"max_bytes": round(arguments.max_size * 2**20), "max_duration_s": arguments.max_duration}
     try:
-        with open_page(pipe, arguments.host, arguments.port, **caps) as address:
+        with open_page(pipe, arguments.host, arguments.port, **caps, has_mcp=arguments.mcp) as address:
             print(address, flush=True)
+            if arguments.mcp:
+                print(f"The MCP server is {address}gradio_api/mcp/", file=sys.stderr, flush=True)
             print("Open this address in a browser; Ctrl-C ends the page.", file=sys.stderr, flush=True)
             ended.wait()
     except KeyboardInterrupt:

@@ -1,0 +1,71 @@
+"""Endpoints for programs: gradio_client, MCP, and whatever speaks HTTP. The page itself does not use them."""
+
+import secrets
+from collections.abc import Iterator
+
+import gradio as gr
+
+from accompgen_hf.accompgen.parts_accompgen import ANY_STYLE
+from accompgen_hf.web.studio import FinishedTake, Refused, Settings, Studio
+
+
+def add_endpoints(studio: Studio) -> None:
+    """Add the endpoints to the page that is being built. Their parameters are parts that nobody sees."""
+    endpoints = Endpoints(studio)
+    with gr.Row(visible=False):
+        recording = gr.Audio(type="filepath", label="Recording of the voice")
+        seed = gr.Number(label="Seed: the same one makes the same again; -1 draws a new one", value=-1, precision=0)
+        guidance_scale = gr.Number(
+            label="Guidance: how strongly the band follows the voice, 0 to 10", value=studio.default_guidance_scale
+        )
+        quick = gr.Checkbox(label="Quick sketch: sooner, with a duller sound", value=False)
+        style = gr.Dropdown(
+            [ANY_STYLE, *studio.style_names], label="Style, of those that the model knows", value=ANY_STYLE
+        )
+        results = [
+            gr.Audio(type="filepath", label="Mix"),
+            gr.Audio(type="filepath", label="The band alone"),
+            gr.File(label="Zip file of the result folder, with settings.json"),
+        ]
+        gr.Button().click(
+            endpoints.accompany, [recording, seed, guidance_scale, quick, style], results, api_name="accompany"
+        )
+
+
+class Endpoints:
+    """What the endpoints do."""
+
+    def __init__(self, studio: Studio):
+        self.studio = studio
+
+    def accompany(
+        self,
+        recording: str,
+        seed: int = -1,
+        guidance_scale: float | None = None,
+        quick: bool = False,
+        style: str = ANY_STYLE,
+    ) -> Iterator[tuple[str, str, str]]:
+        """Play a band to a recording of a singing voice. The results are wav files exactly as long as the recording.
+
+        Args:
+            recording (str): Audio file of one voice without a band, for example wav, flac, mp3 or m4a.
+            seed (int): A whole number; the same seed makes the same band again. -1 draws a new one.
+            guidance_scale (float): How strongly the band follows the voice, 0 to 10.
+            quick (bool): A sketch: sooner, with a duller sound.
+            style (str): One of the styles that the model knows, or "any".
+
+        Returns:
+            The mix of voice and band, the band alone, and a zip file of both with the settings that make them again.
+        """
+        is_default = guidance_scale is None or guidance_scale == self.studio.default_guidance_scale
+        style = None if style == ANY_STYLE else style
+        settings = Settings(None if seed == -1 else seed, 1, None if is_default else guidance_scale, quick, style)
+        try:
+            # Nobody else shares this name: a caller's second job does not stop the first.
+            for step in self.studio.accompany(f"api-{secrets.token_hex(8)}", recording, settings):
+                if isinstance(step, FinishedTake):
+                    # Given while the job is open: gradio copies the files, which are deleted when it ends.
+                    yield str(step.folder / "mix.wav"), str(step.folder / "accompaniment.wav"), str(step.archive)
+        except Refused as error:
+            raise gr.Error(str(error), print_exception=False) from error

@@ -1,0 +1,103 @@
+"""The endpoints as programs use them: gradio_client and an MCP client against a served page."""
+
+import asyncio
+import io
+import json
+import os
+import zipfile
+
+import numpy as np
+import pytest
+import soundfile
+
+from accompgen_hf import VocalAccompanimentPipeline
+from accompgen_hf.web import server
+from tiny import tiny_model
+
+gradio_client = pytest.importorskip("gradio_client", reason="the page needs gradio: pip install .[web]")
+
+
+@pytest.fixture(scope="module")
+def pipe():
+    return VocalAccompanimentPipeline(model=tiny_model(), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def address(pipe):
+    pytest.importorskip("mcp", reason="the MCP server needs mcp: pip install .[mcp]")
+    environment = dict(os.environ)
+    with server.open_page(pipe, max_duration_s=5.0, has_mcp=True) as address:
+        yield address
+    os.environ.clear()
+    os.environ.update(environment)
+
+
+@pytest.fixture(scope="module")
+def client(address):
+    return gradio_client.Client(address, verbose=False)
+
+
+@pytest.fixture
+def vocals(tmp_path):
+    soundfile.write(tmp_path / "take.wav", 0.3 * np.sin(np.arange(8000) * 0.05), 16_000)
+    return tmp_path / "take.wav"
+
+
+def test_the_schema_names_what_goes_in_and_comes_out(client):
+    endpoints = client.view_api(return_format="dict")["named_endpoints"]
+    assert sorted(endpoints) == ["/accompany"]
+    parameters = {entry["parameter_name"]: entry for entry in endpoints["/accompany"]["parameters"]}
+    assert list(parameters) == ["recording", "seed", "guidance_scale", "quick", "style"]
+    assert [name for name, entry in parameters.items() if not entry["parameter_has_default"]] == ["recording"]
+    assert [entry["label"] for entry in endpoints["/accompany"]["returns"]][:2] == ["Mix", "The band alone"]
+
+
+def test_accompany_gives_what_the_pipeline_gives(client, pipe, vocals):
+    mix, band, archive = client.predict(gradio_client.handle_file(vocals), seed=7, api_name="/accompany")
+    expected = pipe(str(vocals), seed=7, output_sampling_rate="input")
+    for path, name in ((mix, "mix"), (band, "audio")):
+        audio, rate = soundfile.read(path, dtype="float32")
+        assert rate == 16_000
+        assert np.abs(audio - expected[name]).max() < 2**-22
+    with zipfile.ZipFile(archive) as files:
+        settings = json.loads(files.read("settings.json"))
+        assert (settings["seed"], settings["vocals"]) == (7, "take.wav")
+        audio, _ = soundfile.read(io.BytesIO(files.read("accompaniment.wav")), dtype="float32")
+    assert np.abs(audio - expected["audio"]).max() < 2**-22
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"seed": -2}, "The seed must be from 0 to"),
+        ({"guidance_scale": 11}, "The guidance must be from 0 to 10.0, got 11"),
+    ],
+)
+def test_what_is_refused_comes_back_as_words(client, vocals, options, words):
+    with pytest.raises(gradio_client.exceptions.AppError, match=words):
+        client.predict(gradio_client.handle_file(vocals), **options, api_name="/accompany")
+
+
+def test_a_recording_that_is_too_long_is_refused_in_words(client, tmp_path):
+    soundfile.write(tmp_path / "long.wav", 0.3 * np.sin(np.arange(6 * 8000) * 0.05), 8000)
+    with pytest.raises(gradio_client.exceptions.AppError, match="lasts more than 5 s, which is the limit here"):
+        client.predict(gradio_client.handle_file(tmp_path / "long.wav"), api_name="/accompany")
+
+
+def test_an_mcp_client_finds_the_tools(address):
+    from mcp import ClientSession
+    from mcp.client.streamable_http import streamablehttp_client
+
+    async def talk():
+        async with (
+            streamablehttp_client(f"{address}gradio_api/mcp/") as (read, write, _),
+            ClientSession(read, write) as session,
+        ):
+            await session.initialize()
+            return (await session.list_tools()).tools
+
+    [tool] = asyncio.run(talk())
+    assert tool.name.endswith("accompany")
+    assert tool.description.startswith("Play a band to a recording of a singing voice.")
+    assert set(tool.inputSchema["properties"]) == {"recording", "seed", "guidance_scale", "quick", "style"}
+    assert "Audio file of one voice" in tool.inputSchema["properties"]["recording"]["description"]

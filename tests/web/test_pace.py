@@ -1,0 +1,60 @@
+"""Estimates of the time left: from the take's own speed, and from the takes before it."""
+
+import itertools
+
+import pytest
+
+from accompgen_hf.web.pace import Pace
+from accompgen_hf.web.studio import _VisitorJob
+
+# Seconds at which the shipped default came to each step, and its end, on one core: 9, 27 and 60 s of singing.
+TIMELINES = {
+    9.1: {"listening": 0.0, "semantic": 1.0, "coarse": 2.4, "fine": 14.9, "mixing": 17.0, "end": 19.2},
+    27.3: {"listening": 0.0, "semantic": 2.6, "coarse": 6.7, "fine": 46.6, "mixing": 52.5, "end": 56.3},
+    60.0: {"listening": 0.0, "semantic": 2.6, "coarse": 8.5, "fine": 63.6, "mixing": 79.1, "end": 93.7},
+}
+
+
+class Job(_VisitorJob):
+    """A job whose clock the test sets: it has gone through a timeline up to `now`."""
+
+    def __init__(self, pace, duration_s, timeline, now):
+        super().__init__(None, 1, pace, duration_s)
+        steps = list(timeline)
+        for step, after in itertools.pairwise(steps):
+            if timeline[step] > now:
+                break
+            self.step, self.entered[step] = step, self.started + timeline[step]
+            if step not in ("listening", "mixing"):
+                share = (now - timeline[step]) / (timeline[after] - timeline[step])
+                self.audio_s[step] = min(share, 1.0) * duration_s
+        self.now = self.started + now
+
+
+@pytest.mark.parametrize("duration_s", TIMELINES)
+@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize("share", [0.2, 0.4, 0.6, 0.8])
+def test_the_estimate_is_within_a_factor_of_one_and_a_half(duration_s, is_first, share, monkeypatch):
+    timeline, pace = TIMELINES[duration_s], Pace()
+    if not is_first:  # the take before was another recording, of 9 s
+        steps = list(TIMELINES[9.1].items())
+        pace.learn({step: end - begin for (step, begin), (_, end) in itertools.pairwise(steps)}, 9.1)
+    job = Job(pace, duration_s, timeline, share * timeline["end"])
+    monkeypatch.setattr("accompgen_hf.web.studio.time.monotonic", lambda: job.now)
+    progress = job.progress()
+    left = (1 - share) * timeline["end"]
+    assert left / 1.5 < progress.seconds_left < left * 1.5
+    assert progress.fraction == pytest.approx(share, abs=0.15)
+
+
+def test_nobody_knows_before_the_first_take_has_begun_to_move():
+    assert Pace().speed(0.0, 10.0, 1.0) is None
+    assert Pace().speed(5.0, 10.0, 20.0) == 4.0
+
+
+def test_a_finished_take_tells_what_its_steps_cost():
+    pace = Pace()
+    pace.learn({"listening": 1.0, "coarse": 8.0}, 2.0)
+    assert (pace.costs(False)["listening"], pace.costs(False)["coarse"]) == (0.5, 4.0)
+    assert pace.speed(0.0, 10.0, 0.5) == 1.0
+    assert "fine" not in pace.costs(is_preview=True)
