@@ -45,7 +45,7 @@ def vocals(tmp_path):
 
 def test_the_schema_names_what_goes_in_and_comes_out(client):
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
-    assert sorted(endpoints) == ["/accompany"]
+    assert sorted(endpoints) == ["/accompany", "/regenerate"]
     parameters = {entry["parameter_name"]: entry for entry in endpoints["/accompany"]["parameters"]}
     assert list(parameters) == ["recording", "seed", "guidance_scale", "quick", "style"]
     assert [name for name, entry in parameters.items() if not entry["parameter_has_default"]] == ["recording"]
@@ -64,6 +64,23 @@ def test_accompany_gives_what_the_pipeline_gives(client, pipe, vocals):
         assert (settings["seed"], settings["vocals"]) == (7, "take.wav")
         audio, _ = soundfile.read(io.BytesIO(files.read("accompaniment.wav")), dtype="float32")
     assert np.abs(audio - expected["audio"]).max() < 2**-22
+
+
+def test_regenerate_makes_a_span_of_a_take_anew_and_the_old_seed_gives_it_back(client, tmp_path):
+    soundfile.write(tmp_path / "take.wav", 0.3 * np.sin(np.arange(16_000) * 0.05), 16_000)
+    vocals = gradio_client.handle_file(tmp_path / "take.wav")
+    _, first, archive = client.predict(vocals, seed=7, api_name="/accompany")
+    span = {"take": gradio_client.handle_file(archive), "start_s": 0.4, "end_s": 0.8, "api_name": "/regenerate"}
+    _, same, _ = client.predict(vocals, **span, seed=7)
+    _, other, archive = client.predict(vocals, **span, seed=8)
+    first, same, other = (soundfile.read(path, dtype="float32")[0] for path in (first, same, other))
+    np.testing.assert_array_equal(same, first)
+    assert np.abs(other - first).max() > 0.001
+    with zipfile.ZipFile(archive) as files:
+        settings = json.loads(files.read("settings.json"))
+    assert settings["regenerated"]["from"].startswith("take-seed7")
+    with pytest.raises(gradio_client.exceptions.AppError, match="The part must end after it begins"):
+        client.predict(vocals, **{**span, "end_s": 0.1}, seed=8)
 
 
 @pytest.mark.parametrize(
@@ -96,8 +113,9 @@ def test_an_mcp_client_finds_the_tools(address):
             await session.initialize()
             return (await session.list_tools()).tools
 
-    [tool] = asyncio.run(talk())
-    assert tool.name.endswith("accompany")
+    tools = {tool.name.rsplit("_", 1)[-1]: tool for tool in asyncio.run(talk())}
+    assert sorted(tools) == ["accompany", "regenerate"]
+    tool = tools["accompany"]
     assert tool.description.startswith("Play a band to a recording of a singing voice.")
     assert set(tool.inputSchema["properties"]) == {"recording", "seed", "guidance_scale", "quick", "style"}
     assert "Audio file of one voice" in tool.inputSchema["properties"]["recording"]["description"]

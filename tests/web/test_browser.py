@@ -23,6 +23,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(None in find_chromium(), reason="needs chromium and chromedriver"),
 ]
+ENDS = ("from", "to")
 SIZES = {"desktop": (1280, 800, False), "phone": (390, 844, True)}
 VISIBLE = """(() => { const box = document.querySelector("#player [data-part=play]").getBoundingClientRect();
   return box.top >= 0 && box.bottom <= window.innerHeight; })()"""
@@ -126,6 +127,38 @@ def test_from_upload_to_comparing_two_takes(browser, address):
     assert [url for url in asked if not url.startswith("chrome")] == []
     errors = [entry["message"] for entry in browser.logs("browser") if entry["level"] == "SEVERE"]
     assert errors == []
+
+
+DRAG = """const score = document.querySelector("#player [data-part=score]"), box = score.getBoundingClientRect();
+const at = (share) => ({ clientX: box.left + share * box.width, clientY: box.top + 20, pointerId: 1, bubbles: true });
+score.setPointerCapture = () => {};
+score.dispatchEvent(new PointerEvent("pointerdown", at(0.25)));
+score.dispatchEvent(new PointerEvent("pointermove", at(0.5)));
+score.dispatchEvent(new PointerEvent("pointerup", at(0.5)));"""
+
+
+def test_a_span_that_is_dragged_over_is_played_anew(browser):
+    browser.type("#recording input[type=file]", str(SHIPPED_VOCALS))
+    browser.wait("document.querySelector('#recording button[aria-label=Play]')")
+    browser.click("#choices button")
+    browser.click("#quick input")
+    browser.click("#choices button")
+    time.sleep(1)  # it closes
+    browser.click("#go")
+    browser.wait("document.querySelectorAll('#player .list li').length === 1", 900)
+    says(browser, "Done.", 60)
+    browser.script(DRAG)
+    times = [
+        float(browser.script(f"return document.querySelector('#player [data-part={end}]').value")) for end in ENDS
+    ]
+    assert times == pytest.approx([9.1 / 4, 9.1 / 2], abs=0.1)
+    assert not browser.script("return document.querySelector('#player [data-part=chosen]').hidden")
+    browser.click("#player [data-part=anew]")
+    browser.wait("document.querySelectorAll('#player .list li').length === 2", 900)
+    words = browser.script("return document.querySelector('#player [data-part=heading]').innerText")
+    assert "made anew" in words
+    assert browser.script("return document.documentElement.scrollWidth <= window.innerWidth")
+    assert browser.script(NAMELESS) == []
 
 
 def test_files_that_the_browser_does_not_know_as_audio_go_to_the_server(browser, tmp_path):

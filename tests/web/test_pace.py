@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
+from accompgen_hf.web.jobs import VisitorJob
 from accompgen_hf.web.pace import Pace
-from accompgen_hf.web.studio import _VisitorJob
 
 # Seconds at which the shipped default came to each step, and its end, on one core: 9, 27 and 60 s of singing.
 TIMELINES = {
@@ -15,7 +15,7 @@ TIMELINES = {
 }
 
 
-class Job(_VisitorJob):
+class Job(VisitorJob):
     """A job whose clock the test sets: it has gone through a timeline up to `now`."""
 
     def __init__(self, pace, duration_s, timeline, now):

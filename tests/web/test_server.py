@@ -20,6 +20,7 @@ import accompgen_hf
 from accompgen_hf import VocalAccompanimentPipeline
 from accompgen_hf.app import cli, open_pipeline
 from accompgen_hf.web import server, texts, web_command
+from accompgen_hf.web.earlier_takes import ChosenSpan
 from tiny import tiny_model, tiny_part_model
 
 gradio = pytest.importorskip("gradio", reason="the page needs gradio: pip install .[web]")
@@ -96,7 +97,7 @@ def test_an_address_that_is_not_there_answers_without_a_traceback(address):
 def test_no_handler_of_the_page_is_a_public_interface(address):
     status, words = fetch(f"{address}gradio_api/info")
     assert status == 200
-    assert sorted(json.loads(words)["named_endpoints"]) == ["/accompany"]
+    assert sorted(json.loads(words)["named_endpoints"]) == ["/accompany", "/regenerate"]
     assert json.loads(words)["unnamed_endpoints"] == {}
 
 
@@ -184,6 +185,34 @@ def test_what_is_refused_is_said_in_words_on_the_page(handlers, tmp_path, seed, 
     assert words in last[handlers.parts.status]["value"]
     assert 'role="alert"' in last[handlers.parts.status]["value"]
     assert last[handlers.parts.go]["visible"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "words"),
+    [
+        ({}, "Choose a part of the take first"),
+        (
+            {"recording": "/etc/passwd", "archive": "/etc/passwd", "start_s": 0, "end_s": 1, "part": None},
+            "not there any",
+        ),
+    ],
+)
+def test_a_span_is_read_only_from_what_gradio_keeps_for_visitors(handlers, tmp_path, monkeypatch, sent, words):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    first, last = handlers.play_anew(SimpleNamespace(_data=sent), ANNA)
+    assert first[handlers.parts.stop]["visible"]
+    assert words in last[handlers.parts.status]["value"]
+    assert handlers.parts.player not in last
+
+
+def test_a_chosen_span_goes_to_the_studio(handlers, tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    asked = []
+    monkeypatch.setattr(handlers.studio, "regenerate", lambda *given: asked.append(given) or iter(()))
+    sent = {"recording": f"{tmp_path}/voice.wav", "archive": f"{tmp_path}/a.zip", "start_s": 1, "end_s": 2.5}
+    *_, last = handlers.play_anew(SimpleNamespace(_data={**sent, "part": "drums"}), ANNA)
+    assert asked == [("anna", sent["recording"], ChosenSpan(sent["archive"], 1.0, 2.5, "drums"))]
+    assert texts.DONE in last[handlers.parts.status]["value"]
 
 
 def test_what_nobody_expected_goes_to_the_log_and_not_to_the_visitor(handlers, tmp_path, monkeypatch, capsys):

@@ -1,15 +1,19 @@
 """Jobs behind the web page: takes, caps, stop, and nothing left on the disk."""
 
 import json
+import shutil
 import threading
 import time
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
 from accompgen_hf import VocalAccompanimentPipeline
+from accompgen_hf.web.earlier_takes import ChosenSpan
+from accompgen_hf.web.jobs import VisitorJob
 from accompgen_hf.web.pace import Pace
 from accompgen_hf.web.studio import (
     MAX_SEED,
@@ -19,7 +23,6 @@ from accompgen_hf.web.studio import (
     Settings,
     Stopped,
     Studio,
-    _VisitorJob,
     read_seed,
     readable_formats,
 )
@@ -97,6 +100,62 @@ def test_a_style_is_refused_where_the_model_knows_none(studio, tmp_path):
         list(studio.accompany("anna", write_vocals(tmp_path), Settings(style="rock")))
 
 
+def one_take(steps) -> FinishedTake:
+    """The only take of a job, and its zip file somewhere else: the job deletes its own."""
+    [take] = [step for step in steps if isinstance(step, FinishedTake)]
+    return take
+
+
+@pytest.mark.parametrize(("make", "part"), [(tiny_model, None), (tiny_part_model, "drums")])
+def test_a_span_of_a_take_is_made_anew_as_the_pipeline_does_it(make, part, tmp_path):
+    pipe = VocalAccompanimentPipeline(model=make(), device="cpu")
+    studio = Studio(pipe, tmp_path / "jobs")
+    path = write_vocals(tmp_path, 1.2, sampling_rate=16_000)
+    first = pipe(path, seed=7, guidance_scale=2.0, output_sampling_rate="input", return_codes=True)
+    only = {} if part is None else {"regenerate_parts": [part]}
+    expected = pipe(
+        path,
+        seed=9,
+        known_codes=first,
+        regenerate=(0.4, 0.8),
+        guidance_scale=2.0,
+        output_sampling_rate="input",
+        **only,
+    )
+    for step in studio.accompany("anna", path, Settings(seed=7, guidance_scale=2.0)):
+        if isinstance(step, FinishedTake):
+            shutil.copy(step.archive, tmp_path / "my song-seed7.zip")
+    span = ChosenSpan(str(tmp_path / "my song-seed7.zip"), 0.4, 0.8, part)
+    for step in studio.regenerate("anna", path, span, 9):
+        if isinstance(step, FinishedTake):
+            audio, _ = soundfile.read(step.folder / "accompaniment.wav", dtype="float32")
+            assert np.abs(audio - expected["audio"]).max() < 2**-22
+            assert step.made_anew_s == expected["regenerated"]
+            settings = json.loads((step.folder / "settings.json").read_text("utf-8"))
+            assert (settings["seed"], settings["regenerated"]["from"]) == (9, "my song-seed7")
+            again = Path(shutil.copy(step.archive, tmp_path))
+    # The new take can be changed in turn.
+    steps = studio.regenerate("anna", path, ChosenSpan(str(again), 0.0, 0.4), 11)
+    assert one_take(steps).seed == 11
+
+
+@pytest.mark.parametrize(
+    ("span", "words"),
+    [
+        (ChosenSpan("none.zip", 0.5, 0.5), "The part must end after it begins, between 0 and 1.0 s, got 0.5 to 0.5 s"),
+        (ChosenSpan("none.zip", -1.0, 0.5), "The part must end after it begins"),
+        (ChosenSpan("none.zip", 0.0, 9.0), "The part must end after it begins"),
+        (ChosenSpan("none.zip", float("nan"), 0.5), "The part must end after it begins"),
+        (ChosenSpan("none.zip", 0.0, 0.5, "drums"), "The player must be left out with this model, got 'drums'"),
+        (ChosenSpan("none.zip", 0.0, 0.5), "The take is no zip file from this page"),
+    ],
+)
+def test_a_span_that_cannot_be_made_anew_is_refused_in_words(studio, tmp_path, span, words):
+    path = write_vocals(tmp_path, 1.0, sampling_rate=16_000)
+    with pytest.raises(Refused, match=words):
+        list(studio.regenerate("anna", path, span))
+
+
 def test_without_a_seed_every_job_draws_its_own(studio, tmp_path):
     path = write_vocals(tmp_path)
     seeds = [
@@ -109,7 +168,7 @@ def test_without_a_seed_every_job_draws_its_own(studio, tmp_path):
 
 
 def test_the_progress_goes_through_all_takes_and_steps():
-    job = _VisitorJob(folder=None, num_takes=2, pace=Pace(), duration_s=4.0)
+    job = VisitorJob(folder=None, num_takes=2, pace=Pace(), duration_s=4.0)
     assert job.progress() == Progress(0.0, "waiting", 1, 2, None)
     fractions = []
     for number in (1, 2):
@@ -122,7 +181,7 @@ def test_the_progress_goes_through_all_takes_and_steps():
         job.end_take()
     assert fractions == sorted(fractions)
     assert fractions[5] < 0.5 < fractions[6]
-    job = _VisitorJob(folder=None, num_takes=1, pace=Pace(), duration_s=1.0, is_preview=True)
+    job = VisitorJob(folder=None, num_takes=1, pace=Pace(), duration_s=1.0, is_preview=True)
     job.begin_take(1)
     job.report("coarse", 1.0)
     assert job.progress().stage == "mixing"

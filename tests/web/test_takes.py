@@ -53,6 +53,7 @@ def test_a_take_is_told_as_json_with_files_that_gradio_serves(tmp_path):
 
 def test_a_label_says_what_was_chosen():
     assert label(7, Settings()) == "seed 7"
+    assert label(9, Settings(), (0.96, 2.04)) == "seed 9, 1.0 to 2.0 s made anew"
     assert label(7, Settings(guidance_scale=2.0, preview=True)) == "seed 7, guidance 2, quick sketch"
 
 
@@ -67,6 +68,7 @@ def test_a_band_of_parts_has_a_track_and_a_file_for_each(tmp_path):
     assert [Path(track["file"]["path"]).name for track in told["tracks"][1:]] == ["drums.wav", "electric_bass.wav"]
     assert [file["label"] for file in told["files"]] == ["Mix", "Band", "Drums", "Electric bass", "All (zip)"]
     assert told["label"] == "seed 7, bossa nova"
+    assert [part["name"] for part in told["parts"]] == ["drums", "electric_bass"]
 
 
 def test_the_lead_sheet_is_summed_up_as_far_as_it_is_known():

@@ -14,7 +14,7 @@ from accompgen_hf.app.result_folders import RECORD_KEYS, read_settings, write_re
 from accompgen_hf.files import hash_file
 
 # Settings of a result that the pipeline takes under their own names.
-_PIPELINE_SETTINGS = [
+PIPELINE_SETTINGS = [
     option.name
     for option in GENERATION_OPTIONS.values()
     if option.is_setting and option.key == option.name and option.step in (FORWARD, POSTPROCESS)
@@ -79,7 +79,7 @@ def regenerate_result(
         callback=callback,
         show_progress=show_progress,
         output_sampling_rate=settings.get("sampling_rate", "input"),
-        **{name: settings[name] for name in _PIPELINE_SETTINGS if name in settings},
+        **{name: settings[name] for name in PIPELINE_SETTINGS if name in settings},
         **({} if parts is None else {"regenerate_parts": list(parts)}),
     )
     if "regenerated" not in result:
@@ -112,4 +112,4 @@ def open_vocals(settings: dict[str, Any], device: str) -> Recording:
     return vocals
 
 
-__all__ = ["open_vocals", "regenerate_result"]
+__all__ = ["PIPELINE_SETTINGS", "open_vocals", "regenerate_result"]

@@ -6,7 +6,10 @@ from collections.abc import Iterator
 import gradio as gr
 
 from accompgen_hf.accompgen.parts_accompgen import ANY_STYLE
-from accompgen_hf.web.studio import FinishedTake, Refused, Settings, Studio
+from accompgen_hf.web.earlier_takes import ChosenSpan
+from accompgen_hf.web.studio import FinishedTake, Progress, Refused, Settings, Studio
+
+ALL_PLAYERS = "all"
 
 
 def add_endpoints(studio: Studio) -> None:
@@ -30,6 +33,12 @@ def add_endpoints(studio: Studio) -> None:
         gr.Button().click(
             endpoints.accompany, [recording, seed, guidance_scale, quick, style], results, api_name="accompany"
         )
+        take = gr.File(type="filepath", label="Zip file of an earlier take of this recording")
+        times = [gr.Number(label="Start in seconds"), gr.Number(label="End in seconds")]
+        player = gr.Dropdown([ALL_PLAYERS, *studio.part_names], label="Who plays it anew", value=ALL_PLAYERS)
+        gr.Button().click(
+            endpoints.regenerate, [recording, take, *times, seed, player], results, api_name="regenerate"
+        )
 
 
 class Endpoints:
@@ -38,6 +47,7 @@ class Endpoints:
     def __init__(self, studio: Studio):
         self.studio = studio
 
+    # gradio sees by the `yield from` that these two give what they have before they end.
     def accompany(
         self,
         recording: str,
@@ -61,11 +71,37 @@ class Endpoints:
         is_default = guidance_scale is None or guidance_scale == self.studio.default_guidance_scale
         style = None if style == ANY_STYLE else style
         settings = Settings(None if seed == -1 else seed, 1, None if is_default else guidance_scale, quick, style)
+        yield from self._follow(self.studio.accompany(_new_caller(), recording, settings))
+
+    def regenerate(
+        self, recording: str, take: str, start_s: float, end_s: float, seed: int = -1, player: str = ALL_PLAYERS
+    ) -> Iterator[tuple[str, str, str]]:
+        """Make a span of an earlier take anew, and leave the rest as it is. Both ends move to the nearest beats.
+
+        Args:
+            recording (str): The audio file that the take accompanies.
+            take (str): The zip file of the take.
+            start_s (float): Start of the span in seconds.
+            end_s (float): End of the span in seconds.
+            seed (int): Seed of the span; -1 draws a new one.
+            player (str): One part of the band, or "all".
+
+        Returns:
+            The mix of voice and band, the band alone, and a zip file of the new take.
+        """
+        span = ChosenSpan(take, start_s, end_s, None if player == ALL_PLAYERS else player)
+        yield from self._follow(self.studio.regenerate(_new_caller(), recording, span, None if seed == -1 else seed))
+
+    def _follow(self, steps: Iterator[Progress | FinishedTake]) -> Iterator[tuple[str, str, str]]:
         try:
-            # Nobody else shares this name: a caller's second job does not stop the first.
-            for step in self.studio.accompany(f"api-{secrets.token_hex(8)}", recording, settings):
+            for step in steps:
                 if isinstance(step, FinishedTake):
                     # Given while the job is open: gradio copies the files, which are deleted when it ends.
                     yield str(step.folder / "mix.wav"), str(step.folder / "accompaniment.wav"), str(step.archive)
         except Refused as error:
             raise gr.Error(str(error), print_exception=False) from error
+
+
+def _new_caller() -> str:
+    """A name that nobody else has: a caller's second job does not stop the first."""
+    return f"api-{secrets.token_hex(8)}"

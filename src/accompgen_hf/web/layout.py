@@ -1,5 +1,6 @@
 """The web page's parts and what its buttons do. Only this module and `api` import gradio at their top."""
 
+import os
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +13,12 @@ from accompgen_hf.accompgen.parts_accompgen import ANY_STYLE
 from accompgen_hf.app.open_pipeline import SHIPPED_VOCALS
 from accompgen_hf.web import texts
 from accompgen_hf.web.api import add_endpoints
+from accompgen_hf.web.earlier_takes import ChosenSpan
 from accompgen_hf.web.studio import (
     MAX_GUIDANCE_SCALE,
     MAX_VARIATIONS,
     FinishedTake,
+    Progress,
     Refused,
     Settings,
     Stopped,
@@ -141,10 +144,19 @@ def _connect(page: gr.Blocks, parts: SimpleNamespace, handlers: "Handlers") -> N
         show_progress="minimal",
         show_progress_on=parts.status,  # gradio shows there who waits at which place
     )
+    again = parts.player.regenerate(
+        handlers.play_anew,
+        None,
+        [*controls, parts.was_stopped, parts.player],
+        api_visibility="private",
+        show_progress="minimal",
+        show_progress_on=parts.status,
+    )
     # A cancelled run also counts as failed. The browser notes who has stopped it before the server hears of it.
     parts.stop.click(None, None, parts.was_stopped, js="() => true", queue=False, **quiet)
-    parts.stop.click(handlers.stop, None, controls, queue=False, cancels=[run], **quiet)
-    run.failure(handlers.fail, parts.was_stopped, controls, queue=False, **quiet)
+    parts.stop.click(handlers.stop, None, controls, queue=False, cancels=[run, again], **quiet)
+    for job in (run, again):
+        job.failure(handlers.fail, parts.was_stopped, controls, queue=False, **quiet)
     page.load(None, js=f"() => {{ {(_HERE / 'upload.js').read_text('utf-8')} }}")
     page.unload(handlers.leave)
 
@@ -166,12 +178,36 @@ class Handlers:
         self, path: str | None, takes: int, is_quick: bool, guidance: float, seed: str, style: str, request: gr.Request
     ) -> Iterator[dict]:
         """Make the takes of one recording, and show progress and results as they come."""
+
+        def order() -> Iterator[Progress | FinishedTake]:
+            is_default = guidance == self.studio.default_guidance_scale
+            chosen = None if style == ANY_STYLE else style
+            settings = Settings(read_seed(seed), takes, None if is_default else guidance, is_quick, chosen)
+            yield from self.studio.accompany(request.session_hash, path, settings)
+
+        yield from self._follow(order())
+
+    def play_anew(self, event: gr.EventData, request: gr.Request) -> Iterator[dict]:
+        """Make the span anew that was chosen in the player, which sends what take it is of."""
+        yield self.begin()
+        yield from self._follow(self._order_span(event._data, request.session_hash))
+
+    def _order_span(self, sent: dict[str, Any], visitor: str) -> Iterator[Progress | FinishedTake]:
+        # Names of files come from the browser: only what gradio keeps for visitors is read.
+        kept = Path(os.environ["GRADIO_TEMP_DIR"]).resolve()
+        try:
+            paths = [Path(sent[name]).resolve() for name in ("recording", "archive")]
+            span = ChosenSpan(str(paths[1]), float(sent["start_s"]), float(sent["end_s"]), sent["part"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise Refused("Choose a part of the take first.") from error
+        if not all(path.is_relative_to(kept) for path in paths):
+            raise Refused("The take is not there any more. Make a new one.")
+        yield from self.studio.regenerate(visitor, str(paths[0]), span)
+
+    def _follow(self, steps: Iterator[Progress | FinishedTake]) -> Iterator[dict]:
         words, made = None, []
         try:
-            is_default = guidance == self.studio.default_guidance_scale
-            style = None if style == ANY_STYLE else style
-            settings = Settings(read_seed(seed), takes, None if is_default else guidance, is_quick, style)
-            for step in self.studio.accompany(request.session_hash, path, settings):
+            for step in steps:
                 if isinstance(step, FinishedTake):
                     # All of this run: should two updates meet on their way, the last one has both.
                     made = [*made, describe_take(step)]
@@ -192,6 +228,8 @@ class Handlers:
             yield self._controls(words=texts.failure(texts.BROKEN))
         else:
             yield self._controls(words=texts.status(texts.DONE))
+        finally:
+            steps.close()
 
     def stop(self, request: gr.Request) -> dict:
         """Stop the visitor's job."""

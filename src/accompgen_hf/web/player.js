@@ -115,6 +115,9 @@ function choose(take) {
   part("score").style.setProperty("--seconds", take.duration_s);
   part("score").firstElementChild.outerHTML = take.drawing; // made by our server
   part("sheet").textContent = take.sheet;
+  part("players").hidden = take.parts.length < 2;
+  part("player").replaceChildren(new Option("all players", ""), ...take.parts.map(({ name, label }) => new Option(label, name)));
+  showSpan();
   part("tracks").replaceChildren(...take.tracks.map((track) => {
     const button = make("button", { type: "button", className: `track ${track.name}`, textContent: track.label });
     button.setAttribute("aria-pressed", String(!muted.has(track.name)));
@@ -141,10 +144,48 @@ function choose(take) {
 
 part("play").onclick = () => (playing ? pause() : play(chosen, offset));
 part("position").oninput = (event) => seek(Number(event.target.value));
-part("score").onclick = (event) => {
+
+// A press on the picture goes there; a drag chooses a span, which can be made anew.
+const secondsAt = (event) => {
   const box = part("score").getBoundingClientRect();
-  seek(((event.clientX - box.left) / box.width) * chosen.duration_s);
+  return Math.min(Math.max((event.clientX - box.left) / box.width, 0), 1) * chosen.duration_s;
 };
+function showSpan() {
+  const from = Number(part("from").value), to = Number(part("to").value);
+  const { style } = part("chosen");
+  part("chosen").hidden = part("anew").disabled = !(to > from);
+  style.left = `${(100 * from) / chosen.duration_s}%`;
+  style.width = `${(100 * (to - from)) / chosen.duration_s}%`;
+}
+function chooseSpan(from, to) {
+  part("from").value = Math.min(from, to).toFixed(1);
+  part("to").value = Math.max(from, to).toFixed(1);
+  showSpan();
+}
+let pressed = null;
+part("score").onpointerdown = (event) => {
+  pressed = { x: event.clientX, seconds: secondsAt(event), isDrag: false };
+  part("score").setPointerCapture(event.pointerId);
+};
+part("score").onpointermove = (event) => {
+  if (!pressed || (!pressed.isDrag && Math.abs(event.clientX - pressed.x) < 6)) return;
+  pressed.isDrag = true;
+  chooseSpan(pressed.seconds, secondsAt(event));
+};
+part("score").onpointerup = () => {
+  if (pressed?.isDrag) part("again").open = true;
+  else if (pressed) seek(pressed.seconds);
+  pressed = null;
+};
+part("score").onpointercancel = () => { pressed = null; };
+part("from").oninput = part("to").oninput = showSpan;
+part("anew").onclick = () => trigger("regenerate", {
+  recording: chosen.tracks[0].file.path,
+  archive: chosen.files.at(-1).file.path,
+  start_s: Number(part("from").value),
+  end_s: Math.min(Number(part("to").value), chosen.duration_s),
+  part: part("player").value || null,
+});
 
 watch("value", () => {
   const added = (props.value ?? []).filter((take) => !takes.some(({ id }) => id === take.id));

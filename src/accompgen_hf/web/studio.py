@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,9 @@ from accompgen_hf.accompgen.audio_accompgen import load_audio, write_audio
 from accompgen_hf.accompgen.options_accompgen import limit_options
 from accompgen_hf.accompgen.seeds_accompgen import resolve_seeds
 from accompgen_hf.app.open_pipeline import describe_model
-from accompgen_hf.app.result_folders import result_name, write_result
+from accompgen_hf.app.result_folders import result_name, take_name, write_result
+from accompgen_hf.web.earlier_takes import ChosenSpan, read_take
+from accompgen_hf.web.jobs import Progress, Stopped, VisitorJob
 from accompgen_hf.web.pace import Pace
 
 MAX_BYTES = 20 * 2**20
@@ -51,10 +53,6 @@ _FOR_VISITORS = (
 
 class Refused(ValueError):
     """A recording or setting that cannot be used; the text is meant for the visitor."""
-
-
-class Stopped(Exception):
-    """The job was stopped, by the visitor or by the end of the visit."""
 
 
 @dataclass(frozen=True)
@@ -84,23 +82,12 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far a job is: the `fraction` of all its work, the stage that runs now, and the take that it works on."""
-
-    fraction: float
-    stage: str
-    take: int
-    num_takes: int
-    seconds_left: float | None
-
-
-@dataclass(frozen=True)
 class FinishedTake:
     """One finished accompaniment: a folder as `accompgen generate` writes it, and all of it as a zip file.
 
     `vocals`, `accompaniment` and `sampling_rate` are what the pipeline took and gave; `voice` is a file of the vocals,
     `parts` are the parts of the band that have files of their own in the folder, if the model plays several;
-    `lead_sheet` says what they play.
+    `lead_sheet` says what they play, `made_anew_s` which seconds are new in another take of an earlier one.
     """
 
     number: int
@@ -114,67 +101,16 @@ class FinishedTake:
     sampling_rate: int
     parts: tuple[str, ...] = ()
     lead_sheet: Mapping[str, Any] | None = None
+    made_anew_s: tuple[float, float] | None = None
 
 
-@dataclass
-class _VisitorJob:
-    folder: Path
-    num_takes: int
-    pace: Pace
-    duration_s: float = 0.0
-    is_preview: bool = False
-    take: int = 1
-    step: str = "waiting"
-    audio_s: dict[str, float] = field(default_factory=dict)  # of this take that each step has worked off
-    entered: dict[str, float] = field(default_factory=dict)  # when this take came to a step
-    started: float = field(default_factory=time.monotonic)
-    takes: queue.SimpleQueue = field(default_factory=queue.SimpleQueue)
-    stopped: threading.Event = field(default_factory=threading.Event)
-    closed: threading.Event = field(default_factory=threading.Event)
-
-    def begin_take(self, number: int) -> None:
-        self.take, self.audio_s, self.entered = number, {}, {}
-        self.enter("listening")
-
-    def enter(self, step: str) -> None:
-        if self.stopped.is_set():
-            raise Stopped
-        self.step = step
-        self.entered.setdefault(step, time.monotonic())
-
-    def report(self, stage: str, seconds_just_finished: float) -> None:
-        """Receive the pipeline's progress; an exception raised here ends the generation."""
-        self.enter(stage)
-        self.audio_s[stage] = self.audio_s.get(stage, 0.0) + seconds_just_finished
-        *_, last, _ = self.pace.costs(self.is_preview)
-        if stage == last and self.audio_s[stage] > 0.99 * self.duration_s:
-            self.enter("mixing")
-
-    def end_take(self) -> None:
-        """Let the next estimates know what the steps of this take have cost."""
-        ends = [*list(self.entered.values())[1:], time.monotonic()]
-        seconds = {step: end - begin for (step, begin), end in zip(self.entered.items(), ends, strict=True)}
-        if "coarse" in seconds:
-            self.pace.learn(seconds, self.duration_s)
-
-    def progress(self) -> Progress:
-        now = time.monotonic()
-        costs = {step: cost * self.duration_s for step, cost in self.pace.costs(self.is_preview).items()}
-        of_take = sum(costs.values())
-        work, total = (self.take - 1) * of_take, self.num_takes * of_take
-        for step in costs:
-            if step != self.step:
-                work += costs[step] if step in self.entered else 0.0
-                continue
-            share = self.audio_s.get(step, 0.0) / self.duration_s
-            speed = self.pace.speed(work + share * costs[step], total, now - self.started)
-            if step not in self.audio_s and speed is not None:  # it reports nothing: time alone says how far it is
-                share = (now - self.entered.get(step, now)) / (speed * costs[step])
-            work += min(share, 1.0) * costs[step]
-        speed = self.pace.speed(work, total, now - self.started)
-        is_known = speed is not None and self.step != "waiting"
-        fraction = work / total if total else 0.0
-        return Progress(fraction, self.step, self.take, self.num_takes, (total - work) * speed if is_known else None)
+@dataclass(frozen=True)
+class _Order:
+    name: str
+    vocals: np.ndarray
+    sampling_rate: int
+    settings: Settings
+    span: ChosenSpan | None = None
 
 
 class Studio:
@@ -201,9 +137,11 @@ class Studio:
         self.is_placeholder = bool(getattr(pipe.model.config, "is_placeholder", False))
         generation_config = getattr(getattr(pipe.model, "semantic", None), "generation_config", None)
         self.default_guidance_scale = float(getattr(generation_config, "guidance_scale", None) or 1.0)
+        names = tuple(getattr(pipe.model.config, "part_names", ()))
+        self.part_names = names if len(names) > 1 else ()
         self.style_names = tuple(getattr(pipe.model.config, "style_names", ()))
         self._pace = Pace()
-        self._jobs: dict[str, _VisitorJob] = {}
+        self._jobs: dict[str, VisitorJob] = {}
         self._jobs_lock = threading.Lock()
         self._pipe_lock = threading.Lock()  # a stopped job may need one more window before it lets go
 
@@ -222,10 +160,39 @@ class Studio:
         """
         settings.check(self.style_names)
         vocals, sampling_rate = self._read(path)
-        job = self._open_job(visitor, settings, vocals.shape[-1] / sampling_rate)
-        arguments = (self._work, job, os.path.basename(path), vocals, sampling_rate, settings)
+        yield from self._run(visitor, _Order(os.path.basename(path), vocals, sampling_rate, settings))
+
+    def regenerate(
+        self, visitor: str, path: str | None, span: ChosenSpan, seed: int | None = None
+    ) -> Iterator[Progress | FinishedTake]:
+        """Make a span of an earlier take anew; the rest of it stays. Start and end move to the nearest beats.
+
+        Args:
+            visitor, path: As for `accompany`: the recording that the take accompanies.
+            span (`ChosenSpan`): The take's zip file, and what of it.
+            seed (`int`, *optional*): Seed of the span; `None` draws one.
+
+        Raises:
+            Refused, Stopped: As for `accompany`.
+        """
+        settings = Settings(seed)
+        settings.check()
+        vocals, sampling_rate = self._read(path)
+        duration_s = vocals.shape[-1] / sampling_rate
+        start_s, end_s = span.start_s, span.end_s
+        if not 0 <= start_s < end_s <= duration_s + _POLL_S:
+            raise Refused(
+                f"The part must end after it begins, between 0 and {duration_s:.1f} s, got {start_s} to {end_s} s."
+            )
+        if span.part is not None and span.part not in self.part_names:
+            known = f"one of {', '.join(self.part_names)}" if self.part_names else "left out with this model"
+            raise Refused(f"The player must be {known}, got {span.part!r}.")
+        yield from self._run(visitor, _Order(os.path.basename(path), vocals, sampling_rate, settings, span))
+
+    def _run(self, visitor: str, order: _Order) -> Iterator[Progress | FinishedTake]:
+        job = self._open_job(visitor, order)
         run = contextvars.copy_context().run  # tells a Space whose request this is
-        threading.Thread(target=run, args=arguments, name="accompgen-job", daemon=True).start()
+        threading.Thread(target=run, args=(self._work, job, order), name="accompgen-job", daemon=True).start()
         try:
             yield job.progress()
             while True:
@@ -260,7 +227,7 @@ class Studio:
             return
         rate = self.pipe.processor.sampling_rate
         noise = 0.1 * np.random.default_rng(0).standard_normal(rate // 2, dtype=np.float32)
-        job = _VisitorJob(self.folder, 1, self._pace)
+        job = VisitorJob(self.folder, 1, self._pace)
 
         def play() -> None:
             with self._pipe_lock, contextlib.suppress(Stopped):
@@ -298,10 +265,14 @@ class Studio:
             raise Refused("The recording is silent. Was the right microphone chosen, and was it not muted?")
         return vocals, sampling_rate
 
-    def _open_job(self, visitor: str, settings: Settings, duration_s: float) -> _VisitorJob:
+    def _open_job(self, visitor: str, order: _Order) -> VisitorJob:
+        settings, span = order.settings, order.span
+        duration_s = order.vocals.shape[-1] / order.sampling_rate
+        if span is not None:
+            duration_s = min(span.end_s, duration_s) - span.start_s
         self.folder.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="job-", dir=self.folder))
-        job = _VisitorJob(folder, settings.num_variations, self._pace, duration_s, settings.preview)
+        job = VisitorJob(folder, settings.num_variations, self._pace, duration_s, settings.preview, span is not None)
         with self._jobs_lock:
             earlier = self._jobs.get(visitor)
             self._jobs[visitor] = job
@@ -309,16 +280,16 @@ class Studio:
             earlier.stopped.set()
         return job
 
-    def _work(self, job: _VisitorJob, name: str, vocals: Any, sampling_rate: int, settings: Settings) -> None:
+    def _work(self, job: VisitorJob, order: _Order) -> None:
         """Run the job in a thread of its own: takes and errors go into `job.takes`, and `None` at the end."""
+        settings = order.settings
         try:
             with self._pipe_lock:
                 job.started = time.monotonic()
-                voice = job.folder / "voice.wav"
-                write_audio(voice, vocals, sampling_rate)
+                write_audio(job.folder / "voice.wav", order.vocals, order.sampling_rate)
                 for number, seed in enumerate(resolve_seeds(settings.seed, settings.num_variations), start=1):
                     job.begin_take(number)
-                    job.takes.put(self._make_take(job, name, voice, vocals, sampling_rate, settings, seed))
+                    job.takes.put(self._make_take(job, order, seed))
                     job.end_take()
             job.takes.put(None)
         except BaseException as error:
@@ -327,29 +298,43 @@ class Studio:
             job.closed.wait()
             shutil.rmtree(job.folder, ignore_errors=True)
 
-    def _make_take(
-        self,
-        job: _VisitorJob,
-        name: str,
-        voice: Path,
-        vocals: np.ndarray,
-        sampling_rate: int,
-        settings: Settings,
-        seed: int,
-    ) -> FinishedTake:
-        options = settings.options()
+    def _make_take(self, job: VisitorJob, order: _Order, seed: int) -> FinishedTake:
+        earlier, span, vocals, sampling_rate = None, order.span, order.vocals, order.sampling_rate
+        options = order.settings.options()
         # One call per take, as on the command line: each can be made again by its own settings.json.
         play = self.play or functools.partial(self.pipe, callback=job.report)
-        recording = {"array": vocals, "sampling_rate": sampling_rate}
         always = {"output_sampling_rate": "input", "return_codes": True, "show_progress": False}
-        result = play(recording, seed=seed, **options, **always)
+        recording = {"array": vocals, "sampling_rate": sampling_rate}
+        if span is None:
+            result = play(recording, seed=seed, **options, **always)
+            record, name = {"vocals": order.name, "seed": seed, **options}, result_name(order.name, seed)
+        else:
+            try:
+                earlier = read_take(span.archive, job.folder / "earlier")
+                result = play(recording, seed=seed, **{**always, **earlier.options(span)})
+            except ValueError as error:  # another model's codes, or another recording's
+                raise Refused(for_visitors(str(error))) from error
+            record = earlier.new_settings(span, seed, result["regenerated"])
+            name = take_name(earlier.name) + f"-{seed}"
         job.enter("mixing")
-        settings_file = {"vocals": name, "seed": seed, **options}
-        folder = write_result(job.folder, settings_file, vocals, sampling_rate, result, describe_model(self.pipe))
-        archive = shutil.make_archive(str(job.folder / result_name(name, seed)), "zip", folder)
-        audio, parts = result["audio"], tuple(result.get("stems", ()))
-        made = (job.take, seed, settings, folder, Path(archive), voice, vocals, audio, sampling_rate, parts)
-        return FinishedTake(*made, result.get("lead_sheet"))
+        made_with = describe_model(self.pipe)
+        take_of = None if earlier is None else earlier.name
+        folder = write_result(job.folder, record, vocals, sampling_rate, result, made_with, take_of)
+        archive = shutil.make_archive(str(job.folder / name), "zip", folder)
+        return FinishedTake(
+            number=job.take,
+            seed=seed,
+            settings=order.settings,
+            folder=folder,
+            archive=Path(archive),
+            voice=job.folder / "voice.wav",
+            vocals=vocals,
+            accompaniment=result["audio"],
+            sampling_rate=sampling_rate,
+            parts=tuple(result.get("stems", ())),
+            lead_sheet=result.get("lead_sheet"),
+            made_anew_s=result.get("regenerated"),
+        )
 
 
 def readable_formats() -> list[str]:

@@ -32,11 +32,12 @@ def describe_take(made: FinishedTake) -> dict[str, Any]:
     files.append(("All (zip)", made.archive))
     return {
         "id": secrets.token_hex(8),
-        "label": label(made.seed, made.settings),
+        "label": label(made.seed, made.settings, made.made_anew_s),
         "duration_s": made.vocals.shape[-1] / made.sampling_rate,
         "drawing": draw_take(made.vocals, made.accompaniment, made.sampling_rate, made.lead_sheet),
         "sheet": sum_up(made.lead_sheet),
         "tracks": tracks,
+        "parts": [{"name": name, "label": words} for name, words, _ in band],
         "files": [{"label": name, "file": _file(path)} for name, path in files],
     }
 
@@ -65,9 +66,11 @@ def sum_up(lead_sheet: Mapping[str, Any] | None) -> str:
     return ", ".join(words)
 
 
-def label(seed: int, settings: Settings) -> str:
+def label(seed: int, settings: Settings, made_anew_s: tuple[float, float] | None = None) -> str:
     """Say what makes this take another than its neighbours in the list."""
     words = [f"seed {seed}"]
+    if made_anew_s is not None:
+        words.append("{:.1f} to {:.1f} s made anew".format(*made_anew_s))
     if settings.style is not None:
         words.append(settings.style.replace("_", " "))
     if settings.guidance_scale is not None:

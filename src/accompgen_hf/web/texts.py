@@ -35,7 +35,7 @@ PLAYER = """
 <section class="take" data-part="card" aria-label="Player" hidden>
   <h2 data-part="heading"></h2>
   <div class="timeline" data-part="timeline"><div class="score" data-part="score"><div></div>
-    <div class="playhead"></div></div></div>
+    <div class="chosen" data-part="chosen" hidden></div><div class="playhead"></div></div></div>
   <input type="range" data-part="position" min="0" max="1" step="0.01" value="0" aria-label="Position">
   <div class="transport">
     <button type="button" class="play" data-part="play" aria-label="Play"></button>
@@ -43,6 +43,12 @@ PLAYER = """
     <span class="tracks" data-part="tracks" role="group" aria-label="What you hear"></span>
   </div>
   <p class="sheet" data-part="sheet"></p>
+  <details class="again" data-part="again"><summary>Play a part of it anew</summary>
+    <p>Drag over the picture, or type the seconds. The rest stays as it is; both ends move to the nearest beats.</p>
+    <p class="span"><label>From <input type="number" data-part="from" min="0" step="0.1" value="0"></label>
+      <label>to <input type="number" data-part="to" min="0" step="0.1" value="0"></label>
+      <label data-part="players" hidden>by <select data-part="player"></select></label>
+      <button type="button" data-part="anew">Play it anew</button></p></details>
   <p class="failure-words" data-part="message" role="status"></p>
   <p class="files"><span>Download</span> <span data-part="files"></span></p>
   <div data-part="others" hidden><h3>All takes <small>switch while it plays</small></h3>
