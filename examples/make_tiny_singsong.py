@@ -21,7 +21,8 @@ STAGES = ("singsong", "singsong_fine")
 
 def main() -> None:
     parser = make_parser(__doc__)
-    parser.add_argument("--stage_steps", type=int, nargs=2, metavar=("SINGSONG", "FINE"), default=None)
+    described = "steps of both stages, if not the recipe's"
+    parser.add_argument("--stage_steps", type=int, nargs=2, metavar=("SINGSONG", "FINE"), default=None, help=described)
     options = parser.parse_args()
     work = options.work_dir
     codec, encoder, tokens = make_tokens(options)

@@ -21,7 +21,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("output_dir", help="folder of the model")
     parser.add_argument("--part_names", nargs="+", default=["drums", "bass", "other"], help="parts that it plays")
     for stage, size in (("semantic", "6x160"), ("coarse", "5x160"), ("fine", "4x48")):
-        parser.add_argument(f"--{stage}", default=size, metavar="LAYERSxWIDTH")
+        parser.add_argument(f"--{stage}", default=size, metavar="LAYERSxWIDTH", help="layers and width")
     return parser.parse_args()
 
 
