@@ -3,7 +3,7 @@
 Four terms, each a share between 0 and 1:
 
 - `chord_tones`: of the sung time, in which the sung pitch class is a tone of the chord that the band plays;
-- `on_beat`: of the band's beats, how much louder than between them the onsets of band and voice are on them;
+- `on_beat`: how strong the singer's onsets are on the band's beats, against everywhere; 0.5 is chance;
 - `silence`: of the time, in which the band is below -60 dBFS;
 - `clipping`: of the samples, whose peaks had to be bent.
 
@@ -180,9 +180,9 @@ def share_of_chord_tones(pitches: np.ndarray, path: np.ndarray) -> float:
 
 
 def share_on_beat(voice_onsets: np.ndarray, audio: np.ndarray, sampling_rate: int, path: np.ndarray) -> float:
-    """How much of the onsets of band and voice lies on the band's beats: the mean of the two shares.
+    """How much the singer's onsets lie on the band's beats; 0 without beats.
 
-    A share is the mean strength within 30 ms of the beats over the sum of this and the mean of all; 0.5 is chance.
+    The mean strength within 30 ms of the beats over the sum of this and the mean of all: 0.5 is chance.
 
     Args:
         voice_onsets (`np.ndarray`): Strength of the voice's onsets, 100 frames per second.
@@ -195,13 +195,9 @@ def share_on_beat(voice_onsets: np.ndarray, audio: np.ndarray, sampling_rate: in
         return 0.0
     strength = onset_strength(bands)
     beats = follow_beats(strength, find_grids(rhythm_curves(bands, path))).times
-    return float(np.mean([_share_near(curve, beats) for curve in (strength, voice_onsets)]))
-
-
-def _share_near(strength: np.ndarray, beats: np.ndarray) -> float:
     places = np.rint(beats * FRAME_RATE).astype(int)[:, None] + np.arange(-_NEAR_BEAT, _NEAR_BEAT + 1)
-    at_beats = strength[np.clip(places, 0, len(strength) - 1)].max(axis=1).mean()
-    everywhere = np.lib.stride_tricks.sliding_window_view(strength, 2 * _NEAR_BEAT + 1).max(axis=1).mean()
+    at_beats = voice_onsets[np.clip(places, 0, len(voice_onsets) - 1)].max(axis=1).mean()
+    everywhere = np.lib.stride_tricks.sliding_window_view(voice_onsets, 2 * _NEAR_BEAT + 1).max(axis=1).mean()
     total = at_beats + everywhere
     return float(at_beats / total) if total > 0 else 0.0
 
