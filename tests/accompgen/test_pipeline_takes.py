@@ -6,7 +6,6 @@ import torch
 
 from accompgen_hf import VocalAccompanimentPipeline
 from accompgen_hf.accompgen import regeneration_accompgen
-from accompgen_hf.accompgen.rhythm_accompgen import Beats
 from accompgen_hf.accompgen.stage_chain_accompgen import CODE_NAMES
 from tiny import tiny_model
 
@@ -32,13 +31,6 @@ def whole(pipe) -> dict:
     return pipe(make_vocals(), seed=3, **SETTINGS)
 
 
-@pytest.fixture
-def beats(monkeypatch) -> list[float]:
-    times = [0.5, 1.0]
-    monkeypatch.setattr(regeneration_accompgen, "list_beats", lambda *_: np.array(times))
-    return times
-
-
 def changed_share(codes: torch.Tensor, before: torch.Tensor, start_s: float, end_s: float) -> tuple[bool, bool]:
     """Whether codes at 75 Hz differ inside and outside of a span."""
     is_other = (codes != before).any(0)
@@ -61,26 +53,28 @@ def test_a_span_is_made_anew_with_another_seed_and_comes_back_with_the_old_one(p
     assert "regenerated" not in whole
 
 
-def test_ends_snap_to_the_beats_of_the_earlier_result(pipe, whole, beats):
-    other = pipe(make_vocals(), seed=8, known_codes=whole, regenerate=(START, END), **SETTINGS)
+def test_ends_snap_to_the_beats_of_the_earlier_results_lead_sheet(pipe, whole):
+    known = {**whole, "lead_sheet": {"beat_times": [0.5, 1.0]}}
+    other = pipe(make_vocals(), seed=8, known_codes=known, regenerate=(START, END), **SETTINGS)
     assert other["regenerated"] == (0.48, 1.0)  # on the 40 ms grid
     assert changed_share(other["coarse_codes"], whole["coarse_codes"], 0.48, 1.0) == (True, False)
-    to_the_end = pipe(make_vocals(), seed=8, known_codes=whole, regenerate=(START, None), **SETTINGS)
+    to_the_end = pipe(make_vocals(), seed=8, known_codes=known, regenerate=(START, None), **SETTINGS)
     assert to_the_end["regenerated"] == (0.48, 1.6)
     plan = {name: whole[name] for name in CODE_NAMES[:2]}
     with pytest.raises(ValueError, match="`snap` must be False where `known_codes` have no `coarse_codes`"):
         pipe(make_vocals(), seed=8, known_codes=plan, regenerate=(START, END))
 
 
-def test_beats_are_those_of_what_the_codes_play(pipe, whole, monkeypatch):
+def test_without_a_lead_sheet_the_beats_are_those_of_what_the_codes_play(pipe, whole, monkeypatch):
     heard = []
 
-    def track(audio, sampling_rate):
+    def listen(audio, sampling_rate):
         heard.append((audio, sampling_rate))
-        return Beats(np.array([0.4]), 100.0)
+        return {"beat_times": [0.4]}
 
-    monkeypatch.setattr(regeneration_accompgen, "track_beats", track)
-    other = pipe(make_vocals(), seed=8, known_codes=whole, regenerate=(0.3, 1.5), **SETTINGS)
+    monkeypatch.setattr(regeneration_accompgen, "make_lead_sheet", listen)
+    known = {name: value for name, value in whole.items() if name != "lead_sheet"}
+    other = pipe(make_vocals(), seed=8, known_codes=known, regenerate=(0.3, 1.5), **SETTINGS)
     assert other["regenerated"] == (0.4, 1.6)
     [(audio, rate)] = heard
     assert rate == RATE

@@ -269,7 +269,8 @@ class VocalAccompanimentPipeline(Pipeline):
             of_recording = self.preprocess({"recording": recording, "seeds": own_seeds}, **preprocess_params)
             codes = codes_of_result(known, self.model.config)
             num_steps = len(of_recording[0]["input_values"]) // SAMPLES_PER_GRID_STEP
-            span = plan_span(self.model, codes, pair, snap, num_steps)
+            beat_times = ((known or {}).get("lead_sheet") or {}).get("beat_times")
+            span = plan_span(self.model, codes, pair, snap, num_steps, beat_times)
             more = {"known_codes": codes, "regenerate": span, "style": style}
             requests += [{**request, **more} for request in of_recording]
         # 2. Requests -> codes and audio, together.

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from .audio_accompgen import soften_peaks
 from .codebooks_accompgen import PADDING, codes_to_ids, interleave_codes
 from .configuration_accompgen import CODEC_FRAME_RATE, GRID_RATE, SEMANTIC_FRAME_RATE, SEMANTIC_NAMES, Segment
+from .lead_sheet_accompgen import make_lead_sheet
 from .parts_accompgen import choose_parts
-from .rhythm_accompgen import track_beats
 
 _TARGET_NAMES = ("instrumental_semantic_ids", "coarse_codes", "fine_codes")
 _IDS_PER_STEP = SEMANTIC_FRAME_RATE // GRID_RATE
@@ -137,7 +138,12 @@ def list_pairs(regenerate: Any, num_items: int) -> list[Any]:
 
 
 def plan_span(
-    model: Any, codes: dict[str, torch.LongTensor], regenerate: Any, snap: bool, num_steps: int
+    model: Any,
+    codes: dict[str, torch.LongTensor],
+    regenerate: Any,
+    snap: bool,
+    num_steps: int,
+    beat_times: Sequence[float] | None = None,
 ) -> tuple[float, float | None] | None:
     """What is made anew of an earlier result, in seconds on the 40 ms grid; `None` for nothing.
 
@@ -149,6 +155,8 @@ def plan_span(
         regenerate (pair of `float`, *optional*): As in `find_spans`.
         snap (`bool`): Whether the ends move to the nearest beats of the codes' accompaniment.
         num_steps (`int`): Length of the recording in steps of 40 ms.
+        beat_times (sequence of `float`, *optional*): The beats in seconds, from the result's lead sheet. `None` finds
+            them in what the codes play.
 
     Raises:
         ValueError, TypeError: As in `find_spans`.
@@ -160,11 +168,12 @@ def plan_span(
     _to_span(start_s, end_s, codes, num_steps)
     if not snap:
         return _on_grid(start_s, end_s)
-    if "coarse_codes" not in codes:
+    if beat_times is None and "coarse_codes" not in codes:
         raise ValueError(
             "`snap` must be False where `known_codes` have no `coarse_codes`: there are no beats to hear."
         )
-    snapped = snap_to_beats(start_s, end_s, list_beats(model, codes), num_known_steps(codes) / GRID_RATE)
+    beat_times = list_beats(model, codes) if beat_times is None else beat_times
+    snapped = snap_to_beats(start_s, end_s, beat_times, num_known_steps(codes) / GRID_RATE)
     return _on_grid(snapped[0], None if is_longer else snapped[1])
 
 
@@ -181,10 +190,11 @@ def _on_grid(start_s: float, end_s: float | None) -> tuple[float, float | None]:
 
 @torch.no_grad()
 def list_beats(model: Any, codes: dict[str, torch.LongTensor]) -> np.ndarray:
-    """Times in seconds of the beats of what known codes play."""
+    """Times in seconds of the beats of what known codes play, those of its lead sheet."""
     grid = torch.cat([codes[name] for name in _TARGET_NAMES[1:] if name in codes], dim=-2)
     audio = model.decode(grid.flatten(0, -3)).sum(0)  # (1, K, T) or (1, P, K, T)
-    return track_beats(audio.float().cpu().numpy(), model.config.codec_config.sampling_rate).times
+    audio = soften_peaks(audio.float().cpu().numpy())
+    return np.array(make_lead_sheet(audio, model.config.codec_config.sampling_rate)["beat_times"])
 
 
 def check_pair_of_seconds(pair: Any) -> tuple[float, float | None]:
