@@ -4,7 +4,7 @@ Waveforms are float32, full scale at 1.0, of shape (num_samples,) or (channels, 
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -304,8 +304,13 @@ def write_audio_blocks(
     num_channels: int,
     num_samples: int,
     subtype: str = "PCM_24",
+    tags: Mapping[str, str] | None = None,
 ) -> None:
-    """`write_audio` for audio that comes in consecutive blocks `(channels, num_samples)`, `num_samples` in all."""
+    """`write_audio` for audio that comes in consecutive blocks `(channels, num_samples)`, `num_samples` in all.
+
+    Args:
+        tags (`dict` of `str` to `str`, *optional*): Tags of the file by their names in soundfile, such as `"comment"`.
+    """
     soundfile = import_optional("soundfile", "Writing audio files")
     sampling_rate = check_sampling_rate(sampling_rate)
     path = os.fspath(path)
@@ -319,6 +324,8 @@ def write_audio_blocks(
             with soundfile.SoundFile(
                 temporary, "w", sampling_rate, num_channels, subtype=subtype, format=file_format
             ) as writer:
+                for name, text in (tags or {}).items():
+                    setattr(writer, name, text)
                 for block in blocks:
                     for start in range(0, block.shape[1], _BLOCK_SAMPLES):
                         samples = block[:, start : start + _BLOCK_SAMPLES].T

@@ -15,6 +15,7 @@ import accompgen_hf
 from accompgen_hf.accompgen.optional_accompgen import import_optional
 from accompgen_hf.accompgen.options_accompgen import GENERATION_OPTIONS, GenerationOption
 from accompgen_hf.app.console import report_failure, say
+from accompgen_hf.app.delivery_choices import FORMATS, MAX_COUNT_IN_BARS
 from accompgen_hf.app.open_pipeline import (
     SHIPPED_VOCALS,
     UsageError,
@@ -112,7 +113,14 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--separate-n-fft", type=_number(int, 1), metavar="N", help="or its own numbers: samples per analysis window,")
     add("--separate-gain", type=_number(float, 0), metavar="G", help="factor on what it predicts,")
     add("--separate-stem", choices=("vocals", "instrumental"), help="and what that is")
-    add("--settings", metavar="FILE", help="settings.json of an earlier result: make the same again")
+    add("--format", choices=FORMATS, help="of the audio files; seed, settings and model stand in their tags")
+    add(
+        "--count-in",
+        type=_number(int, 0, MAX_COUNT_IN_BARS),
+        metavar="BARS",
+        help="bars of clicks before the mix; every file begins as much earlier",
+    )
+    add("--settings", metavar="FILE", help="settings.json or a tagged take of an earlier result: make the same again")
     add("--device", default="auto", help="auto, cuda, cuda:1, mps or cpu (auto: the first of these that is there)")
     add(
         "--threads", type=_number(int, 1), metavar="N", help="of the CPU (small models: 1, others: one for every core)"
@@ -130,7 +138,8 @@ def _add_generation_option(add: Callable[..., Any], option: GenerationOption) ->
     elif option.kind is not bool:
         low = DRAWN_SEED if option.name == "seed" else option.low
         how = {"type": _number(option.kind, low, option.high), "metavar": option.metavar}
-    add(f"--{option.key.replace('_', '-')}", help=option.help, **how)
+    names = [f"--{option.key.replace('_', '-')}", *(["--rate"] if option.key == "sampling_rate" else [])]
+    add(*names, help=option.help, **how)
 
 
 def _add_ways_to_run(parser: argparse.ArgumentParser) -> None:

@@ -14,18 +14,18 @@ from accompgen_hf.accompgen.options_accompgen import FORWARD, GENERATION_OPTIONS
 from accompgen_hf.accompgen.ranking_accompgen import WEIGHTS
 from accompgen_hf.accompgen.recordings_accompgen import Recording
 from accompgen_hf.app.console import report_failure, say
+from accompgen_hf.app.delivery import check_format, hash_audio
+from accompgen_hf.app.delivery_choices import DEFAULT_FORMAT
 from accompgen_hf.app.open_pipeline import SHIPPED_VOCALS, describe_model
 from accompgen_hf.app.part_files import CodeJournal, Rendered, open_journal, render_fingerprint, render_to_part
 from accompgen_hf.app.recording_queue import Job, Outcome, find_result, process_place
 from accompgen_hf.app.result_folders import (
-    AUDIO_FILES,
     library_versions,
     list_audio,
     result_name,
     write_part_result,
     write_result,
 )
-from accompgen_hf.files import hash_file
 
 ESTIMATE_ABOVE_S = 30.0  # longer work is announced
 # Below both no trial is worth its own time: the shipped default needs less than 30 s for this much.
@@ -115,6 +115,8 @@ class Work:
             if self.separator is not None:
                 separated, _, sampling_rate = self.separator.separate(vocals.read(), vocals.sampling_rate)
                 vocals = Recording(separated, sampling_rate)
+            rate = self.settings.get("sampling_rate", vocals.sampling_rate)
+            check_format(self.settings.get("format", DEFAULT_FORMAT), rate, vocals.num_channels)
             self.newest = source, vocals
         return self.newest[1]
 
@@ -300,6 +302,6 @@ def estimate_seconds(pipe: Any, vocals: Recording, total_s: float, options: Mapp
 def _compare_with_record(folder: Path, recorded: Mapping[str, Any]) -> None:
     """Say whether the same audio came out, if `--settings` is that of a written result."""
     hashes = recorded.get("files", {})
-    if set(AUDIO_FILES) <= set(hashes):
-        is_same = hashes == {name: hash_file(folder / name) for name in list_audio(folder)}
+    if hashes:
+        is_same = hashes == {name: hash_audio(folder / name) for name in list_audio(folder)}
         say("the audio is the recorded one, bit for bit" if is_same else "the audio differs from the recorded one")

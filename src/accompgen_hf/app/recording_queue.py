@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from accompgen_hf.accompgen.audio_files_accompgen import AUDIO_SUFFIXES, list_audio_files
 from accompgen_hf.accompgen.seeds_accompgen import item_seed
-from accompgen_hf.app.result_folders import AUDIO_FILES, SETTINGS_KINDS, result_name
+from accompgen_hf.app.result_folders import SETTINGS_KINDS, audio_files, result_name
 
 FOLDER_SEED = 0
 _WAIT_FOR_OTHERS = timedelta(days=7)  # processes end hours apart; the default of half an hour would end in an error
@@ -80,16 +80,18 @@ def process_place(environment: Mapping[str, str] | None = None) -> tuple[int, in
 
 def find_result(parent: str | os.PathLike, settings: Mapping[str, Any]) -> Path | None:
     """The finished result folder that was made of the same vocals with the same settings, or `None`."""
-    name = result_name(settings["vocals"], settings["seed"])
+    folder_name = result_name(settings["vocals"], settings["seed"])
     number = 1
-    while (folder := Path(parent) / (name if number == 1 else f"{name}-{number}")).exists():
+    while (folder := Path(parent) / (folder_name if number == 1 else f"{folder_name}-{number}")).exists():
         number += 1
         try:
             record = json.loads((folder / "settings.json").read_bytes())
         except (OSError, ValueError):
             continue  # cut off while it was written
         is_same = all(record.get(key) == settings.get(key) for key in SETTINGS_KINDS)
-        if is_same and all((folder / file_name).exists() for file_name in {*AUDIO_FILES, *record.get("files", ())}):
+        if is_same and all(
+            (folder / file_name).exists() for file_name in {*audio_files(settings), *record.get("files", ())}
+        ):
             return folder
     return None
 

@@ -15,12 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from accompgen_hf.accompgen.audio_accompgen import write_audio, write_audio_blocks
+from accompgen_hf.accompgen.audio_accompgen import as_finite, write_audio_blocks
 from accompgen_hf.accompgen.mixing_accompgen import mix_blocks
 from accompgen_hf.accompgen.options_accompgen import GENERATION_OPTIONS, is_of_kind
 from accompgen_hf.accompgen.recordings_accompgen import Recording
+from accompgen_hf.app.delivery import Delivery, hash_audio, plan_count_in, read_tags
+from accompgen_hf.app.delivery_choices import DEFAULT_FORMAT, FORMATS, MAX_COUNT_IN_BARS
 from accompgen_hf.app.kept_codes import CODES_FILE, has_codes, write_codes
-from accompgen_hf.app.lead_sheet_files import SHEET_FILES, write_sheet_files
+from accompgen_hf.app.lead_sheet_files import SHEET_FILES, move_sheet, write_sheet_files
 from accompgen_hf.app.picture import draw_picture
 from accompgen_hf.files import hash_file, publish_file, replace_patiently
 
@@ -34,12 +36,14 @@ SETTINGS_KINDS: dict[str, type] = {
     "separate_gain": float,
     "separate_stem": str,
     "best_of": int,
+    "format": str,
+    "count_in": int,
     **{option.key: option.kind for option in GENERATION_OPTIONS.values() if option.is_setting},
 }
 # What a written file also says, and `read_settings` hands on unread.
 RECORD_KEYS = ("made_with", "files", "codes", "ranking", "regenerated")
 
-AUDIO_FILES = ("accompaniment.wav", "mix.wav")
+AUDIO_NAMES = ("accompaniment", "mix")  # and the format's ending
 _MAX_NAME_BYTES = 120  # file systems end at 255, some tools at less
 _FORBIDDEN = set('<>:"/\\|?*')
 
@@ -86,15 +90,22 @@ def write_result(
     """
     rate = result["sampling_rate"]
 
+    lead_sheet = result.get("lead_sheet")
+    delivery = _plan_delivery(settings, made_with, lead_sheet, rate)
+    num_samples = result["audio"].shape[-1]
+
     def fill(folder: Path) -> None:
-        for file_name, audio in zip(AUDIO_FILES, (result["audio"], result["mix"]), strict=True):
-            write_audio(folder / file_name, audio, rate)
-        # 32-bit float, since a part alone may pass full scale where the sum does not.
+        for name, audio in zip(AUDIO_NAMES, (result["audio"], result["mix"]), strict=True):
+            audio = np.atleast_2d(as_finite(audio, f"`{name}`"))
+            delivery.write(folder, name, [audio], *audio.shape, has_clicks=name == "mix")
         for name, stem in result.get("stems", {}).items():
-            write_audio(folder / f"{name}.wav", stem, rate, subtype="FLOAT")
+            delivery.write_stem(folder, name, [as_finite(stem, f"`{name}`")[None]], num_samples)
+        if delivery.count_in.num_samples:
+            voice = vocals if isinstance(vocals, Recording) else Recording(vocals, sampling_rate)
+            delivery.write(folder, "vocals", voice.blocks(rate), voice.num_channels, num_samples)
         sounds = vocals, result["audio"], result["mix"]
         rates = (sampling_rate, rate, rate)
-        _write_extras(folder, settings, result.get("lead_sheet"), *sounds, rates)
+        _write_extras(folder, settings, delivery, lead_sheet, *sounds, rates)
         if has_codes(result):
             write_codes(folder / CODES_FILE, result)
 
@@ -125,20 +136,48 @@ def write_part_result(
         parent, settings, vocals, made_with: The same as in `write_result`.
     """
 
+    accompaniment = Recording(part_path)
+    delivery = _plan_delivery(settings, made_with, lead_sheet, accompaniment.sampling_rate)
+
     def fill(folder: Path) -> None:
-        accompaniment = Recording(part_path)
         rate, num_samples = accompaniment.sampling_rate, accompaniment.num_samples
+        plain_mix = folder / ("mix.wav" if delivery.keeps_files else ".mix.wav")
         blocks = mix_blocks(lambda: vocals.blocks(rate), accompaniment.blocks, rate, accompaniment_lufs_offset)
-        accompaniment_path, mix_path = (folder / file_name for file_name in AUDIO_FILES)
-        write_audio_blocks(mix_path, blocks, rate, vocals.num_channels, num_samples)
-        _write_extras(folder, settings, lead_sheet, vocals, accompaniment, Recording(mix_path), rate)
+        write_audio_blocks(plain_mix, blocks, rate, vocals.num_channels, num_samples)
+        mixed = Recording(plain_mix)
+        _write_extras(folder, settings, delivery, lead_sheet, vocals, accompaniment, mixed, rate)
+        if delivery.count_in.num_samples:
+            delivery.write(folder, "vocals", vocals.blocks(rate), vocals.num_channels, num_samples)
         for name, path in (stem_paths or {}).items():
-            publish_file(path, folder / f"{name}.wav")
+            if delivery.count_in.num_samples:
+                delivery.write_stem(folder, name, Recording(path).blocks(), num_samples)
+            else:
+                publish_file(path, folder / f"{name}.wav")
         if codes is not None:
             write_codes(folder / CODES_FILE, codes)
-        publish_file(part_path, accompaniment_path)
+        if delivery.keeps_files:
+            publish_file(part_path, folder / "accompaniment.wav")
+        else:
+            delivery.write(folder, "mix", mixed.blocks(), mixed.num_channels, num_samples, has_clicks=True)
+            plain_mix.unlink()
+            delivery.write(folder, "accompaniment", accompaniment.blocks(), 1, num_samples)
 
-    return write_folder(parent, settings, made_with, fill)
+    folder = write_folder(parent, settings, made_with, fill)
+    for path in (part_path, *(stem_paths or {}).values()):
+        Path(path).unlink(missing_ok=True)  # where it was copied, not moved
+    return folder
+
+
+def _plan_delivery(
+    settings: Mapping[str, Any], made_with: Mapping[str, Any], lead_sheet: Mapping[str, Any] | None, sampling_rate: int
+) -> Delivery:
+    record = {**settings, "made_with": {**made_with, **library_versions()}}
+    try:
+        count_in = plan_count_in(lead_sheet, settings.get("count_in", 0), sampling_rate)
+    except ValueError as error:  # the accompaniment is finished, and is worth more than its count-in
+        warnings.warn(f"There is no count-in ({error})", UserWarning, stacklevel=2)
+        count_in = plan_count_in(None, 0, sampling_rate)
+    return Delivery(settings, record, result_name(settings["vocals"], settings["seed"]), count_in)
 
 
 def write_folder(
@@ -163,7 +202,7 @@ def write_folder(
         record = {
             **settings,
             "made_with": {**made_with, **library_versions()},
-            "files": {file_name: hash_file(aside / file_name) for file_name in list_audio(aside)},
+            "files": {file_name: hash_audio(aside / file_name) for file_name in list_audio(aside)},
         }
         if (aside / CODES_FILE).exists():
             record["codes"] = {CODES_FILE: hash_file(aside / CODES_FILE)}
@@ -185,8 +224,14 @@ def write_folder(
 
 
 def list_audio(folder: Path) -> list[str]:
-    """Names of the audio files of a result: accompaniment, mix, and the parts if there are several."""
-    return [*AUDIO_FILES, *sorted(path.name for path in folder.glob("*.wav") if path.name not in AUDIO_FILES)]
+    """Names of the audio files of a result: accompaniment, mix, and others such as parts, if there are any."""
+    names = [path.name for path in folder.iterdir() if path.suffix[1:] in FORMATS and not path.name.startswith(".")]
+    return sorted(names, key=lambda name: (Path(name).stem not in AUDIO_NAMES, name))
+
+
+def audio_files(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the files of accompaniment and mix that a result with these settings has."""
+    return tuple(f"{name}.{settings.get('format') or DEFAULT_FORMAT}" for name in AUDIO_NAMES)
 
 
 def encode_record(record: Mapping[str, Any]) -> bytes:
@@ -229,14 +274,16 @@ def _move_into_new_folder(aside: Path, parent: Path, name: str, number: int) -> 
     return folder
 
 
-def _write_extras(folder: Path, settings: Mapping[str, Any], lead_sheet: Any, *sounds: Any) -> None:
-    """Write lead sheet and picture."""
-    title = result_name(settings["vocals"], settings["seed"])
-    if lead_sheet is not None:
+def _write_extras(folder: Path, settings: Mapping[str, Any], delivery: Delivery, sheet: Any, *sounds: Any) -> None:
+    """Write lead sheet and picture. The sheet begins with the files, the picture with the vocals."""
+    title, count_in = result_name(settings["vocals"], settings["seed"]), delivery.count_in
+    if sheet is not None:
+        moved = move_sheet(sheet, count_in.duration_s) if count_in.num_samples else sheet
         files = [folder / name for name in SHEET_FILES]
-        _try_to_write(files, "lead sheet", lambda: write_sheet_files(folder, lead_sheet, title))
+        before = count_in.duration_s, count_in.click_times
+        _try_to_write(files, "lead sheet", lambda: write_sheet_files(folder, moved, title, *before))
     path = folder / "picture.png"
-    _try_to_write([path], "picture", lambda: draw_picture(path, *sounds, title=title, lead_sheet=lead_sheet))
+    _try_to_write([path], "picture", lambda: draw_picture(path, *sounds, title=title, lead_sheet=sheet))
 
 
 def _try_to_write(paths: Sequence[Path], what: str, write: Callable[[], None]) -> None:
@@ -278,7 +325,7 @@ def library_versions() -> dict[str, str]:
 
 
 def read_settings(path: str | os.PathLike) -> dict[str, Any]:
-    """Read and check a settings file, one that a run has written or one written by hand.
+    """Read and check a settings file, one that a run has written or one written by hand, or the tags of a take.
 
     Returns:
         Keys of `SETTINGS_KINDS` that are set; `made_with` and `files` as they stand, where present.
@@ -286,8 +333,10 @@ def read_settings(path: str | os.PathLike) -> dict[str, Any]:
     Raises:
         ValueError: If the file cannot be read, is not such JSON, or a key or type is not among them.
     """
+    is_audio = Path(path).suffix[1:].lower() in FORMATS
     try:
-        settings = json.loads(Path(path).read_bytes())  # bytes may begin with the mark that Windows programs write
+        content = read_tags(path) if is_audio else Path(path).read_bytes()
+        settings = json.loads(content)  # bytes may begin with the mark that Windows programs write
     except (OSError, ValueError) as error:
         raise ValueError(f"`--settings` {os.fspath(path)!r} cannot be read as JSON ({error}).") from error
     if not isinstance(settings, dict):
@@ -306,5 +355,9 @@ def read_settings(path: str | os.PathLike) -> dict[str, Any]:
         if not is_of_kind(value, kind):
             expected = "int or float" if kind is float else kind.__name__
             raise ValueError(f"`--settings` key {key!r} must be {expected}, got {value!r}.")
+        if key == "format" and value not in FORMATS:
+            raise ValueError(f"`--settings` key 'format' must be one of {', '.join(FORMATS)}, got {value!r}.")
+        if key == "count_in" and not 0 <= value <= MAX_COUNT_IN_BARS:
+            raise ValueError(f"`--settings` key 'count_in' must be from 0 to {MAX_COUNT_IN_BARS}, got {value!r}.")
         checked[key] = value
     return checked

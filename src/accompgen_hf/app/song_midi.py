@@ -39,7 +39,7 @@ def encode_midi(sheet: dict[str, Any], title: str = "", click_times: Sequence[fl
         title (`str`): Title of the song.
         click_times: Seconds of further clicks, such as those of a count-in.
     """
-    timeline = _lay_ticks(sheet)
+    timeline = _lay_ticks(sheet, click_times)
     file = mido.MidiFile(type=1, ticks_per_beat=TICKS_PER_BEAT, charset="utf-8")
     tracks = _tempo_track(sheet, timeline, title), _chord_track(sheet, timeline), _clicks(sheet, timeline, click_times)
     for events in tracks:
@@ -55,26 +55,31 @@ def encode_midi(sheet: dict[str, Any], title: str = "", click_times: Sequence[fl
     return buffer.getvalue()
 
 
-def _lay_ticks(sheet: dict[str, Any]) -> _Timeline:
+def _lay_ticks(sheet: dict[str, Any], click_times: Sequence[float]) -> _Timeline:
     beats, end_s = np.array(sheet["beat_times"]), sheet["duration_s"]
     if len(beats) == 0:
         return _Timeline(np.array([0, 2 * TICKS_PER_BEAT * end_s]), np.array([0.0, max(end_s, 1e-6)]), 0)
     step_s = float(np.median(np.diff(beats))) if len(beats) > 1 else 60.0 / sheet["tempo_bpm"]
-    num_before = int((beats[0] + _NEAR_S) / step_s)  # beats go on evenly to the start
-    times = np.concatenate([beats[0] - step_s * np.arange(num_before, 0, -1), beats])
-    rest_s = max(0.0, times[0])
-    num_sixteenths = 0 if rest_s < _NEAR_S else max(1, round(4 * rest_s / step_s))
-    ticks = num_sixteenths * _SIXTEENTH + TICKS_PER_BEAT * np.arange(len(times))
-    first_bar = (num_before + sheet["beat_times"].index(sheet["downbeat_times"][0])) % sheet["meter"]
+    num_sixteenths = 0
+    if len(click_times):  # the count-in begins at 0, with a bar
+        num_before = max(len(click_times), round(beats[0] / step_s))
+        places = np.concatenate([np.arange(len(click_times)), num_before + np.arange(len(beats))])
+        times = np.concatenate([click_times, beats])
+    else:  # beats go on evenly to the start
+        num_before = int((beats[0] + _NEAR_S) / step_s)
+        places = np.arange(num_before + len(beats))
+        times = np.concatenate([beats[0] - step_s * np.arange(num_before, 0, -1), beats])
+        if times[0] >= _NEAR_S:
+            num_sixteenths = max(1, round(4 * times[0] / step_s))
+    ticks = num_sixteenths * _SIXTEENTH + TICKS_PER_BEAT * places
     if num_sixteenths:
         ticks, times = np.append(0, ticks), np.append(0.0, times)
-    else:
-        times[0] = 0.0
-    ends = max(step_s, end_s - times[-1])
-    ticks = np.append(ticks, ticks[-1] + round(TICKS_PER_BEAT * ends / step_s))
-    return _Timeline(
-        ticks, np.append(times, times[-1] + ends), num_sixteenths * _SIXTEENTH + first_bar * TICKS_PER_BEAT
-    )
+    times[0] = 0.0
+    rest_s = max(step_s, end_s - times[-1])
+    ticks = np.append(ticks, ticks[-1] + round(TICKS_PER_BEAT * rest_s / step_s))
+    first_bar = (num_before + sheet["beat_times"].index(sheet["downbeat_times"][0])) % sheet["meter"]
+    pickup_ticks = num_sixteenths * _SIXTEENTH + first_bar * TICKS_PER_BEAT
+    return _Timeline(ticks, np.append(times, times[-1] + rest_s), pickup_ticks)
 
 
 def _tempo_track(sheet: dict[str, Any], timeline: _Timeline, title: str) -> list[tuple[int, Any]]:
