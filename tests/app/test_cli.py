@@ -66,6 +66,22 @@ def write_vocals(path: Path, sampling_rate: int = 22_050, duration_s: float = 0.
     return path
 
 
+def test_a_tagged_take_makes_itself_again(stub, here, capsys):
+    write_vocals(here / "take.wav", sampling_rate=96_000)
+    call = ["generate", "take.wav", "--seed", "7", "--rate", "48000", "--temperature", "0.8"]
+    for file_format in ("flac", "mp3"):
+        assert cli.main([*call, "--format", file_format, "-o", file_format]) == 0
+        take = f"{file_format}/take-seed7/mix.{file_format}"
+        assert soundfile.info(take).samplerate == 48_000
+        assert cli.main(["generate", "--settings", take, "-o", f"{file_format} again"]) == 0
+        again = Path(f"{file_format} again/take-seed7/mix.{file_format}")
+        assert again.read_bytes() == Path(take).read_bytes()
+    assert [(call["seed"], call["temperature"]) for call in stub.calls] == [(7, 0.8)] * 4
+    assert cli.main(["generate", "take.wav", "--seed", "7", "--format", "mp3"]) == 1
+    assert "got 96000: add `--rate 48000`" in capsys.readouterr().err
+    assert len(stub.calls) == 4
+
+
 def test_a_result_is_24_bit_at_the_vocals_rate_and_length(stub, here, capsys):
     write_vocals(here / "take.wav", sampling_rate=22_051, channels=2)
     assert cli.main(["generate", "take.wav", "--seed", "7"]) == 0
