@@ -87,6 +87,20 @@ def test_the_seed_decides_the_rotation(codec):
     assert not torch.equal(weights[0], weights[2])
 
 
+def test_a_plan_of_parts_starts_every_parts_head_from_the_centroids():
+    named = {"part_names": ("drums", "bass", "other")}
+    stage = tiny_stage(AccompGenSemanticConfig, **named)
+    size = stage.config.target_segment.codebook_size
+    centroids = torch.randn(size, 8, generator=torch.Generator().manual_seed(0))
+    start_tables_from_centroids(stage, centroids, seed=0)
+    assert len(stage.heads) == 3
+    around = centroids - centroids.mean(0)
+    expected = torch.nn.functional.cosine_similarity(around[:, None], around[None], dim=-1)
+    for head in stage.heads:
+        found = torch.nn.functional.cosine_similarity(head.weight[:, None], head.weight[None], dim=-1)
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
 def test_a_run_starts_from_the_codec_that_it_is_told(codec, tmp_path):
     codec.save_pretrained(tmp_path)
     config = tiny_stage(AccompGenCoarseConfig).config

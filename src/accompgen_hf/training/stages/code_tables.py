@@ -82,8 +82,8 @@ def start_tables_from_centroids(stage: AccompGenStageForCausalLM, centroids: tor
         stage.get_input_embeddings().weight[rows] = scaled.repeat(segment.num_codebooks, 1)  # of every part alike
     for segment in segments:
         if segment in config.target_segments:
-            [head] = _heads(stage, segment)
-            head.copy_(turned * (HEAD_NORM / turned.norm(dim=1).mean()))
+            for head in _heads(stage, segment):  # one for each part
+                head.copy_(turned * (HEAD_NORM / turned.norm(dim=1).mean()))
 
 
 def _heads(stage: AccompGenStageForCausalLM, segment: Segment) -> list[torch.Tensor]:
