@@ -158,21 +158,21 @@ print(json.dumps(failed))
 
 def test_every_script_shows_its_help_without_the_extras(monkeypatch):
     monkeypatch.chdir(ROOT)
-    hidden = set(optional_modules()) - {"matplotlib", "pyloudnorm", "scipy", "soundfile", "soxr"}
+    hidden = set(optional_modules()) - {"matplotlib", "mido", "pyloudnorm", "scipy", "soundfile", "soxr"}
     assert json.loads(run_python(HELP, json.dumps(sorted(hidden)), "missing").splitlines()[-1]) == {}
 
 
 def test_the_commands_run_with_what_a_plain_installation_brings(tmp_path):
     code = HIDE + "from accompgen_hf.app import cli\nsys.exit(cli.main(sys.argv[3:]))"
     # What the extras alone bring, and what datasets brings along; scipy comes with pyloudnorm.
-    hidden = set(optional_modules()) - {"matplotlib", "pyloudnorm", "scipy", "soundfile", "soxr"}
+    hidden = set(optional_modules()) - {"matplotlib", "mido", "pyloudnorm", "scipy", "soundfile", "soxr"}
     hidden |= {"pyarrow", "pandas"}
     VocalAccompanimentPipeline(model=tiny_model(), device="cpu").save_pretrained(tmp_path / "model")
     soundfile.write(tmp_path / "take.wav", 0.1 * np.sin(np.arange(8000) * 0.1), 16_000)
     arguments = ["generate", str(tmp_path / "take.wav"), "--model", str(tmp_path / "model"), "--seed", "1"]
     run_python(code, json.dumps(sorted(hidden)), "missing", *arguments, "--output", str(tmp_path / "out"))
     written = {path.name for path in (tmp_path / "out" / "take-seed1").iterdir()}
-    sheet_files = {"lead_sheet.txt", "lead_sheet.json", "song.mid"}
+    sheet_files = {"codes.safetensors", "lead_sheet.txt", "lead_sheet.json", "song.mid"}
     assert written == {"accompaniment.wav", "mix.wav", "picture.png", "settings.json", *sheet_files}
 
 

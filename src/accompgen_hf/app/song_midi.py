@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
-import mido
 import numpy as np
+
+from accompgen_hf.accompgen.optional_accompgen import import_optional
 
 TICKS_PER_BEAT = 480
 _SIXTEENTH = TICKS_PER_BEAT // 4
@@ -18,6 +19,10 @@ _NEAR_S = 0.005  # a beat that is so near to the start is the start
 _CLICK_CHANNEL, _BAR_CLICK, _BEAT_CLICK = 9, 76, 77  # General MIDI's percussion, high and low wood block
 _LOWEST_ROOT = 48
 _INTERVALS = {"maj": (0, 4, 7), "min": (0, 3, 7), "7": (0, 4, 7, 10), "maj7": (0, 4, 7, 11), "min7": (0, 3, 7, 10)}
+
+
+def _mido() -> Any:
+    return import_optional("mido", "Writing song.mid")
 
 
 class _Timeline(NamedTuple):
@@ -38,17 +43,20 @@ def encode_midi(sheet: dict[str, Any], title: str = "", click_times: Sequence[fl
         sheet (`dict`): A `result["lead_sheet"]`. Without beats the tempo is 120 and nothing clicks.
         title (`str`): Title of the song.
         click_times: Seconds of further clicks, such as those of a count-in.
+
+    Raises:
+        ImportError: If mido is missing.
     """
     timeline = _lay_ticks(sheet, click_times)
-    file = mido.MidiFile(type=1, ticks_per_beat=TICKS_PER_BEAT, charset="utf-8")
+    file = _mido().MidiFile(type=1, ticks_per_beat=TICKS_PER_BEAT, charset="utf-8")
     tracks = _tempo_track(sheet, timeline, title), _chord_track(sheet, timeline), _clicks(sheet, timeline, click_times)
     for events in tracks:
-        track = mido.MidiTrack()
+        track = _mido().MidiTrack()
         now = 0
         for tick, message in sorted(events, key=lambda event: event[0]):
             track.append(message.copy(time=tick - now))
             now = tick
-        track.append(mido.MetaMessage("end_of_track", time=max(0, timeline.tick(sheet["duration_s"]) - now)))
+        track.append(_mido().MetaMessage("end_of_track", time=max(0, timeline.tick(sheet["duration_s"]) - now)))
         file.tracks.append(track)
     buffer = io.BytesIO()
     file.save(file=buffer)
@@ -83,25 +91,25 @@ def _lay_ticks(sheet: dict[str, Any], click_times: Sequence[float]) -> _Timeline
 
 
 def _tempo_track(sheet: dict[str, Any], timeline: _Timeline, title: str) -> list[tuple[int, Any]]:
-    events: list[tuple[int, Any]] = [(0, mido.MetaMessage("track_name", name=title or "tempo"))]
+    events: list[tuple[int, Any]] = [(0, _mido().MetaMessage("track_name", name=title or "tempo"))]
     if sheet["key"] is not None:
         tonic, mode = sheet["key"].split()
-        events.append((0, mido.MetaMessage("key_signature", key=tonic + ("m" if mode == "minor" else ""))))
+        events.append((0, _mido().MetaMessage("key_signature", key=tonic + ("m" if mode == "minor" else ""))))
     if timeline.pickup_ticks:
         quarters, rest = divmod(timeline.pickup_ticks, TICKS_PER_BEAT)
         numerator, denominator = (timeline.pickup_ticks // _SIXTEENTH, 16) if rest else (quarters, 4)
-        events.append((0, mido.MetaMessage("time_signature", numerator=numerator, denominator=denominator)))
+        events.append((0, _mido().MetaMessage("time_signature", numerator=numerator, denominator=denominator)))
     meter = sheet["meter"] or 4
-    events.append((timeline.pickup_ticks, mido.MetaMessage("time_signature", numerator=meter, denominator=4)))
+    events.append((timeline.pickup_ticks, _mido().MetaMessage("time_signature", numerator=meter, denominator=4)))
     newest = None
     for (first, start_s), (end, end_s) in pairwise(zip(timeline.ticks, timeline.seconds, strict=True)):
         if end > first:
             tempo = round(1e6 * (end_s - start_s) * TICKS_PER_BEAT / (end - first))
             if tempo != newest:
-                events.append((int(first), mido.MetaMessage("set_tempo", tempo=tempo)))
+                events.append((int(first), _mido().MetaMessage("set_tempo", tempo=tempo)))
             newest = tempo
     for chord, start_s, _ in _list_chords(sheet):
-        events.append((timeline.tick(start_s), mido.MetaMessage("marker", text=chord["name"])))
+        events.append((timeline.tick(start_s), _mido().MetaMessage("marker", text=chord["name"])))
     return events
 
 
@@ -112,24 +120,24 @@ def _list_chords(sheet: dict[str, Any]) -> list[tuple[dict[str, Any], float, flo
 
 
 def _chord_track(sheet: dict[str, Any], timeline: _Timeline) -> list[tuple[int, Any]]:
-    events: list[tuple[int, Any]] = [(0, mido.MetaMessage("track_name", name="chords"))]
+    events: list[tuple[int, Any]] = [(0, _mido().MetaMessage("track_name", name="chords"))]
     offs, ons = [], []
     for chord, start_s, end_s in _list_chords(sheet):
         start, end = timeline.tick(start_s), timeline.tick(end_s)
         for interval in _INTERVALS[chord["quality"]]:
             note = _LOWEST_ROOT + chord["root"] + interval
-            ons.append((start, mido.Message("note_on", note=note, velocity=64)))
-            offs.append((end, mido.Message("note_off", note=note)))
+            ons.append((start, _mido().Message("note_on", note=note, velocity=64)))
+            offs.append((end, _mido().Message("note_off", note=note)))
     return events + offs + ons  # at one tick the old notes end before the new ones begin
 
 
 def _clicks(sheet: dict[str, Any], timeline: _Timeline, click_times: Sequence[float]) -> list[tuple[int, Any]]:
-    events: list[tuple[int, Any]] = [(0, mido.MetaMessage("track_name", name="click"))]
+    events: list[tuple[int, Any]] = [(0, _mido().MetaMessage("track_name", name="click"))]
     end = timeline.tick(sheet["duration_s"])
     for time in [*click_times, *sheet["beat_times"]]:
         tick = timeline.tick(time)
         is_first = (tick - timeline.pickup_ticks) % (TICKS_PER_BEAT * sheet["meter"]) == 0
         note = _BAR_CLICK if is_first else _BEAT_CLICK
-        events.append((tick, mido.Message("note_on", channel=_CLICK_CHANNEL, note=note, velocity=100)))
-        events.append((min(tick + _SIXTEENTH, end), mido.Message("note_off", channel=_CLICK_CHANNEL, note=note)))
+        events.append((tick, _mido().Message("note_on", channel=_CLICK_CHANNEL, note=note, velocity=100)))
+        events.append((min(tick + _SIXTEENTH, end), _mido().Message("note_off", channel=_CLICK_CHANNEL, note=note)))
     return events
