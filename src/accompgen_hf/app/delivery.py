@@ -117,7 +117,7 @@ class Delivery:
         Args:
             folder (`Path`), name (`str`): Where, and what it is called without its ending.
             blocks (iterable of `np.ndarray`): Consecutive blocks `(num_channels, num_samples)`.
-            num_channels (`int`), num_samples (`int`): Of all blocks together.
+            num_channels (`int`), num_samples (`int`): Shape of all blocks together.
             has_clicks (`bool`): Whether the count-in is heard, or silence of its length.
         """
         path = folder / f"{name}{self.suffix}"
