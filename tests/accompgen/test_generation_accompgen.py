@@ -356,10 +356,12 @@ def test_generation_leaves_global_random_state_and_threads_alone():
     num_threads = torch.get_num_threads()
     expected = model.generate_codes(**conditioning, seed=1)
     for how in ({}, {"cache_implementation": "dynamic"}):
-        model.generate_codes(**conditioning, seed=None, **how)
+        model.generate_codes(**conditioning, seed=2, **how)
+        assert random.getstate() == states[2]
+        model.generate_codes(**conditioning, seed=None, **how)  # draws one from Python's random, so `set_seed` decides
+        random.setstate(states[2])
     assert torch.equal(torch.get_rng_state(), states[0])
     assert (np.random.get_state()[1] == states[1]).all()  # noqa: NPY002
-    assert random.getstate() == states[2]
     assert torch.get_num_threads() == num_threads
     torch.rand(7)
     assert torch.equal(model.generate_codes(**conditioning, seed=1), expected)  # and does not depend on it
