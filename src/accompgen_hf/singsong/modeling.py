@@ -20,12 +20,13 @@ from transformers.modeling_outputs import Seq2SeqLMOutput
 
 from accompgen_hf.accompgen.codebooks_accompgen import IGNORED_LABEL
 from accompgen_hf.accompgen.configuration_accompgen import GRID_RATE
+from accompgen_hf.accompgen.manifest_accompgen import ManifestSavingMixin
 from accompgen_hf.accompgen.model_checks_accompgen import check_finite
 from accompgen_hf.singsong.configuration import SingSongConfig, SingSongFineConfig, SingSongStageConfig
 from accompgen_hf.singsong.generation import SingSongGenerationMixin
 
 
-class SingSongStageForConditionalGeneration(SingSongGenerationMixin, T5ForConditionalGeneration):
+class SingSongStageForConditionalGeneration(ManifestSavingMixin, SingSongGenerationMixin, T5ForConditionalGeneration):
     """T5 v1.1 over codes: its own output head, a loss that micro-batches do not move."""
 
     config_class = SingSongStageConfig

@@ -20,6 +20,7 @@ from accompgen_hf.accompgen.codebooks_accompgen import IGNORED_LABEL
 from accompgen_hf.accompgen.modeling_accompgen_stages import AccompGenStageForCausalLM
 from accompgen_hf.accompgen.optional_accompgen import import_optional
 from accompgen_hf.accompgen.progress_accompgen import ProgressBar
+from accompgen_hf.accompgen.training_record_accompgen import read_record
 from accompgen_hf.data.dataset import StepPositions
 from accompgen_hf.data.shards import sum_hours_by_licence
 from accompgen_hf.data.stage_kinds import kind_of
@@ -308,7 +309,10 @@ class StageTrainer:
         """List the tracks of the shards, and those of the initial model if it records them."""
         data = self.arguments.data
         folders = [data] if isinstance(data, str) else data
-        return frozenset(self.stage.training_tracks or ()).union(*(read_shard_tracks(folder) for folder in folders))
+        first = self.stage.training_tracks
+        if first is None and self.arguments.init_from is not None:
+            first = read_record(self.arguments.init_from)
+        return frozenset(first or ()).union(*(read_shard_tracks(folder) for folder in folders))
 
     def _summarise(self, is_finished: bool) -> dict[str, Any]:
         return {
