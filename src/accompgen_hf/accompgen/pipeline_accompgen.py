@@ -267,7 +267,7 @@ class VocalAccompanimentPipeline(Pipeline):
         for recording, first_seed, known, pair, style in given:
             own_seeds = range(first_seed, first_seed + num_variations)
             of_recording = self.preprocess({"recording": recording, "seeds": own_seeds}, **preprocess_params)
-            codes = codes_of_result(known, self.model.config)
+            codes = codes_of_result(known, self.model.config) if known else {}
             num_steps = len(of_recording[0]["input_values"]) // SAMPLES_PER_GRID_STEP
             beat_times = ((known or {}).get("lead_sheet") or {}).get("beat_times")
             span = plan_span(self.model, codes, pair, snap, num_steps, beat_times)
