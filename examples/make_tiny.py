@@ -35,7 +35,8 @@ CODEC_RECIPE += ("--model", json.dumps(CODEC_MODEL))
 STUDIO = ("--composition", "lead_sheets", "--singers", "mixed", "--renderer", "mixed")
 ENCODER_RECIPE = ("--with_parts", *STUDIO, "--num_clips", 1000, "--num_clusters", 1000, "--num_centroid_clips", 150)
 ENCODER_RECIPE += ("--optimizer", "muon", "--learning_rate", 2e-3, "--batch_clips", 4, "--warmup_steps", 50)
-ENCODER_RECIPE += ("--max_steps", 1200, "--heard_steps", 1100, "--tuning_steps", 0)
+ENCODER_RECIPE += ("--max_steps", 1200, "--heard_steps", 1100)
+ENCODER_RECIPE += ("--tuning_steps", 650, "--tuning_learning_rate", 5e-4, "--commitment_weight", 1.0)
 TOKEN_RECIPE = ("--parts", "drums", "bass", "other", "--styles", *STUDIO, "--song_duration_s", 20)
 
 

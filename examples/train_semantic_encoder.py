@@ -50,7 +50,7 @@ from accompgen_hf.training.semantic_encoder.model import save_rounded_hubert
 from accompgen_hf.training.semantic_encoder.pool import SongPool
 from accompgen_hf.training.semantic_encoder.run import SemanticEncoderArguments, SemanticEncoderTrainer
 from accompgen_hf.training.semantic_encoder.targets import SemanticTargets
-from accompgen_hf.training.semantic_encoder.tuning import FAMILY_WEIGHTS, SemanticTuner
+from accompgen_hf.training.semantic_encoder.tuning import COMMITMENT_WEIGHT, FAMILY_WEIGHTS, SemanticTuner
 
 # Fields of `SemanticEncoderArguments` that are options here.
 RUN_OPTIONS = ("max_steps", "batch_clips", "learning_rate", "warmup_steps", "evaluate_every", "save_every", "seed")
@@ -71,6 +71,10 @@ def parse_arguments() -> argparse.Namespace:
     )
     described = "without centroids, nothing hidden (default: %(default)s)"
     parser.add_argument("--heard_steps", type=int, default=0, help=described)
+    described = "of the tuning with centroids; None: half of the other"
+    parser.add_argument("--tuning_learning_rate", type=float, help=described)
+    described = "how near features are held to their centroids"
+    parser.add_argument("--commitment_weight", type=float, default=COMMITMENT_WEIGHT, help=described)
     parser.add_argument("--tuning_steps", type=int, default=3400, help="with centroids (default: %(default)s)")
     parser.add_argument("--with_parts", action="store_true", help="learn the band's parts, too, not its sum alone")
     add_song_recipe_options(parser)
@@ -131,8 +135,10 @@ def main() -> None:
     )
     note("centroids")
     changes |= {"output_dir": str(output_dir / "tuning"), "max_steps": options.tuning_steps, "seed": options.seed + 1}
+    if options.tuning_learning_rate is not None:
+        changes["learning_rate"] = options.tuning_learning_rate
     tuning = replace(arguments, **changes)
-    tuner = SemanticTuner(tuning, pool, held_out_pool, targets, trainer.model, centroids)
+    tuner = SemanticTuner(tuning, pool, held_out_pool, targets, trainer.model, centroids, options.commitment_weight)
     save_rounded_hubert(tuner.train(), output_dir / "hubert_tuned")
     note("tuning")
     encoder = AccompGenSemanticEncoder.from_hubert(output_dir / "hubert_tuned", tuner.centroids, layer=layer)

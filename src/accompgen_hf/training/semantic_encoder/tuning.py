@@ -32,6 +32,7 @@ class SemanticTuner(SemanticEncoderTrainer):
         trained (`HubertForMaskedPrediction`): The encoder with its heads.
         centroids (`np.ndarray` of shape `(K, hidden_size)`, *optional*): Centroids to start from. `None` reads the
             targets from the features themselves.
+        commitment_weight (`float`): Weight of the distance that holds features near their centroids.
     """
 
     def __init__(
@@ -42,8 +43,10 @@ class SemanticTuner(SemanticEncoderTrainer):
         targets: SemanticTargets,
         trained: HubertForMaskedPrediction,
         centroids: np.ndarray | None,
+        commitment_weight: float = COMMITMENT_WEIGHT,
     ):
         super().__init__(arguments, pool, held_out_pool, targets)
+        self.commitment_weight = commitment_weight
         self.model.load_state_dict(trained.state_dict())
         if centroids is None:
             return
@@ -63,7 +66,9 @@ class SemanticTuner(SemanticEncoderTrainer):
         distance = nn.functional.mse_loss(features.detach(), nearest)
         commitment = nn.functional.mse_loss(features, nearest.detach())
         quantized = features + (nearest - features).detach()
-        return self._read(quantized, targets, distance + COMMITMENT_WEIGHT * commitment, {"distance": distance.item()})
+        return self._read(
+            quantized, targets, distance + self.commitment_weight * commitment, {"distance": distance.item()}
+        )
 
     def _read(
         self, features: torch.Tensor, targets: dict[str, torch.Tensor], loss: torch.Tensor, metrics: dict[str, float]
