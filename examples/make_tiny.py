@@ -62,7 +62,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     """The options of what is common with make_tiny_singsong.py: everything up to the tokens."""
     parser = script_parser(description)
     parser.add_argument("--work_dir", type=Path, default=Path("runs/tiny"), help="folder of songs, tokens and runs")
-    parser.add_argument("--num_songs", type=int, default=3000, help="10-s songs to train the stages on")
+    parser.add_argument("--num_songs", type=int, default=3000, help="songs to train the stages on")
     parser.add_argument("--codec", type=Path, help="a codec that is trained already")
     parser.add_argument("--semantic_encoder", type=Path, help="an encoder with centroids that is trained already")
     parser.add_argument("--num_processes", type=int, default=max(1, (os.cpu_count() or 2) // 2), help="for the tokens")

@@ -22,6 +22,7 @@ from accompgen_hf.evaluation.metrics.chords import score_chords
 from accompgen_hf.evaluation.metrics.keys import score_key
 from accompgen_hf.evaluation.protocol.bootstrap import difference, draw_songs, estimate_mean
 from accompgen_hf.files import write_arrays, write_json
+from accompgen_hf.scripts import run_script, script_parser
 from accompgen_hf.songs.song import HELD_OUT_SEED, Song, generate_song
 
 FIRST_SEED = HELD_OUT_SEED + 200_000
@@ -30,7 +31,7 @@ NUM_RESAMPLES = 2000
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--output_dir", type=Path, required=True, help="keeps everything between runs")
     parser.add_argument("--model", default=accompgen_hf.DEFAULT_MODEL, help="folder or repository")
     parser.add_argument("--num_songs", type=int, default=64)
@@ -118,4 +119,4 @@ def describe_terms(songs: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -27,6 +27,7 @@ from accompgen_hf.evaluation.metrics.beats import score_beats
 from accompgen_hf.evaluation.metrics.chords import score_chords
 from accompgen_hf.evaluation.metrics.keys import score_key
 from accompgen_hf.files import write_text
+from accompgen_hf.scripts import run_script, script_parser
 from accompgen_hf.songs.annotation import SongAnnotation
 from accompgen_hf.songs.band import render_band_parts
 from accompgen_hf.songs.singer import render_vocals
@@ -39,7 +40,7 @@ RESAMPLES = 1000
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--num_songs", type=int, default=8)
     parser.add_argument("--duration_s", type=float, default=10.0)
     parser.add_argument(
@@ -200,4 +201,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -21,6 +21,7 @@ from accompgen_hf.app.open_pipeline import load_pipeline
 from accompgen_hf.evaluation.metrics.continuity import compare_seams
 from accompgen_hf.evaluation.protocol.bootstrap import draw_songs, estimate_mean
 from accompgen_hf.files import read_json, write_json
+from accompgen_hf.scripts import run_script, script_parser
 from accompgen_hf.songs.song import HELD_OUT_SEED, generate_song
 
 FIRST_SEED = HELD_OUT_SEED + 210_000
@@ -29,7 +30,7 @@ NUM_RESAMPLES = 2000
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--output_dir", type=Path, required=True, help="keeps everything between runs")
     parser.add_argument("--model", default=accompgen_hf.DEFAULT_MODEL, help="folder or repository")
     parser.add_argument("--num_songs", type=int, default=32)
@@ -156,4 +157,4 @@ def describe(songs: list[dict[str, Any]]) -> str:
 KEYS = ("chord_tones", "old_chord_tones")
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -111,7 +111,7 @@ def open_datasets(
 def save_stage(model: AccompGenStageForCausalLM, folder: Path, weights: dict[str, torch.Tensor] | None = None) -> None:
     """Save a stage, or its config with other `weights`, as a folder that `from_pretrained` loads, all at once.
 
-    Of a stage with adapters these alone are saved, for `load_adapter`.
+    A stage with adapters saves these alone, for `load_adapter`.
     """
     with folder_written_whole(folder) as staging:
         model.save_pretrained(staging, state_dict=weights)
