@@ -34,12 +34,12 @@ def parse_arguments() -> argparse.Namespace:
     parser = script_parser(__doc__)
     parser.add_argument("--output_dir", type=Path, required=True, help="keeps everything between runs")
     parser.add_argument("--model", default=accompgen_hf.DEFAULT_MODEL, help="folder or repository")
-    parser.add_argument("--num_songs", type=int, default=64)
-    parser.add_argument("--num_takes", type=int, default=8)
+    parser.add_argument("--num_songs", type=int, default=64, help="held-out songs")
+    parser.add_argument("--num_takes", type=int, default=8, help="takes to choose from")
     parser.add_argument("--duration_s", type=float, default=8.0, help="length of a song in seconds")
     parser.add_argument("--preview", action="store_true", help="leave the fine stage out, which is half of the work")
     parser.add_argument("--first_seed", type=int, default=FIRST_SEED, help="seed of the first song")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:0")
     return parser.parse_args()
 
 

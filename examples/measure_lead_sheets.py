@@ -41,8 +41,8 @@ RESAMPLES = 1000
 
 def parse_arguments() -> argparse.Namespace:
     parser = script_parser(__doc__)
-    parser.add_argument("--num_songs", type=int, default=8)
-    parser.add_argument("--duration_s", type=float, default=10.0)
+    parser.add_argument("--num_songs", type=int, default=8, help="held-out songs")
+    parser.add_argument("--duration_s", type=float, default=10.0, help="length of a song in seconds")
     parser.add_argument(
         "--model", help="a folder or repository whose bands are heard, too; accompgen_hf is the default"
     )

@@ -33,9 +33,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = script_parser(__doc__)
     parser.add_argument("--output_dir", type=Path, required=True, help="keeps everything between runs")
     parser.add_argument("--model", default=accompgen_hf.DEFAULT_MODEL, help="folder or repository")
-    parser.add_argument("--num_songs", type=int, default=32)
+    parser.add_argument("--num_songs", type=int, default=32, help="held-out songs")
     parser.add_argument("--duration_s", type=float, default=10.0, help="length of a song in seconds")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:0")
     return parser.parse_args()
 
 
