@@ -1,14 +1,15 @@
 # Every target makes its own environment first: .ci/bootstrap.py, standard library only, says what it downloads.
 #   make demo                    the shipped singing, or VOCALS=my.wav; ARGS="--seed 7" passes options on
-#   make test                    the default tests; ARGS="-m slow" passes options on
+#   make test                    the default tests, two at a time; ARGS="-m slow" passes options on, JOBS=1 takes turns
 #   make tiny                    train the shipped default from nothing, resumable
 #   make tiny-singsong           train its baseline on the same tokens, resumable
 #   make lint                    style and format
 #   make docs                    the documentation as a site, in docs/site/_build
-# Options: PYTHON=/path/to/python3  VENV=folder  TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
+# Options: PYTHON=/path/to/python3  VENV=folder  JOBS=2  TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
 
 PYTHON ?= $(shell command -v python3 || command -v python || echo python3)
 VENV ?= .venv
+JOBS ?= 2
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 BOOTSTRAP := $(PYTHON) .ci/bootstrap.py --venv $(VENV)
 export TORCH_INDEX_URL
@@ -21,7 +22,7 @@ demo:
 
 test:
 	@$(BOOTSTRAP) test
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 tiny:
 	@$(BOOTSTRAP) test
