@@ -1,9 +1,10 @@
 """Composition of procedural songs: draws style, key, tempo and singer, then writes form, harmony and tunes.
 
-There are three ways to compose. `"plain"` songs are easy to follow: phrases begin on the bar, chord tones stand where
+There are four ways to compose. `"plain"` songs are easy to follow: phrases begin on the bar, chord tones stand where
 chords change, progressions are those of pop songs. `"lead_sheets"` are as loose as real songs: pick-ups, rests on the
-downbeat, held notes, appoggiaturas, sevenths, roots that move by fourths, two chords a bar. `"tunes"` are known tunes
-with their chords (`tunes.py`), which no model of ours may learn from.
+downbeat, held notes, appoggiaturas, sevenths, roots that move by fourths, two chords a bar. `"arranged"` songs are
+lead sheets with a form that an excerpt can show: short sections and breaks in which the singer rests. `"tunes"` are
+known tunes with their chords (`tunes.py`), which no model of ours may learn from.
 """
 
 from typing import NamedTuple
@@ -11,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from accompgen_hf.songs.annotation import Chord, MelodyNote, Section, SongAnnotation
+from accompgen_hf.songs.arranged_form import choose_arranged_start, draw_arranged_form, write_arranged_bars
 from accompgen_hf.songs.harmony import draw_form, draw_progressions, parse_bar
-from accompgen_hf.songs.lead_sheet_harmony import place_bar, write_section_bars
+from accompgen_hf.songs.lead_sheet_harmony import Progression, place_bar, write_section_bars
 from accompgen_hf.songs.lead_sheet_melody import write_lead_sheet_tune
 from accompgen_hf.songs.melody import MelodyContext, human_melody, loosen_melody, write_tune
 from accompgen_hf.songs.styles import STYLES
@@ -21,11 +23,11 @@ from accompgen_hf.songs.tune_arrangement import write_arrangement
 from accompgen_hf.songs.tunes import TUNES
 from accompgen_hf.songs.voices import Singer, draw_singer, give_words, loosen_singer
 
-COMPOSITIONS = ("plain", "lead_sheets", "tunes")
+COMPOSITIONS = ("plain", "lead_sheets", "arranged", "tunes")
 SINGERS = ("vowels", "words", "mixed")
 MAX_CLIP_DURATION_S = 120.0
 _WORDS_SHARE = 1 / 3
-_COMPOSITION, _SINGER, _WINDOW, _HUMAN, _LEAD_SHEET, _LOOSE, _WORDS, _TUNE = 1, 2, 3, 4, 5, 6, 7, 8
+_COMPOSITION, _SINGER, _WINDOW, _HUMAN, _LEAD_SHEET, _LOOSE, _WORDS, _TUNE, _ARRANGED = 1, 2, 3, 4, 5, 6, 7, 8, 10
 _SUNG = ("verse", "chorus", "bridge")
 _RING_S = 2.5  # the last chord rings on behind the last bar
 _SLOW_BAR_S = 2.6  # longer bars change chords twice
@@ -63,7 +65,9 @@ def compose_song(
         duration_s (`float`): Length of the excerpt, taken from the middle where the voice sings most of the time.
         composition (`str`): `"plain"`, in which the voice tells bar and chord, or `"lead_sheets"`, which is as loose
             as real songs, also in tuning, rubato and dynamics. Style, key, tempo and voice of a seed are the same in
-            both. `"tunes"` are known tunes, sung as loosely, for evaluation alone.
+            both. `"arranged"` songs are lead sheets in short sections; in about half of the excerpts of 18 s and more
+            the singer rests for 6 to 9 s in the middle while the band plays on. `"tunes"` are known tunes, sung as
+            loosely, for evaluation alone.
         singers (`str`): `"vowels"` for a synthetic voice on random vowels and consonants, `"words"` for a speech
             synthesizer that sings English words (flite and pyworld), or `"mixed"` for words in a third of the songs.
 
@@ -82,7 +86,10 @@ def compose_song(
     annotation = _compose_whole_song(seed, composition, singers)
     if whole_song:
         return annotation
-    return annotation.window(_choose_start(annotation, float(duration_s)), float(duration_s))
+    start_s = choose_arranged_start(annotation, float(duration_s)) if composition == "arranged" else None
+    if start_s is None:
+        start_s = _choose_start(annotation, float(duration_s))
+    return annotation.window(start_s, float(duration_s))
 
 
 def compose_score(seed: int, composition: str = "plain", singers: str = "vowels") -> Score:
@@ -124,8 +131,11 @@ def compose_score(seed: int, composition: str = "plain", singers: str = "vowels"
         progressions = draw_progressions(rng, form, mode, is_slow=is_slow)
         written = _write_sections(rng, form, progressions, context)
     else:
-        rng = random_stream(int(seed), _LEAD_SHEET)
-        written = _write_lead_sheet(rng, form, context, divided=0.6 if is_slow else 0.32 if bar_s < 1.5 else 0.46)
+        rng = random_stream(int(seed), _ARRANGED if composition == "arranged" else _LEAD_SHEET)
+        divided, write_bars = 0.6 if is_slow else 0.32 if bar_s < 1.5 else 0.46, write_section_bars
+        if composition == "arranged":
+            form, write_bars = draw_arranged_form(rng, bar_s), write_arranged_bars
+        written = _write_lead_sheet(rng, form, context, write_bars(rng, form, mode, divided))
     return Score(style_name, tonic, mode, tempo_bpm, meter, swing, tuning_cents, singer, *written)
 
 
@@ -191,13 +201,13 @@ def _write_sections(
 
 
 def _write_lead_sheet(
-    rng: np.random.Generator, form: list[tuple[str, int]], context: MelodyContext, divided: float
+    rng: np.random.Generator, form: list[tuple[str, int]], context: MelodyContext, section_bars: list[Progression]
 ) -> tuple[list[Chord], list[MelodyNote], list[Section]]:
     """As `_write_sections`; a section's pick-up sounds before it and cuts off what is still sung there."""
     chords, notes, sections = [], [], []
     tunes: dict[str, list[MelodyNote]] = {}
     bar = 0
-    for (name, num_bars), bars in zip(form, write_section_bars(rng, form, context.mode, divided), strict=True):
+    for (name, num_bars), bars in zip(form, section_bars, strict=True):
         first_beat = bar * context.meter
         local = [chord for i, place in enumerate(bars) for chord in place_bar(place, i, context.tonic, context.meter)]
         chords.extend(

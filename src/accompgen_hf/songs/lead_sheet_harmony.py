@@ -114,17 +114,24 @@ def place_bar(bar: list[tuple[int, str]], index: int, tonic: int, meter: int) ->
     ]
 
 
+def write_phrases(rng: np.random.Generator, mode: str, divided: float) -> dict[str, Progression]:
+    """Verse, chorus and bridge have their own eight bars, ending open or closed."""
+    return {
+        "verse": write_progression(rng, mode, divided, ends_open=rng.random() < 0.4),
+        "chorus": write_progression(rng, mode, divided, ends_open=False),
+        "bridge": write_progression(rng, mode, divided, ends_open=True),
+    }
+
+
 def write_section_bars(
     rng: np.random.Generator, form: list[tuple[str, int]], mode: str, divided: float
 ) -> list[Progression]:
-    """The bars of every section: verse, chorus and bridge have their own eight bars, ending open or closed."""
-    verse = write_progression(rng, mode, divided, ends_open=rng.random() < 0.4)
-    chorus = write_progression(rng, mode, divided, ends_open=False)
-    bridge = write_progression(rng, mode, divided, ends_open=True)
+    """The bars of every section."""
+    phrases = write_phrases(rng, mode, divided)
     closing = [[(7, "7")], [(0, "maj" if mode == "major" else "min")]]
     sections = []
     for name, num_bars in form:
-        bars = {"chorus": chorus, "bridge": bridge}.get(name, verse)
+        bars = phrases.get(name, phrases["verse"])
         bars = (bars * num_bars)[:num_bars]
         if name == "outro":
             bars[-2:] = closing

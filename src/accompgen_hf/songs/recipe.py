@@ -17,7 +17,7 @@ class SongRecipe:
     """How songs are made; the fields are arguments of `generate_song`.
 
     Attributes:
-        composition (`str`): `"plain"`, `"lead_sheets"`, or `"tunes"` for evaluation.
+        composition (`str`): `"plain"`, `"lead_sheets"`, `"arranged"`, or `"tunes"` for evaluation.
         singers (`str`): `"vowels"`, `"words"` or `"mixed"`.
         renderer (`str`): `"numpy"`, `"soundfont"` or `"mixed"`.
         soundfont (`str`, *optional*): General MIDI bank of the sampled instruments.

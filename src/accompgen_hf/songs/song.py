@@ -141,7 +141,7 @@ def generate_song(
         seed (`int`): Non-negative; training takes seeds below `HELD_OUT_SEED`.
         whole_song (`bool`): Three to four minutes with intro, a break without voice and outro, whatever `duration_s`.
         duration_s (`float`): Length of an excerpt in which the voice sings most of the time.
-        composition (`str`): `"plain"`, `"lead_sheets"` or `"tunes"`, as in `compose_song`.
+        composition (`str`): `"plain"`, `"lead_sheets"`, `"arranged"` or `"tunes"`, as in `compose_song`.
         singers (`str`): `"vowels"`, `"words"` or `"mixed"`, as in `compose_song`.
         sampling_rate, renderer, soundfont, with_parts: The same as in [`synthesize_song`].
 
