@@ -65,8 +65,8 @@ def add_song_recipe_options(parser: argparse.ArgumentParser) -> None:
         "--composition",
         default="plain",
         choices=COMPOSITIONS,
-        help="lead_sheets: melodies as loose as real ones; arranged: those in short sections, with rests of the singer "
-        "in mid-song; tunes: known ones, for evaluation alone",
+        help="lead_sheets: melodies as loose as real ones; arranged: those in short sections, with rests in mid-song; "
+        "tunes: known ones, for evaluation alone",
     )
     add(
         "--singers",
