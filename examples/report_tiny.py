@@ -1,6 +1,7 @@
 """Measure the shipped default on held-out procedural songs, and write its card.
 
-    python examples/report_tiny.py --model DIR --output_dir REPORT [--work_dir runs/tiny]
+    python examples/report_tiny.py --output_dir REPORT [--model DIR] [--work_dir runs/tiny] \\
+        --composition lead_sheets --singers mixed --renderer mixed
 
 `report.json` holds every number, `README.md` is the model card with them, `songs.png` shows the first songs.
 """
@@ -15,22 +16,25 @@ import torch
 from transformers import AutoConfig, pipeline
 
 import accompgen_hf  # registers the task
+from accompgen_hf.accompgen.codec_accompgen import decode_in_blocks, encode_in_blocks
 from accompgen_hf.accompgen.progress_accompgen import ProgressBar
 from accompgen_hf.app.picture import draw_picture
 from accompgen_hf.data.dataset import StageClipDataset
 from accompgen_hf.data.preparation import prepare_shards
+from accompgen_hf.data.source_options import add_song_recipe_options, read_song_recipe
 from accompgen_hf.data.sources import Track
 from accompgen_hf.data.tokenization import TokenExtractor, TokenRecipe
 from accompgen_hf.evaluation.metrics.keys import best_tonic
 from accompgen_hf.files import write_json, write_text
 from accompgen_hf.hub import band_card_values
 from accompgen_hf.scripts import run_script, script_parser
-from accompgen_hf.songs.song import HELD_OUT_SEED, generate_song
+from accompgen_hf.songs.song import HELD_OUT_SEED, Song
 from accompgen_hf.training.codec.evaluation import evaluate_codec
 from accompgen_hf.training.stages.validation import validate_stage
 
 RATE = 24_000
 STAGES = ("semantic", "coarse", "fine")
+RECIPE_OPTIONS = ("composition", "singers", "renderer")
 MIN_KEY_SHARE = 6 / 16  # below, programs go on calling the model a placeholder
 PLACEHOLDER = """It is a placeholder, and programs say so: codec and encoder are trained, the stages barely. What comes
 out has the band's loudness and drum onsets, but no clear pitch."""
@@ -45,18 +49,25 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--num_songs", type=int, default=16, help="held-out songs to accompany")
     parser.add_argument("--first_seed", type=int, default=HELD_OUT_SEED, help="seed of the first song")
     parser.add_argument("--guidance_scale", type=float, default=None, help="None takes the model's own")
+    add_song_recipe_options(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     options = parse_arguments()
+    recipe = read_song_recipe(options)
+    recipe.require()
     options.output_dir.mkdir(parents=True, exist_ok=True)
     pipe = pipeline("vocal-accompaniment", model=str(options.model), device="cpu")
     seeds = range(options.first_seed, options.first_seed + options.num_songs)
-    songs = [generate_song(seed, sampling_rate=RATE) for seed in ProgressBar(seeds, desc="songs")]
+    with_parts = len(pipe.model.config.part_names) > 1
+    songs = [
+        recipe.generate(seed, sampling_rate=RATE, with_parts=with_parts) for seed in ProgressBar(seeds, desc="songs")
+    ]
     report = {
         "num_songs": len(songs),
         "first_seed": options.first_seed,
+        "song_recipe": recipe.describe(),
         "codec": evaluate_codec(pipe.model.codec, [song.instrumental for song in songs]),
         "stages": measure_stages(pipe, songs, options.output_dir / "tokens"),
         "music": measure_music(pipe, songs, options),
@@ -77,13 +88,9 @@ def main() -> None:
 def measure_stages(pipe, songs: list, tokens_dir: Path) -> dict:
     """Loss, perplexity and conditioning gain of each stage on the held-out songs' tokens."""
     config = pipe.model.config
-    recipe = TokenRecipe(config.vocal_target_lufs, config.noise_std)
+    recipe = TokenRecipe(config.vocal_target_lufs, config.noise_std, part_names=tuple(config.part_names))
     extractor = TokenExtractor(pipe.model.semantic_encoder, pipe.model.codec, recipe)
-
-    def make_loader(song):
-        return lambda: (song.vocals, song.instrumental, song.sampling_rate)
-
-    tracks = [Track(f"song-{song.annotation.seed:06d}", "CC0-1.0", make_loader(song)) for song in songs]
+    tracks = [to_track(song, config.style_names) for song in songs]
     prepare_shards(tracks, extractor, tokens_dir, validation_share=1.0)
     results = {}
     for name in STAGES:
@@ -91,6 +98,18 @@ def measure_stages(pipe, songs: list, tokens_dir: Path) -> dict:
         dataset = StageClipDataset(tokens_dir, stage.config, split="validation")
         results[name] = validate_stage(stage, dataset, num_clips=2 * len(songs), batch_size=4)
     return results
+
+
+def to_track(song: Song, style_names: list[str]) -> Track:
+    """A song as preparation reads it, with its style if the model knows it."""
+    style = song.annotation.style if song.annotation.style in style_names else None
+    return Track(
+        f"song-{song.annotation.seed:06d}",
+        "CC0-1.0",
+        lambda: (song.vocals, song.instrumental, song.sampling_rate),
+        load_parts=lambda: (song.vocals, song.parts, song.sampling_rate),
+        style=style,
+    )
 
 
 def measure_music(pipe, songs: list, options: argparse.Namespace) -> dict:
@@ -104,11 +123,7 @@ def measure_music(pipe, songs: list, options: argparse.Namespace) -> dict:
         )
         work_s += time.perf_counter() - start
         annotation, audio = song.annotation, result["audio"]
-        codes = pipe.processor.prepare_instrumental(song.instrumental, song.sampling_rate)[1]
-        with torch.no_grad():
-            codec = pipe.model.codec
-            encoded = codec.encode(torch.from_numpy(codes)[None, None], bandwidth=pipe.model.config.bandwidth)
-            oracle = codec.decode(encoded.audio_codes, [None]).audio_values[0, 0].numpy()
+        oracle = code_band(pipe, song)
         rows.append(
             {
                 "seed": annotation.seed,
@@ -133,6 +148,17 @@ def measure_music(pipe, songs: list, options: argparse.Namespace) -> dict:
     }
 
 
+def code_band(pipe, song: Song) -> np.ndarray:
+    """The true band through the codec, part by part if the model plays parts."""
+    bands = [song.instrumental] if song.parts is None else list(song.parts.values())
+    decoded = []
+    for band in bands:
+        waveform = pipe.processor.prepare_instrumental(band, song.sampling_rate)[1]
+        codes = encode_in_blocks(pipe.model.codec, torch.from_numpy(waveform)[None], pipe.model.config.bandwidth)
+        decoded.append(decode_in_blocks(pipe.model.codec, codes)[0].numpy())
+    return sum(decoded)
+
+
 def read_cost(work_dir: Path | None) -> dict[str, float]:
     if work_dir is None or not (work_dir / "cost.jsonl").exists():
         return {}
@@ -153,6 +179,7 @@ def write_card(report: dict, cost: dict[str, float], options: argparse.Namespace
         **band_card_values(config),
         "num_clusters": config.semantic_encoder_config.num_clusters,
         "num_songs": report["num_songs"],
+        "song_options": " ".join(f"--{name} {report['song_recipe'][name]}" for name in RECIPE_OPTIONS),
         "codec_parameters": count["codec"],
         "encoder_parameters": count["semantic_encoder"],
         "stage_parameters": ", ".join(str(count[name]) for name in STAGES),
