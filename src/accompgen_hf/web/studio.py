@@ -12,7 +12,6 @@ import re
 import shutil
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -24,6 +23,7 @@ import numpy as np
 from accompgen_hf.accompgen.audio_accompgen import load_audio, write_audio
 from accompgen_hf.accompgen.options_accompgen import limit_options
 from accompgen_hf.accompgen.seeds_accompgen import resolve_seeds
+from accompgen_hf.accompgen.working_time_accompgen import working_time
 from accompgen_hf.app.open_pipeline import describe_model
 from accompgen_hf.app.result_folders import result_name, take_name, write_result
 from accompgen_hf.web.earlier_takes import ChosenSpan, read_take
@@ -285,7 +285,7 @@ class Studio:
         settings = order.settings
         try:
             with self._pipe_lock:
-                job.started = time.monotonic()
+                job.started = working_time()
                 write_audio(job.folder / "voice.wav", order.vocals, order.sampling_rate)
                 for number, seed in enumerate(resolve_seeds(settings.seed, settings.num_variations), start=1):
                     job.begin_take(number)

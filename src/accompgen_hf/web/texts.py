@@ -60,6 +60,7 @@ PLACEHOLDER_NOTE = (
     "the music is not."
 )
 _STAGES = {
+    "preparing": "Preparing for this machine, once: up to a minute",
     "waiting": "Getting ready",
     "listening": "Listening to your voice",
     "semantic": "Thinking up the band (1 of 3)",
