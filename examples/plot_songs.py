@@ -1,13 +1,15 @@
 """Draw a sheet of procedural songs: mel spectrograms of voice and band with the annotated chords, beats and melody.
 
 python examples/plot_songs.py --seeds 800000 800005 800006 --output docs/guide/images/songs.png
+python examples/plot_songs.py --seeds 800000 800002 --duration_s 24 --composition arranged --renderer soundfont
 """
 
 import numpy as np
 
+from accompgen_hf.data.source_options import add_song_recipe_options, read_song_recipe
 from accompgen_hf.files import written_whole
 from accompgen_hf.scripts import run_script, script_parser
-from accompgen_hf.songs.song import HELD_OUT_SEED, Song, compose_song, generate_song
+from accompgen_hf.songs.song import HELD_OUT_SEED, Song, compose_song
 
 _NUM_MELS, _FRAME, _HOP, _LOWEST_HZ, _HIGHEST_HZ = 128, 2048, 240, 60.0, 10000.0
 
@@ -109,9 +111,11 @@ def main() -> None:
     )
     parser.add_argument("--duration_s", type=float, default=10.0, help="seconds of each song")
     parser.add_argument("--output", default="songs.png", help="file of the picture")
+    add_song_recipe_options(parser)
     arguments = parser.parse_args()
     seeds = first_seeds_of_styles(8) if arguments.seeds is None else arguments.seeds
-    songs = [generate_song(seed, duration_s=arguments.duration_s) for seed in seeds]
+    recipe = read_song_recipe(arguments)
+    songs = [recipe.generate(seed, duration_s=arguments.duration_s) for seed in seeds]
     draw_sheet(songs, arguments.output)
     print(f"{len(songs)} songs drawn to {arguments.output}")
 

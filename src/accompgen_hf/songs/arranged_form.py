@@ -59,6 +59,18 @@ def write_arranged_bars(
     return sections
 
 
+def draw_intensities(rng: np.random.Generator, form: list[tuple[str, int]]) -> tuple[float, ...]:
+    """How intensely the band plays each section: verses below choruses, each round a bit more, the last one most."""
+    verse, chorus, bridge = rng.uniform(0.45, 0.68), rng.uniform(0.88, 1.0), rng.choice([0.55, 0.88])
+    levels = {"intro": verse, "verse": verse, "chorus": chorus, "bridge": bridge, "outro": chorus}
+    last = max(place for place, (name, _) in enumerate(form) if name == "chorus")
+    intensities = []
+    for place, (name, _) in enumerate(form):
+        level = rng.uniform(0.6, 1.0) if name == "break" else levels[name] + rng.uniform(0.0, 0.1) * place / len(form)
+        intensities.append(1.1 if place == last else float(level))
+    return tuple(intensities)
+
+
 def choose_arranged_start(annotation: SongAnnotation, duration_s: float) -> float | None:
     """A start that puts a break into the middle of the excerpt, or the song's end into it, or `None` for neither.
 

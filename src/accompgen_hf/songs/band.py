@@ -6,12 +6,13 @@ from typing import NamedTuple
 import numpy as np
 
 from accompgen_hf.songs.annotation import Chord, SongAnnotation
+from accompgen_hf.songs.band_arrangement import arrange_bass, arrange_drums, draw_fill, is_playing
 from accompgen_hf.songs.instruments import TONES, render_drum, render_tone
 from accompgen_hf.songs.mastering import filter_wave, gain_of_parts, room_impulse, to_loudness
 from accompgen_hf.songs.styles import STYLES, Layer
-from accompgen_hf.songs.theory import CHORD_INTERVALS, random_stream, swing_beat
+from accompgen_hf.songs.theory import CHORD_INTERVALS, chord_scale, random_stream, swing_beat
 
-_BAND, _BAR, _KIT, _PATTERN, _ROOM = 11, 12, 13, 14, 15
+_BAND, _BAR, _KIT, _PATTERN, _ROOM, _SOLO = 11, 12, 13, 14, 15, 16
 _INTENSITY = {"intro": 0.6, "verse": 0.7, "chorus": 1.0, "bridge": 0.85, "break": 0.9, "outro": 0.6}
 _FILLS = ("........s.s.h.m.l", "............ssss", "........h.h.m.l.", "..........s.smll", "............s.ss")
 _FILL_DRUMS = {"s": "snare", "h": "tom_high", "m": "tom_mid", "l": "tom_low"}
@@ -53,8 +54,7 @@ def perform(annotation: SongAnnotation) -> list[BandNote]:
     for bar in range(first_bar, min(last_bar, num_bars)):
         context = _BarContext(annotation, bar)
         for i, layer in enumerate(style.layers):
-            is_due = layer.role != "lead" or context.section in ("break", "intro")
-            if plays[i] and is_due and _INTENSITY[context.section] >= layer.least_intensity:
+            if plays[i] and context.is_due(layer, i):
                 _play_bar(notes, context, layer, i, instruments[i])
         _drum_bar(notes, context)
     if last_bar >= num_bars:
@@ -70,8 +70,12 @@ class _BarContext:
         self.beat_s, self.steps = annotation.beat_s, 4 * annotation.meter
         self.start_s = bar * annotation.meter * annotation.beat_s
         middle_s = self.start_s + 0.5 * self.beat_s
-        section = next(s for s in annotation.song_sections if s.start_s <= middle_s < s.end_s)
-        self.section = section.name
+        place, section = next(
+            (i, s) for i, s in enumerate(annotation.song_sections) if s.start_s <= middle_s < s.end_s
+        )
+        self.section, self.section_index = section.name, place
+        self.is_arranged = bool(annotation.song_intensities)
+        self.intensity = annotation.song_intensities[place] if self.is_arranged else _INTENSITY[section.name]
         self.bar_in_section = round((self.start_s - section.start_s) / (self.meter * self.beat_s))
         self.is_last_bar = section.end_s - self.start_s < 1.5 * self.meter * self.beat_s
         self.rng = random_stream(annotation.seed, _BAR, bar)
@@ -82,6 +86,21 @@ class _BarContext:
         time_s += 1e-6 + 0.02 * self.beat_s
         chords = self.annotation.song_chords
         return next((c for c in chords if c.start_s <= time_s < c.end_s), chords[-1])
+
+    def is_due(self, layer: Layer, index: int) -> bool:
+        """Whether a layer plays in this section, if its player is there at all."""
+        if layer.role == "lead":
+            if self.section not in ("break", "intro"):
+                return False
+            if self.is_arranged and random_stream(self.annotation.seed, _SOLO, self.section_index).random() < 0.5:
+                return False  # many bands just play on
+        if self.is_arranged:
+            return is_playing(layer, index, self.intensity)
+        return self.intensity >= layer.least_intensity
+
+    def chord_changes(self) -> list[int]:
+        """Steps after the first at which another chord begins."""
+        return [step for step in range(1, self.steps) if self.chords[step - 1][2:] != self.chords[step][2:]]
 
     def pattern(self, choices: tuple[str, ...], layer: int) -> str:
         """The choice of this song for this kind of section, whatever the bar."""
@@ -94,7 +113,8 @@ class _BarContext:
         return self.start_s + swing_beat(step / 4, self.annotation.swing) * self.beat_s + error
 
     def velocity(self) -> float:
-        return (0.55 + 0.45 * _INTENSITY[self.section]) * float(self.rng.uniform(0.85, 1.05))
+        softest, rest = (0.3, 0.7) if self.is_arranged else (0.55, 0.45)
+        return (softest + rest * self.intensity) * float(self.rng.uniform(0.85, 1.05))
 
 
 def voice_chord(chord: Chord, centre_pitch: int) -> list[int]:
@@ -118,6 +138,8 @@ def _step_length(pattern: str, step: int, chords: list[Chord]) -> int:
 def _play_bar(notes: list[BandNote], context: _BarContext, layer: Layer, index: int, instrument: str) -> None:
     pattern = context.pattern(layer.patterns[context.meter], index)
     level = 10.0 ** (layer.level_db / 20.0)
+    if context.is_arranged and layer.role == "bass":
+        pattern = arrange_bass(pattern, context.intensity, context.chord_changes(), context.is_last_bar)
     for step in range(context.steps):
         chord, symbol = context.chords[step], pattern[step]
         changed = step > 0 and context.chords[step - 1][2:] != chord[2:]
@@ -129,7 +151,10 @@ def _play_bar(notes: list[BandNote], context: _BarContext, layer: Layer, index: 
         start_s, velocity = context.time(step), context.velocity() * (1.0 if step % 4 == 0 else 0.88)
         duration_s = length * context.beat_s / 4 * 0.95
         if layer.role == "bass":
-            pitch = _bass_pitch(symbol, chord, context.chords[-1], layer.centre_pitch)
+            if symbol in "wv":
+                pitch = _walk_pitch(symbol, context, layer.centre_pitch)
+            else:
+                pitch = _bass_pitch(symbol, chord, context.chords[-1], layer.centre_pitch)
             notes.append(BandNote(instrument, pitch, start_s, duration_s, 0.8 * level * velocity, velocity, index))
             continue
         voicing = voice_chord(chord, layer.centre_pitch)
@@ -165,17 +190,28 @@ def _bass_pitch(symbol: str, chord: Chord, next_chord: Chord, centre_pitch: int)
     return root + {"r": 0, "f": fifth if root + fifth <= lowest + 14 else fifth - 12, "t": third, "o": 12}[symbol]
 
 
+def _walk_pitch(symbol: str, context: _BarContext, centre_pitch: int) -> int:
+    """Two steps of the scale (`w`) or one (`v`) below the root of the next bar."""
+    annotation, following = context.annotation, context.chords[-1]
+    scale = chord_scale(annotation.tonic, annotation.mode, following.pitch_classes)
+    target = _bass_pitch("r", following, following, centre_pitch)
+    below = [pitch for pitch in range(target - 1, target - 6, -1) if pitch % 12 in scale]
+    return below[1 if symbol == "w" else 0]
+
+
 def _drum_bar(notes: list[BandNote], context: _BarContext) -> None:
     style = STYLES[context.annotation.style]
     if context.section == "intro" and context.bar_in_section < 2:
         return
     grids = style.drums[context.meter]
-    grid = (
-        grids[0] if _INTENSITY[context.section] < 0.8 else grids[1 + context.annotation.seed % max(1, len(grids) - 1)]
-    )
+    grid = grids[0] if context.intensity < 0.8 else grids[1 + context.annotation.seed % max(1, len(grids) - 1)]
     level = 10.0 ** (style.drum_level_db / 20.0)
-    fill = ""
-    if context.is_last_bar and style.kit != "orchestra":
+    fill, begins = "", context.section in ("chorus", "break", "bridge")
+    if context.is_arranged:
+        grid, begins = arrange_drums(grids, context.intensity, context.annotation.seed), context.section != "intro"
+        if context.is_last_bar or context.bar_in_section == 3:
+            fill = draw_fill(context.rng, context.intensity, context.steps, style.kit, context.is_last_bar)
+    elif context.is_last_bar and style.kit != "orchestra":
         fill = _FILLS[int(context.rng.integers(len(_FILLS)))][16 - context.steps : 16]
     filled = [step for step, symbol in enumerate(fill) if symbol != "."]
     for drum, pattern in grid.items():
@@ -188,7 +224,7 @@ def _drum_bar(notes: list[BandNote], context: _BarContext) -> None:
         notes.append(
             BandNote("drum", _FILL_DRUMS[fill[step]], context.time(step), 0.0, level * stroke, stroke, DRUMMER)
         )
-    if context.bar_in_section == 0 and context.section in ("chorus", "break", "bridge") and style.kit != "orchestra":
+    if context.bar_in_section == 0 and begins and style.kit != "orchestra":
         time_s, stroke = context.time(0), context.velocity()
         notes.append(BandNote("drum", "crash", time_s, 0.0, level * stroke, stroke, DRUMMER))
 
@@ -196,8 +232,9 @@ def _drum_bar(notes: list[BandNote], context: _BarContext) -> None:
 def _final_chord(
     notes: list[BandNote], annotation: SongAnnotation, instruments: list[str], plays: list[bool], start_s: float
 ) -> None:
-    """Let all players strike the tonic after the last bar, and let it ring."""
-    chord = Chord(start_s, start_s + 1.8, annotation.tonic, "maj" if annotation.mode == "major" else "min")
+    """Let all players strike the tonic after the last bar, and let it ring; an arranged song's drummer marks it."""
+    ring_s, velocity = (2.4, 1.0) if annotation.song_intensities else (1.8, 0.8)
+    chord = Chord(start_s, start_s + ring_s, annotation.tonic, "maj" if annotation.mode == "major" else "min")
     for index, layer in enumerate(STYLES[annotation.style].layers):
         if plays[index] and layer.role != "lead":
             level = 10.0 ** (layer.level_db / 20.0)
@@ -206,8 +243,14 @@ def _final_chord(
                 pitches = [_bass_pitch("r", chord, chord, layer.centre_pitch)]
             share = 0.8 if layer.role == "bass" else 0.55
             notes.extend(
-                BandNote(instruments[index], pitch, start_s, 1.8, share * level, 0.8, index) for pitch in pitches
+                BandNote(instruments[index], pitch, start_s, ring_s, share * level, velocity, index)
+                for pitch in pitches
             )
+    style = STYLES[annotation.style]
+    if annotation.song_intensities:
+        level = 10.0 ** (style.drum_level_db / 20.0)
+        drums = ("kick",) if style.kit == "orchestra" else ("kick", "crash")
+        notes.extend(BandNote("drum", drum, start_s, 0.0, level, velocity, DRUMMER) for drum in drums)
 
 
 def part_of(note: BandNote, annotation: SongAnnotation) -> str:

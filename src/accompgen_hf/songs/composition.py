@@ -12,7 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 from accompgen_hf.songs.annotation import Chord, MelodyNote, Section, SongAnnotation
-from accompgen_hf.songs.arranged_form import choose_arranged_start, draw_arranged_form, write_arranged_bars
+from accompgen_hf.songs.arranged_form import (
+    choose_arranged_start,
+    draw_arranged_form,
+    draw_intensities,
+    write_arranged_bars,
+)
 from accompgen_hf.songs.harmony import draw_form, draw_progressions, parse_bar
 from accompgen_hf.songs.lead_sheet_harmony import Progression, place_bar, write_section_bars
 from accompgen_hf.songs.lead_sheet_melody import write_lead_sheet_tune
@@ -47,6 +52,7 @@ class Score(NamedTuple):
     chords: list[Chord]
     notes: list[MelodyNote]
     sections: list[Section]
+    intensities: tuple[float, ...] = ()  # of arranged songs, one per section
 
 
 def compose_song(
@@ -131,11 +137,15 @@ def compose_score(seed: int, composition: str = "plain", singers: str = "vowels"
         progressions = draw_progressions(rng, form, mode, is_slow=is_slow)
         written = _write_sections(rng, form, progressions, context)
     else:
-        rng = random_stream(int(seed), _ARRANGED if composition == "arranged" else _LEAD_SHEET)
-        divided, write_bars = 0.6 if is_slow else 0.32 if bar_s < 1.5 else 0.46, write_section_bars
+        divided = 0.6 if is_slow else 0.32 if bar_s < 1.5 else 0.46
         if composition == "arranged":
-            form, write_bars = draw_arranged_form(rng, bar_s), write_arranged_bars
-        written = _write_lead_sheet(rng, form, context, write_bars(rng, form, mode, divided))
+            rng = random_stream(int(seed), _ARRANGED)
+            form = draw_arranged_form(rng, bar_s)
+            written = _write_lead_sheet(rng, form, context, write_arranged_bars(rng, form, mode, divided))
+            written = (*written, draw_intensities(rng, form))
+        else:
+            rng = random_stream(int(seed), _LEAD_SHEET)
+            written = _write_lead_sheet(rng, form, context, write_section_bars(rng, form, mode, divided))
     return Score(style_name, tonic, mode, tempo_bpm, meter, swing, tuning_cents, singer, *written)
 
 
@@ -174,6 +184,7 @@ def _compose_whole_song(seed: int, composition: str, singers: str) -> SongAnnota
         start_s=0.0,
         duration_s=song_duration_s,
         tuning_cents=score.tuning_cents,
+        song_intensities=score.intensities,
     )
 
 
