@@ -2,62 +2,84 @@
 
     python examples/shoot_web_page.py
 
-Needs the extra `web`, chromium and chromedriver (Debian: `apt install chromium chromium-driver`). A test compares the
-record, `web_images.json`, with the model in the package.
+Run it again when the default is another one. A test compares the record, `web_images.json`, with the model in the
+package. Needs the extra `web`, chromium and chromedriver (Debian: `apt install chromium chromium-driver`).
 """
 
-import json
+import argparse
 import sys
 import time
 from pathlib import Path
 
 import accompgen_hf
 from accompgen_hf.app.open_pipeline import SHIPPED_VOCALS, load_pipeline
-from accompgen_hf.files import hash_file
+from accompgen_hf.files import hash_file, write_json
+from accompgen_hf.scripts import run_script, script_parser
 from accompgen_hf.web.server import open_page
 
 ROOT = Path(__file__).resolve().parents[1]
-IMAGES = ROOT / "docs" / "guide" / "images"
 SIZES = {"desktop": (1280, 800, False), "phone": (390, 844, True)}
-TIMEOUT_S = 900
+SEED = "7"
 
 
-def shoot(address: str, device: str) -> Path:
-    """Walk through the page on one device and take its picture while a take plays."""
+def parse_arguments() -> argparse.Namespace:
+    parser = script_parser(__doc__)
+    parser.add_argument("--output_dir", type=Path, default=ROOT / "docs" / "guide" / "images", help="for the pictures")
+    parser.add_argument("--timeout_s", type=float, default=900.0, help="how long one take may last")
+    return parser.parse_args()
+
+
+def shoot(address: str, device: str, options: argparse.Namespace) -> list[Path]:
+    """Walk through the page on one device: a take, then a span of it that is played anew, which plays."""
     sys.path.insert(0, str(ROOT / "tests"))
     from browser import Browser
 
+    paths = [options.output_dir / f"web_{device}{scene}.png" for scene in ("", "_span")]
     with Browser(*SIZES[device]) as browser:
         browser.open(address)
-        browser.wait("document.querySelector('#recording input[type=file]')", TIMEOUT_S)
+        browser.wait("document.querySelector('#recording input[type=file]')", options.timeout_s)
         browser.type("#recording input[type=file]", str(SHIPPED_VOCALS))
-        browser.wait("document.querySelector('#recording button[aria-label=Play]')", TIMEOUT_S)
+        browser.wait("document.querySelector('#recording button[aria-label=Play]')", options.timeout_s)
         browser.click("#choices button")
-        browser.click("#quick input")
+        browser.type("#seed textarea, #seed input", SEED)
         browser.click("#choices button")
-        time.sleep(1)  # the accordion closes
-        for number in (1, 2):
-            browser.click("#go")
-            browser.wait(f"document.querySelectorAll('#player .list li').length === {number}", TIMEOUT_S)
-            browser.wait("document.body.innerText.includes('Done')", TIMEOUT_S)
+        time.sleep(1)  # it closes
+        browser.click("#go")
+        wait_for_take(browser, 1, options.timeout_s)
         browser.click("#player [data-part=play]")
-        browser.wait("document.querySelector('#player [data-part=position]').value > 2", TIMEOUT_S)
-        path = IMAGES / f"web_{device}.png"
-        browser.screenshot(path)
-    return path
+        browser.wait("document.querySelector('#player [data-part=position]').value > 2", options.timeout_s)
+        browser.screenshot(paths[0])
+        browser.click("#player [data-part=play]")
+        browser.drag("#player [data-part=score]", 0.3, 0.6)
+        browser.click("#player [data-part=anew]")
+        wait_for_take(browser, 2, options.timeout_s)
+        browser.screenshot(paths[1], full=True)
+    return paths
+
+
+def wait_for_take(browser, number: int, timeout_s: float) -> None:
+    """Wait until so many takes are listed, the last run is over and the page has come to rest."""
+    browser.wait(f"document.querySelectorAll('#player .list li').length === {number}", timeout_s)
+    browser.wait("document.querySelector('#status').innerText.includes('Done')", timeout_s)
+    time.sleep(2)  # a phone scrolls to the player
 
 
 def main() -> None:
-    """Take both pictures and write the record."""
+    """Take all pictures and write the record."""
+    options = parse_arguments()
+    options.output_dir.mkdir(parents=True, exist_ok=True)
     model = Path(accompgen_hf.DEFAULT_MODEL)
+    images = []
     with open_page(load_pipeline(None, "cpu")) as address:
-        images = [shoot(address, device) for device in SIZES]
+        for device in SIZES:
+            images += shoot(address, device, options)
     record = {
         "model.safetensors": hash_file(model / "model.safetensors"),
         **{path.name: hash_file(path) for path in images},
     }
-    (IMAGES / "web_images.json").write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+    write_json(options.output_dir / "web_images.json", record, sort_keys=False)
+    print("\n".join(str(path) for path in images))
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

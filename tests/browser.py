@@ -69,6 +69,8 @@ class Browser:
             self._root += f"/{session['sessionId']}"
             metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": is_phone}
             self.devtools("Emulation.setDeviceMetricsOverride", **metrics)
+            self.devtools("Emulation.setTouchEmulationEnabled", enabled=is_phone)
+            self.pointer = "touch" if is_phone else "mouse"
             scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
             self.devtools("Emulation.setEmulatedMedia", features=[scheme])
         except BaseException:
@@ -108,6 +110,16 @@ class Browser:
     def type(self, selector: str, text: str) -> None:
         """Into a field, or the path of a file into an upload."""
         self._call("POST", f"/element/{self.find(selector)}/value", {"text": text})
+
+    def drag(self, selector: str, start: float, end: float) -> None:
+        """Drag from one share of an element's width to another, by finger on a phone, else by mouse."""
+        box = "const box = document.querySelector(arguments[0]).getBoundingClientRect();"
+        left, width, top, height = self.script(f"{box} return [box.left, box.width, box.top, box.height]", selector)
+        at = {"type": "pointerMove", "duration": 100, "y": round(top + height / 2)}
+        places = [{**at, "x": round(left + share * width)} for share in (start, (start + end) / 2, end)]
+        steps = [places[0], {"type": "pointerDown", "button": 0}, *places[1:], {"type": "pointerUp", "button": 0}]
+        source = {"type": "pointer", "id": "pointer", "parameters": {"pointerType": self.pointer}, "actions": steps}
+        self._call("POST", "/actions", {"actions": [source]})
 
     def wait(self, condition: str, timeout_s: float = 30.0) -> Any:
         """The value of a JavaScript expression as soon as it is true."""

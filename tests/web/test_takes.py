@@ -1,6 +1,7 @@
 """What the player is told of a take."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,8 @@ def test_a_take_is_told_as_json_with_files_that_gradio_serves(tmp_path):
     assert [file["file"]["orig_name"] for file in told["files"]] == ["mix.wav", "accompaniment.wav", "take.zip"]
     assert all(file["file"]["meta"] == {"_type": "gradio.FileData"} for file in told["files"])
     assert told["duration_s"] == 1.0
+    assert told["made_anew_s"] is None
+    assert describe_take(replace(made, made_anew_s=(0.25, 0.75)))["made_anew_s"] == [0.25, 0.75]
     assert describe_take(made)["id"] != told["id"]
 
 

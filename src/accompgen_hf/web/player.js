@@ -7,6 +7,10 @@ const make = (tag, properties, ...children) => {
   made.append(...children);
   return made;
 };
+const isVisible = (shown) => {
+  const { top, bottom } = shown.getBoundingClientRect();
+  return top >= 0 && bottom <= window.innerHeight;
+};
 const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
 
 const LEAD_S = 0.03; // for the browser to have all tracks ready at once
@@ -110,14 +114,15 @@ function choose(take) {
   const isOther = take !== chosen;
   chosen = take;
   part("message").textContent = "";
-  part("heading").replaceChildren(`Take ${take.number}`, make("small", { textContent: take.label }));
+  part("heading").replaceChildren(`Take ${take.number} `, make("small", { textContent: take.label }));
   part("position").max = take.duration_s;
   part("score").style.setProperty("--seconds", take.duration_s);
   part("score").firstElementChild.outerHTML = take.drawing; // made by our server
   part("sheet").textContent = take.sheet;
   part("players").hidden = take.parts.length < 2;
   part("player").replaceChildren(new Option("all players", ""), ...take.parts.map(({ name, label }) => new Option(label, name)));
-  showSpan();
+  if (isOther && take.made_anew_s) chooseSpan(...take.made_anew_s); // where its beats have put the ends
+  else showSpan();
   part("tracks").replaceChildren(...take.tracks.map((track) => {
     const button = make("button", { type: "button", className: `track ${track.name}`, textContent: track.label });
     button.setAttribute("aria-pressed", String(!muted.has(track.name)));
@@ -132,7 +137,7 @@ function choose(take) {
   part("files").replaceChildren(...take.files.map(({ label, file }) =>
     make("a", { textContent: label, href: file.url, download: file.orig_name })));
   part("list").replaceChildren(...takes.map((other) => {
-    const button = make("button", { type: "button" }, `Take ${other.number}`, make("small", { textContent: other.label }));
+    const button = make("button", { type: "button" }, `Take ${other.number} `, make("small", { textContent: other.label }));
     button.setAttribute("aria-pressed", String(other === take));
     button.onclick = () => { if (other !== chosen) choose(other); };
     return make("li", {}, button);
@@ -179,13 +184,17 @@ part("score").onpointerup = () => {
 };
 part("score").onpointercancel = () => { pressed = null; };
 part("from").oninput = part("to").oninput = showSpan;
-part("anew").onclick = () => trigger("regenerate", {
-  recording: chosen.tracks[0].file.path,
-  archive: chosen.files.at(-1).file.path,
-  start_s: Number(part("from").value),
-  end_s: Math.min(Number(part("to").value), chosen.duration_s),
-  part: part("player").value || null,
-});
+part("anew").onclick = () => {
+  trigger("regenerate", {
+    recording: chosen.tracks[0].file.path,
+    archive: chosen.files.at(-1).file.path,
+    start_s: Number(part("from").value),
+    end_s: Math.min(Number(part("to").value), chosen.duration_s),
+    part: part("player").value || null,
+  });
+  if (!isVisible(document.querySelector("#go, #stop"))) // a phone: progress, errors and the way to stop are up there
+    document.querySelector("#status").scrollIntoView({ behavior: "smooth", block: "center" });
+};
 
 watch("value", () => {
   const added = (props.value ?? []).filter((take) => !takes.some(({ id }) => id === take.id));
@@ -194,6 +203,5 @@ watch("value", () => {
   part("empty").hidden = true;
   part("card").hidden = false;
   choose(playing ? chosen : takes[0]); // whoever listens is not interrupted
-  const { top, bottom } = part("play").getBoundingClientRect();
-  if (top < 0 || bottom > window.innerHeight) part("card").scrollIntoView({ behavior: "smooth" });
+  if (!isVisible(part("play"))) part("card").scrollIntoView({ behavior: "smooth" });
 });

@@ -33,6 +33,7 @@ def describe_take(made: FinishedTake) -> dict[str, Any]:
     return {
         "id": secrets.token_hex(8),
         "label": label(made.seed, made.settings, made.made_anew_s),
+        "made_anew_s": None if made.made_anew_s is None else list(made.made_anew_s),
         "duration_s": made.vocals.shape[-1] / made.sampling_rate,
         "drawing": draw_take(made.vocals, made.accompaniment, made.sampling_rate, made.lead_sheet),
         "sheet": sum_up(made.lead_sheet),
