@@ -42,6 +42,7 @@ from accompgen_hf.accompgen.parts_accompgen import WHOLE_BAND
 from accompgen_hf.data.duplicates import find_duplicates, join_duplicates
 from accompgen_hf.data.filtering import ClipFilter
 from accompgen_hf.data.preparation import prepare_shards
+from accompgen_hf.data.publishing import push_shards, reserve_dataset
 from accompgen_hf.data.shards import MIN_HELD_OUT, raise_validation_share
 from accompgen_hf.data.song_source import song_tracks
 from accompgen_hf.data.source_options import (
@@ -86,6 +87,9 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--bandwidth", type=float, default=6.0, help="rate of the codec in kbps")
     parser.add_argument("--noise_seed", type=int, default=0, help="seed of the noise on the vocals")
     parser.add_argument("--device", default="cpu", help="where the models run")
+    parser.add_argument(
+        "--push_to_hub", metavar="REPO", help="dataset repository to upload the shards to, with a card"
+    )
     parser.add_argument("--dry_run", action="store_true", help="open everything, say what would be made, and stop")
     return parser.parse_args(argv)
 
@@ -202,6 +206,7 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.dry_run:
         print(describe_plan(arguments, tracks, recordings))
         return
+    repository = None if arguments.push_to_hub is None else reserve_dataset(arguments.push_to_hub)
     manifest = prepare_shards(
         tracks,
         extractor,
@@ -226,6 +231,8 @@ def main(argv: list[str] | None = None) -> None:
             print("Nothing was kept: rejected.jsonl and filtering.png say why.")
         for licence, hours in manifest.hours_by_licence.items():
             print(f"  {hours:.2f} h {licence}")
+        if repository is not None:
+            print(push_shards(arguments.output_dir, repository))
 
 
 if __name__ == "__main__":

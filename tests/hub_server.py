@@ -1,7 +1,8 @@
-"""A Hub on localhost: the routes of model info, resolve, tags, LFS upload and commits, as huggingface_hub asks them.
+"""A Hub on localhost: the routes of model and data set info, resolve, tags, LFS upload and commits, as huggingface_hub
+asks them. A data set is a repository whose name here begins with `datasets/`.
 
-Small files travel inside the commit, `.safetensors` through the LFS batch route, and their resolve route redirects to
-another one, as on the real Hub. Xet, the real Hub's newer storage, is not imitated.
+Small files travel inside the commit, `.safetensors` and `.parquet` through the LFS batch route, and their resolve
+route redirects to another one, as on the real Hub. Xet, the real Hub's newer storage, is not imitated.
 """
 
 import base64
@@ -11,6 +12,13 @@ import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
+
+REPOSITORY = "((?:models|datasets)/[^/]+/[^/]+)"
+
+
+def named(path: str) -> str:
+    """A repository's name here, by its path behind `/api/`."""
+    return path.removeprefix("models/")
 
 
 class HubServer(ThreadingHTTPServer):
@@ -69,18 +77,18 @@ class Handler(BaseHTTPRequestHandler):
         self.server.log.append(f"{self.command} {path} {self.headers.get('Range', '')}".strip())
         if match := re.fullmatch(r"/storage/(\w+)", path):
             self.send_object(self.server.objects[match[1]])
-        elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path):
-            self.send_model_info(match[1], match[2] or "main")
-        elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/tree/([^/]+)", path):
-            self.send_tree(*match.groups())
-        elif match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+        elif match := re.fullmatch(rf"/api/{REPOSITORY}(?:/revision/(.+))?", path):
+            self.send_info(named(match[1]), match[2] or "main")
+        elif match := re.fullmatch(rf"/api/{REPOSITORY}/tree/([^/]+)", path):
+            self.send_tree(named(match[1]), match[2])
+        elif match := re.fullmatch(r"/((?:datasets/)?[^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             self.send_file(*match.groups())
         else:
             self.answer(404, {"error": "unknown route"})
 
     do_HEAD = do_GET
 
-    def send_model_info(self, repository: str, revision: str) -> None:
+    def send_info(self, repository: str, revision: str) -> None:
         if repository not in self.server.repositories:
             return self.answer(404, {"error": "Repository not found"}, X_Error_Code="RepoNotFound")
         commit = self.server.find_commit(repository, revision)
@@ -146,15 +154,19 @@ class Handler(BaseHTTPRequestHandler):
         if path == "/api/repos/create":
             wanted = json.loads(body)
             repository = f"{wanted.get('organization') or 'someone'}/{wanted['name']}"
-            address = {"url": f"{self.server.address}/{repository}", "name": repository}
+            repository = f"datasets/{repository}" if wanted.get("type") == "dataset" else repository
+            address = {"url": f"{self.server.address}/{repository}", "name": repository.removeprefix("datasets/")}
             status = 409 if repository in self.server.repositories else 200
             if status == 200:
                 self.server.repositories[repository] = {"main": self.add_commit({})}
             self.answer(status, address)
         elif path == "/api/validate-yaml":
             self.answer(200, {"errors": [], "warnings": []})
-        elif re.fullmatch(r"/api/models/[^/]+/[^/]+/preupload/.+", path):
-            modes = [(file["path"], file["path"].endswith(".safetensors")) for file in json.loads(body)["files"]]
+        elif re.fullmatch(rf"/api/{REPOSITORY}/preupload/.+", path):
+            modes = [
+                (file["path"], file["path"].endswith((".safetensors", ".parquet")))
+                for file in json.loads(body)["files"]
+            ]
             files = [
                 {"path": name, "uploadMode": "lfs" if is_lfs else "regular", "shouldIgnore": False, "oid": None}
                 for name, is_lfs in modes
@@ -166,10 +178,10 @@ class Handler(BaseHTTPRequestHandler):
                 for entry in json.loads(body)["objects"]
             ]
             self.answer(200, {"transfer": "basic", "objects": objects})
-        elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/commit/(.+)", path):
-            self.receive_commit(*match.groups(), body)
-        elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/tag/(.+)", path):
-            references = self.server.repositories[match[1]]
+        elif match := re.fullmatch(rf"/api/{REPOSITORY}/commit/(.+)", path):
+            self.receive_commit(named(match[1]), match[2], body)
+        elif match := re.fullmatch(rf"/api/{REPOSITORY}/tag/(.+)", path):
+            references = self.server.repositories[named(match[1])]
             references[json.loads(body)["tag"]] = references[match[2]]
             self.answer(200, {})
         else:
@@ -187,6 +199,8 @@ class Handler(BaseHTTPRequestHandler):
                 if value["oid"] not in self.server.objects:
                     return self.answer(400, {"error": f"{value['path']}: was not uploaded"})
                 files[value["path"]] = ("lfs", value["oid"])
+            elif operation["key"] == "deletedFile":
+                del files[value["path"]]
         references[branch] = self.add_commit(files)
         oid = references[branch]
         return self.answer(200, {"commitUrl": f"{self.server.address}/{repository}/commit/{oid}", "commitOid": oid})

@@ -47,6 +47,7 @@ def write_shards(
     duration_s: float = 0.8,
     num_clusters: int = 12,
     codebook_size: int = 8,
+    num_shards: int = 1,
 ) -> Path:
     """Rows whose instrumental repeats the vocals plus one, or is unrelated; codes follow their frame."""
     folder.mkdir()
@@ -62,9 +63,12 @@ def write_shards(
         streams = [stream.astype(np.int16) for stream in (vocal_ids, instrumental_ids, codes)]
         split = "validation" if index % 5 == 0 else "train"
         rows.append(TokenRow(f"t{index:03d}", "CC0-1.0", split, 0.0, 1.0, *streams))
-    sha256 = write_rows(folder / shard_name(0), rows)
     settings = {"num_clusters": num_clusters, "codebook_size": codebook_size}
-    shards = [{"file": shard_name(0), "sha256": sha256, "num_rows": num_rows}]
+    shards, size = [], -(-num_rows // num_shards)
+    for index in range(num_shards):
+        of_shard = rows[index * size : (index + 1) * size]
+        sha256 = write_rows(folder / shard_name(index), of_shard)
+        shards.append({"file": shard_name(index), "sha256": sha256, "num_rows": len(of_shard)})
     hours = {"CC0-1.0": duration_s * num_rows / 3600}
     Manifest("f" * 64, settings, shards, {}, num_rows, [], duration_s * num_rows, hours).save(folder)
     return folder

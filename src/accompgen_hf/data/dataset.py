@@ -6,32 +6,60 @@ begins and whether its conditioning is dropped; training that knows its step can
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
-import torch
 from torch.utils.data import Dataset, Sampler
 
-from accompgen_hf.accompgen.configuration_accompgen import GRID_RATE, AccompGenStageConfig
+from accompgen_hf.accompgen.configuration_accompgen import AccompGenStageConfig
 from accompgen_hf.accompgen.fingerprint_accompgen import check_token_fingerprints
-from accompgen_hf.accompgen.parts_accompgen import style_id
+from accompgen_hf.data.clips import ClipCutter, count_grid_frames
 from accompgen_hf.data.shard_cache import map_rows
 from accompgen_hf.data.shards import Manifest, TokenRow
 
-HIDDEN_BLOCK_STEPS = 10  # of 40 ms
+
+class RowSource(Protocol):
+    """Where a data set's rows come from: folders, or the first shards of a data set on the Hub.
+
+    Attributes:
+        manifests (`list` of `Manifest`): What the folders say about themselves.
+        names (`list` of `str`): What messages call them.
+    """
+
+    manifests: list[Manifest]
+    names: list[str]
+
+    def read_split(self, split: str, num_grid_frames: int) -> tuple[list[TokenRow], int]:
+        """The rows of a split with so many 40-ms frames, and the number of those that are shorter."""
+
+
+class ShardFolders:
+    """All rows of folders of shards, mapped; see [`RowSource`]."""
+
+    def __init__(self, data: str | os.PathLike | Sequence[str | os.PathLike]):
+        folders = [data] if isinstance(data, str | os.PathLike) else data
+        self.names = [str(folder) for folder in folders]
+        self.manifests = [Manifest.load(Path(folder)) for folder in folders]
+
+    def read_split(self, split: str, num_grid_frames: int) -> tuple[list[TokenRow], int]:
+        """See [`RowSource`]."""
+        rows, num_short = [], 0
+        for name, manifest in zip(self.names, self.manifests, strict=True):
+            of_split = [row for row in map_rows(name, manifest) if row.split == split]
+            rows += [row for row in of_split if count_grid_frames(row) >= num_grid_frames]
+            num_short += sum(count_grid_frames(row) < num_grid_frames for row in of_split)
+        return rows, num_short
 
 
 class StageClipDataset(Dataset):
     """Clips of `config.clip_duration_s` seconds with the streams that one stage reads.
 
     Indexing takes a position: position p is entry p mod N of the shuffled epoch p div N, N being the length. The
-    sample is a `dict` with `conditioning` (name to `torch.LongTensor`, frames last), `target`, `is_dropped` (whether
-    the conditioning is to be hidden), `track_id` and `start_s`; of a stage whose rows are one part also `part_id`,
-    which is drawn, and of a stage with styles `style_id`, 0 where the style is unknown or hidden.
+    sample is what [`ClipCutter.cut`] gives.
 
     Args:
-        data (`str` or sequence of `str`): Folders of token shards.
+        data (`str` or sequence of `str`, or `RowSource`): Folders of token shards, or another source of rows.
         config (`AccompGenStageConfig`):
             The stage's config, which names the streams. Its sizes and its `token_fingerprint`, if it has one, must be
             those of the shards.
@@ -47,9 +75,11 @@ class StageClipDataset(Dataset):
         ValueError: If shards are damaged or do not fit the config, or no row of the split is long enough.
     """
 
+    cutter_class = ClipCutter
+
     def __init__(
         self,
-        data: str | os.PathLike | Sequence[str | os.PathLike],
+        data: str | os.PathLike | Sequence[str | os.PathLike] | RowSource,
         config: AccompGenStageConfig,
         split: str = "train",
         seed: int = 0,
@@ -60,37 +90,15 @@ class StageClipDataset(Dataset):
     ):
         if split not in ("train", "validation"):
             raise ValueError(f"`split` must be 'train' or 'validation', got {split!r}.")
-        shares = {
-            "condition_dropout": condition_dropout,
-            "history_dropout": history_dropout,
-            "style_dropout": style_dropout,
-        }
-        for name, share in shares.items():
-            if not 0 <= share <= 1:
-                raise ValueError(f"`{name}` must be in [0, 1], got {share}.")
-        folders = [Path(data)] if isinstance(data, str | os.PathLike) else [Path(folder) for folder in data]
         self.config = config
         self.seed = seed
-        self.condition_dropout = condition_dropout
-        self.history_dropout = history_dropout
-        self.style_dropout = style_dropout
         self.shuffle_pairs = shuffle_pairs
-        self.clip_grid_frames = round(config.clip_duration_s * GRID_RATE)
-        self.manifests = [Manifest.load(folder) for folder in folders]
-        self.token_fingerprint = check_shards(self.manifests, folders, config)
-        self.rows: list[TokenRow] = []
-        self.num_short_rows = 0
-        for folder, manifest in zip(folders, self.manifests, strict=False):
-            for row in map_rows(folder, manifest):
-                if row.split == split and _grid_frames(row) >= self.clip_grid_frames:
-                    self.rows.append(row)
-                else:
-                    self.num_short_rows += row.split == split
-        if len(self.rows) < (2 if shuffle_pairs else 1):
-            raise ValueError(
-                f"`data` has {len(self.rows)} rows in split {split!r} of at least {config.clip_duration_s} s "
-                f"({self.num_short_rows} are shorter). Prepare more tracks, or raise `validation_share`."
-            )
+        self.cutter = self.cutter_class(config, condition_dropout, history_dropout, style_dropout)
+        source = data if hasattr(data, "read_split") else ShardFolders(data)
+        self.manifests = source.manifests
+        self.token_fingerprint = check_shards(source.manifests, source.names, config)
+        self.rows, self.num_short_rows = source.read_split(split, self.cutter.clip_grid_frames)
+        check_row_count(len(self.rows), self.num_short_rows, split, config, at_least=2 if shuffle_pairs else 1)
         self._order: tuple[int, np.ndarray] | None = None
 
     def __len__(self) -> int:
@@ -99,63 +107,17 @@ class StageClipDataset(Dataset):
     def __getitem__(self, position: int) -> dict:
         epoch, entry = divmod(position, len(self.rows))
         index = int(self._epoch_order(epoch)[entry])
+
+        def draw_other(generator: np.random.Generator) -> TokenRow:
+            return self.rows[(index + int(generator.integers(1, len(self.rows)))) % len(self.rows)]
+
         generator = np.random.default_rng([self.seed, epoch, index])
-        target_row = self.rows[index]
-        target_start = int(generator.integers(_grid_frames(target_row) - self.clip_grid_frames + 1))
-        is_dropped = bool(generator.random() < self.condition_dropout)
-        row, start = target_row, target_start
-        if self.shuffle_pairs:
-            row = self.rows[(index + int(generator.integers(1, len(self.rows)))) % len(self.rows)]
-            start = int(generator.integers(_grid_frames(row) - self.clip_grid_frames + 1))
-        history_dropped = self._draw_hidden_frames(generator)
-        row_ids = self._draw_row_ids(generator, target_row)  # last: without parts and styles nothing more is drawn
-        row, part_row = (_of_part(each, row_ids.get("part_id")) for each in (row, target_row))
-        return {
-            "conditioning": {name: self._crop(row, name, start) for name in self.config.conditioning_names},
-            "target": self._crop_target(part_row, target_start),
-            "is_dropped": is_dropped,
-            "history_dropped": history_dropped,
-            **row_ids,
-            "track_id": target_row.track_id,
-            "start_s": target_row.start_s + target_start / GRID_RATE,
-        }
-
-    def _draw_row_ids(self, generator: np.random.Generator, row: TokenRow) -> dict[str, int]:
-        """Part and style of a sample, where the stage has embeddings of them."""
-        row_ids = {}
-        if self.config.num_part_rows:
-            row_ids["part_id"] = int(generator.integers(self.config.num_part_rows))
-        if self.config.num_style_rows:
-            is_hidden = bool(generator.random() < self.style_dropout)
-            row_ids["style_id"] = 0 if is_hidden else style_id(self.config, row.style)
-        return row_ids
-
-    def _draw_hidden_frames(self, generator: np.random.Generator) -> torch.BoolTensor:
-        """Frames of the target that later codes do not see, in blocks of 0.4 s."""
-        share = self.history_dropout * generator.random()
-        num_blocks = -(-self.clip_grid_frames // HIDDEN_BLOCK_STEPS)
-        is_hidden = np.repeat(generator.random(num_blocks) < share, HIDDEN_BLOCK_STEPS)[: self.clip_grid_frames]
-        return torch.from_numpy(is_hidden).repeat_interleave(self.config.target_segment.frame_rate // GRID_RATE)
+        return self.cutter.cut(self.rows[index], generator, draw_other if self.shuffle_pairs else None)
 
     def _epoch_order(self, epoch: int) -> np.ndarray:
         if self._order is None or self._order[0] != epoch:
             self._order = (epoch, np.random.default_rng([self.seed, epoch]).permutation(len(self.rows)))
         return self._order[1]
-
-    def _crop_target(self, row: TokenRow, start: int) -> torch.LongTensor:
-        return self._crop(row, self.config.target_name, start)
-
-    def _crop(self, row: TokenRow, name: str, start: int) -> torch.LongTensor:
-        """Cut `clip_grid_frames` frames of 40 ms out of one stream."""
-        num_codebooks = self.config.num_codebooks
-        if name == "coarse_codes":
-            stream, rate = row.codes[:num_codebooks], 3
-        elif name == "fine_codes":
-            stream, rate = row.codes[num_codebooks : 2 * num_codebooks], 3
-        else:
-            stream, rate = getattr(row, name), 2
-        crop = stream[..., rate * start : rate * (start + self.clip_grid_frames)]
-        return torch.from_numpy(crop.astype(np.int64))
 
 
 class StepPositions(Sampler):
@@ -195,7 +157,22 @@ class StepPositions(Sampler):
         return len(self.steps) * -(-self.share // self.micro_batch_size)
 
 
-def check_shards(manifests: list[Manifest], folders: list[Path], config: AccompGenStageConfig) -> str:
+def check_row_count(
+    num_rows: int, num_short: int, split: str, config: AccompGenStageConfig, at_least: int = 1
+) -> None:
+    """Refuse data with too few rows.
+
+    Raises:
+        ValueError: If there are fewer than `at_least`.
+    """
+    if num_rows < at_least:
+        raise ValueError(
+            f"`data` has {num_rows} rows in split {split!r} of at least {config.clip_duration_s} s "
+            f"({num_short} are shorter). Prepare more tracks, or raise `validation_share`."
+        )
+
+
+def check_shards(manifests: Sequence[Manifest], folders: Sequence[str], config: AccompGenStageConfig) -> str:
     """Return the one fingerprint of several folders of shards, which must be the config's if it has one.
 
     Raises:
@@ -218,7 +195,7 @@ def check_shards(manifests: list[Manifest], folders: list[Path], config: AccompG
     return first
 
 
-def _check_names(manifest: Manifest, folder: Path, config: AccompGenStageConfig) -> None:
+def _check_names(manifest: Manifest, folder: str, config: AccompGenStageConfig) -> None:
     """Refuse shards of other parts, or of styles that the config does not know."""
     if manifest.part_names != tuple(config.part_names):
         raise ValueError(
@@ -231,15 +208,3 @@ def _check_names(manifest: Manifest, folder: Path, config: AccompGenStageConfig)
             f"`style_names` of the {config.model_type} config are {', '.join(config.style_names)}, but the rows in "
             f"{folder} have {', '.join(unknown)} as well."
         )
-
-
-def _of_part(row: TokenRow, part_id: int | None) -> TokenRow:
-    """A row of all parts as a row of one of them."""
-    if part_id is None:
-        return row
-    return replace(row, instrumental_semantic_ids=row.instrumental_semantic_ids[part_id], codes=row.codes[part_id])
-
-
-def _grid_frames(row: TokenRow) -> int:
-    """Whole 40-ms frames of a row."""
-    return len(row.vocal_semantic_ids) // 2

@@ -268,7 +268,7 @@ class Manifest:
         if not path.is_file():
             raise ValueError(
                 f"`data` must be a folder of token shards, but {path} does not exist. Was every `--shard i/n` of "
-                "examples/prepare_dataset.py run to its end?"
+                "examples/prepare_dataset.py run to its end? A dataset on the Hub is read with `streaming`."
             )
         fields = read_json(path)
         versions = (FORMAT_VERSION, PARTS_FORMAT_VERSION)

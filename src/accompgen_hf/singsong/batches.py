@@ -7,17 +7,24 @@ import torch
 
 from accompgen_hf.accompgen.codebooks_accompgen import codes_to_ids
 from accompgen_hf.accompgen.configuration_accompgen import GRID_RATE
+from accompgen_hf.data.clips import ClipCutter
 from accompgen_hf.data.collator import StageCollator
 from accompgen_hf.data.dataset import StageClipDataset
 from accompgen_hf.data.shards import TokenRow
 from accompgen_hf.singsong.configuration import SingSongStageConfig
 
 
-class SingSongClipDataset(StageClipDataset):
-    """Clips whose `target` is a `dict` of name to codes: S-SA writes two streams."""
+class SingSongClipCutter(ClipCutter):
+    """Cuts clips whose `target` is a `dict` of name to codes: S-SA writes two streams."""
 
     def _crop_target(self, row: TokenRow, start: int) -> dict[str, torch.LongTensor]:
         return {name: self._crop(row, name, start) for name in self.config.target_names}
+
+
+class SingSongClipDataset(StageClipDataset):
+    """Clips of SingSong's stages."""
+
+    cutter_class = SingSongClipCutter
 
 
 class SingSongCollator(StageCollator):

@@ -237,14 +237,14 @@ def test_the_scaler_of_fp16_changes_no_update_and_steps_down_after_an_overflow(
     ours, theirs = read_weights(tmp_path / "scaled"), read_weights(tmp_path / "plain")
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-6) for name in ours)
     trainer.step = 0
-    batches = iter(trainer._make_loader())
+    windows = trainer._make_windows()
     before = {name: weight.clone() for name, weight in trainer.stage.named_parameters()}
     handle = trainer.stage.heads[0].weight.register_hook(lambda gradient: gradient * float("inf"))
-    trainer._take_step([next(batches)])
+    trainer._take_step(next(windows))
     handle.remove()
     assert all(torch.equal(before[name], weight) for name, weight in trainer.stage.named_parameters())
     assert (trainer.state["num_skipped_steps"], scaler.get_scale()) == (1, 2.0**9)
-    trainer._take_step([next(batches)])
+    trainer._take_step(next(windows))
     assert trainer.state["num_skipped_in_row"] == 0
     assert any(not torch.equal(before[name], weight) for name, weight in trainer.stage.named_parameters())
 

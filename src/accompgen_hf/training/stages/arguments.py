@@ -34,6 +34,7 @@ FREE_FIELDS = (
     ),
     *("num_processes", "max_skipped_in_row", "codec", "sample_every", "sample_clips", "report_to", "peak_tflops"),
     "push_to_hub",
+    *("streaming", "shuffle_buffer"),  # a streamed run describes its stream by itself
 )
 
 
@@ -44,7 +45,7 @@ class StageTrainingArguments:
     Attributes:
         stage (`str`): A name in `data.stage_kinds`: `"semantic"`, `"coarse"` or `"fine"`; with the baseline imported,
             `"singsong"` or `"singsong_fine"` too.
-        data (`str` or `list` of `str`): Folders of token shards.
+        data (`str` or `list` of `str`): Folders of token shards; with `streaming` also ids of datasets on the Hub.
         output_dir (`str`): Folder for checkpoints, metrics, curves and `final/`.
         model (`dict`): Fields of the stage's config.
         init_from (`str`, *optional*): Folder or Hub id, of the stage or of a whole model, whose weights and config the
@@ -74,6 +75,9 @@ class StageTrainingArguments:
         seed (`int`): Seed of weights, order, crops and dropout.
         shuffle_pairs (`bool`): Whether clips get the conditioning of other clips, as a control experiment.
         num_workers (`int`): Processes that load data.
+        streaming (`bool`): Whether to fetch shards one at a time, from the Hub or from folders, instead of opening
+            all of them; `data` on the Hub is `me/shards`, or `me/shards@v1` for a branch, tag or commit.
+        shuffle_buffer (`int`): Rows among which a stream draws the next one.
         gradient_checkpointing (`bool`): Whether to compute activations again in the backward pass to save memory.
         torch_compile (`bool`): Whether to compile the model.
         log_every (`int`): Steps between lines of `metrics.jsonl`.
@@ -119,6 +123,8 @@ class StageTrainingArguments:
     seed: int = 0
     shuffle_pairs: bool = False
     num_workers: int = 0
+    streaming: bool = False
+    shuffle_buffer: int = 1000
     gradient_checkpointing: bool = False
     torch_compile: bool = False
     log_every: int = 10
@@ -146,6 +152,7 @@ class StageTrainingArguments:
                 raise ValueError(f"`{name}` must be one of {allowed}, got {getattr(self, name)!r}.")
         positive = ("max_steps", "global_batch_size", "log_every", "validate_every", "validation_batch_size")
         positive += ("save_every", "keep_checkpoints", "max_skipped_in_row", "sample_every", "sample_clips")
+        positive += ("shuffle_buffer",)
         for name in positive:
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
@@ -164,6 +171,12 @@ class StageTrainingArguments:
         unknown = sorted(set(self.report_to) - set(TRACKERS))
         if unknown:
             raise ValueError(f"`report_to` must be among {TRACKERS}, got {unknown}.")
+        if self.streaming and self.shuffle_pairs:
+            raise ValueError(
+                "`shuffle_pairs` draws among all rows, which `streaming` never has. Leave one of them out."
+            )
+        if self.streaming and self.codec is not None and not self.validation_clips:
+            raise ValueError("`codec` needs `validation_clips` with `streaming`: held-out clips are what is heard.")
         if self.lora_rank is not None and (self.lora_rank < 1 or self.init_from is None):
             raise ValueError(
                 "`lora_rank` must be at least 1 and needs `init_from`, the stage that adapters are trained on; got "
@@ -248,7 +261,7 @@ def parse_stage_arguments(
     """
     parser = script_parser(description, allow_abbrev=False)
     parser.add_argument("--config", required=True, help="YAML file, see examples/configs")
-    parser.add_argument("--data", nargs="+", help="folders of token shards")
+    parser.add_argument("--data", nargs="+", help="folders of token shards; with --streaming also ids on the Hub")
     helps = describe_fields(StageTrainingArguments)
     for entry in fields(StageTrainingArguments):
         if entry.name not in ("data", "model"):
@@ -256,7 +269,10 @@ def parse_stage_arguments(
             told = helps[entry.name] + (
                 "" if default in (MISSING, None) else f" ({default}, unless the file says else)"
             )
-            parser.add_argument(f"--{entry.name}", type=_read_value, default=argparse.SUPPRESS, metavar="V", help=told)
+            bare = {"nargs": "?", "const": True} if isinstance(default, bool) else {}  # `--streaming` alone is true
+            parser.add_argument(
+                f"--{entry.name}", type=_read_value, default=argparse.SUPPRESS, metavar="V", help=told, **bare
+            )
     known, rest = parser.parse_known_args(argv)
     overrides = vars(known)
     path = overrides.pop("config")

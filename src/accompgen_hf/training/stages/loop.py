@@ -2,7 +2,8 @@
 
 A run is a function of its arguments and a step. Clips come from positions [s G, (s + 1) G) of the endless stream of
 epochs for step s and global batch G; the learning rate follows from s; the loss is a sum over all target codes of the
-step divided by their number, so that neither processes nor micro-batches move the curve.
+step divided by their number, so that neither processes nor micro-batches move the curve. Only the order of a stream of
+shards also depends on its readers, the processes and workers (see `data/streaming.py`).
 """
 
 import contextlib
@@ -14,27 +15,27 @@ from typing import Any
 
 import torch
 from torch.distributed.tensor import DTensor
-from torch.utils.data import DataLoader
 
 from accompgen_hf.accompgen.codebooks_accompgen import IGNORED_LABEL
 from accompgen_hf.accompgen.modeling_accompgen_stages import AccompGenStageForCausalLM
 from accompgen_hf.accompgen.optional_accompgen import import_optional
 from accompgen_hf.accompgen.progress_accompgen import ProgressBar
 from accompgen_hf.accompgen.training_record_accompgen import read_record
-from accompgen_hf.data.dataset import StepPositions
 from accompgen_hf.data.shards import sum_hours_by_licence
 from accompgen_hf.data.stage_kinds import kind_of
+from accompgen_hf.data.streaming import StreamedClips
 from accompgen_hf.data.training_tracks import read_shard_tracks
 from accompgen_hf.files import read_json, write_json
 from accompgen_hf.training.learning_rate import LearningRate
 from accompgen_hf.training.run_files import check_same_run, find_checkpoint, save_checkpoint
 from accompgen_hf.training.sigterm import SigtermFlag
 from accompgen_hf.training.stages.arguments import StageTrainingArguments
+from accompgen_hf.training.stages.loading import iterate_windows
 from accompgen_hf.training.stages.optimization import WeightAverage, make_optimizer
 from accompgen_hf.training.stages.processes import check_processes, is_set_anywhere, prepare_sharded
 from accompgen_hf.training.stages.reporting import RunReport, check_trackers
 from accompgen_hf.training.stages.samples import AudioSampler
-from accompgen_hf.training.stages.setup import load_stage, open_datasets, save_stage
+from accompgen_hf.training.stages.setup import list_data, load_stage, open_datasets, save_stage
 from accompgen_hf.training.stages.validation import validate_stage
 
 
@@ -83,6 +84,11 @@ class StageTrainer:
         if arguments.codec is not None:
             dataset = self.validation_dataset or self.dataset
             self.sampler = AudioSampler(arguments.codec, dataset, arguments.sample_clips, self.output_dir)
+        self.stream: dict[str, Any] | None = None
+        if isinstance(self.dataset, StreamedClips):
+            num_readers = self.accelerator.num_processes * max(1, arguments.num_workers)
+            self.dataset.check_readers(num_readers)
+            self.stream = self.dataset.describe(num_readers)
         config.token_fingerprint = self.dataset.token_fingerprint
         if arguments.gradient_checkpointing:
             model.gradient_checkpointing_enable()
@@ -99,7 +105,7 @@ class StageTrainer:
             "num_skipped_steps": 0,
             "num_skipped_in_row": 0,
             "token_fingerprint": config.token_fingerprint,
-            "run": arguments.describe_run(),
+            "run": {**arguments.describe_run(), "stream": self.stream},
             "validation_before": None,
         }
         self.step = 0
@@ -130,11 +136,10 @@ class StageTrainer:
             disable=not accelerator.is_main_process,
         )
         with progress, SigtermFlag() as sigterm:
-            batches = iter(self._make_loader())
+            windows = self._make_windows()
             while self.step < arguments.max_steps:
                 # 1. One optimiser step.
-                window = [next(batches) for _ in range(self.num_micro_batches)]
-                loss, grad_norm = self._take_step(window)
+                loss, grad_norm = self._take_step(next(windows))
                 self.step += 1
                 losses.append(loss)
                 progress.update()
@@ -210,21 +215,15 @@ class StageTrainer:
             torch.manual_seed(hash(words) % 2**63)  # a tuple of integers: the same in every process and run
             yield
 
-    def _make_loader(self) -> DataLoader:
-        positions = StepPositions(
-            self.step,
-            self.arguments.max_steps,
-            self.arguments.global_batch_size,
-            self.micro_batch_size,
-            self.accelerator.process_index,
-            self.accelerator.num_processes,
-        )
-        return DataLoader(
+    def _make_windows(self) -> Iterator[list[dict[str, torch.Tensor]]]:
+        """The micro-batches of every step from here on."""
+        return iterate_windows(
             self.dataset,
-            batch_sampler=positions,
-            collate_fn=kind_of(self.stage.config).collator_class(self.stage.config),
-            num_workers=self.arguments.num_workers,
-            generator=torch.Generator(),  # otherwise the global one is asked for a seed
+            kind_of(self.stage.config).collator_class(self.stage.config),
+            self.arguments,
+            self.step,
+            self.micro_batch_size,
+            (self.accelerator.process_index, self.accelerator.num_processes),
         )
 
     def _resume(self) -> None:
@@ -307,12 +306,12 @@ class StageTrainer:
 
     def _list_tracks(self) -> frozenset[str]:
         """List the tracks of the shards, and those of the initial model if it records them."""
-        data = self.arguments.data
-        folders = [data] if isinstance(data, str) else data
         first = self.stage.training_tracks
         if first is None and self.arguments.init_from is not None:
             first = read_record(self.arguments.init_from)
-        return frozenset(first or ()).union(*(read_shard_tracks(folder) for folder in folders))
+        if isinstance(self.dataset, StreamedClips):
+            return self.dataset.list_tracks().union(first or ())
+        return frozenset(first or ()).union(*(read_shard_tracks(folder) for folder in list_data(self.arguments)))
 
     def _summarise(self, is_finished: bool) -> dict[str, Any]:
         return {

@@ -10,7 +10,9 @@ from accompgen_hf.accompgen.modeling_accompgen_stages import (
     AccompGenStageForCausalLM,
 )
 from accompgen_hf.data.dataset import StageClipDataset
+from accompgen_hf.data.remote_shards import RemoteShards
 from accompgen_hf.data.stage_kinds import STAGE_KINDS, kind_of
+from accompgen_hf.data.streaming import FewRows, StreamedClips
 from accompgen_hf.files import folder_written_whole
 from accompgen_hf.model_parts import PART_CLASSES, load_part, resolve_model
 from accompgen_hf.training.stages.adapters import add_adapter
@@ -78,26 +80,29 @@ def _load_centroids(source: str) -> torch.Tensor:
 
 def open_datasets(
     arguments: StageTrainingArguments, config: AccompGenStageConfig
-) -> tuple[StageClipDataset, StageClipDataset | None]:
+) -> tuple[StageClipDataset | StreamedClips, StageClipDataset | None]:
     """Clips to train on and, unless there is no validation, held-out ones.
 
     Raises:
         ValueError: If there are too few of either; said before the first step, not after hours.
     """
     open_split = kind_of(config).dataset_class
-    training = open_split(
-        arguments.data,
-        config,
-        "train",
-        seed=arguments.seed,
-        condition_dropout=config.condition_dropout,
-        history_dropout=config.history_dropout,
-        shuffle_pairs=arguments.shuffle_pairs,
-        style_dropout=config.style_dropout,
-    )
+    dropouts = {name: getattr(config, name) for name in ("condition_dropout", "history_dropout", "style_dropout")}
+    training: StageClipDataset | StreamedClips
+    held_out: str | list[str] | FewRows = arguments.data
+    if arguments.streaming:
+        sources = [RemoteShards(name) for name in list_data(arguments)]
+        cutter = open_split.cutter_class(config, **dropouts)
+        training = StreamedClips(sources, config, cutter, arguments.seed, arguments.shuffle_buffer)
+        held_out = FewRows(sources, arguments.validation_clips)
+    else:
+        shuffle_pairs = arguments.shuffle_pairs
+        training = open_split(
+            arguments.data, config, "train", seed=arguments.seed, shuffle_pairs=shuffle_pairs, **dropouts
+        )
     if not arguments.validation_clips:
         return training, None
-    validation = open_split(arguments.data, config, "validation", seed=arguments.seed)
+    validation = open_split(held_out, config, "validation", seed=arguments.seed)
     num_tracks = len({row.track_id for row in validation.rows})
     if min(num_tracks, arguments.validation_clips) < 2:
         raise ValueError(
@@ -106,6 +111,11 @@ def open_datasets(
             "`validation_share`, or set `validation_clips` to 0."
         )
     return training, validation
+
+
+def list_data(arguments: StageTrainingArguments) -> list[str]:
+    """Folders, or ids, of the run's data."""
+    return [arguments.data] if isinstance(arguments.data, str) else list(arguments.data)
 
 
 def save_stage(model: AccompGenStageForCausalLM, folder: Path, weights: dict[str, torch.Tensor] | None = None) -> None:
