@@ -10,19 +10,22 @@ import pytest
 import soundfile
 
 from accompgen_hf import VocalAccompanimentPipeline
-from tiny import tiny_model
+from tiny import tiny_model, tiny_part_model
 
 PATH = Path(__file__).resolve().parents[1] / "examples" / "endpoint" / "handler.py"
 
 
-@pytest.fixture(scope="module")
-def handler(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("repository")
-    VocalAccompanimentPipeline(model=tiny_model(), device="cpu").save_pretrained(folder, include_code=True)
+def open_handler(folder: Path, model):
+    VocalAccompanimentPipeline(model=model, device="cpu").save_pretrained(folder, include_code=True)
     spec = importlib.util.spec_from_file_location("handler", PATH)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.EndpointHandler(str(folder), max_bytes=200_000, max_duration_s=2.0)
+
+
+@pytest.fixture(scope="module")
+def handler(tmp_path_factory):
+    return open_handler(tmp_path_factory.mktemp("repository"), tiny_model())
 
 
 def recording(duration_s: float = 0.5, sampling_rate: int = 22_050, file_format: str = "WAV") -> bytes:
@@ -61,9 +64,30 @@ def test_bytes_and_base64_give_the_same_wav_of_the_same_length(handler):
         (recording(), {"top_k": 2.5}, "`top_k` must be int"),
         (recording(), {"preview": 1}, "`preview` must be bool"),
         (recording(), {"temperature": float("nan")}, "`temperature` must be float from 0.05 to 5.0, got nan"),
+        (recording(), {"style": 3}, "`style` must be str, got 3"),
+        (recording(), {"parts": "drums"}, "`parts` must be list, got 'drums'"),
+        (recording(), {"style": "rock"}, "`style` must be left out: this model knows no styles"),
+        (recording(), {"parts": ["drums"]}, "`parts` must be left out: this model plays one part"),
         (recording(), [1], "`parameters` must be an object, got list"),
     ],
 )
 def test_a_request_is_refused_with_one_sentence(handler, inputs, parameters, message):
     with pytest.raises(ValueError, match=message):
         handler({"inputs": inputs, "parameters": parameters})
+
+
+def test_style_and_parts_are_asked_for_and_the_stems_add_up(tmp_path):
+    handler = open_handler(tmp_path, tiny_part_model())
+    parameters = {"seed": 3, "style": "rock", "parts": ["drums", "other"]}
+    answer = handler({"inputs": recording(), "parameters": parameters})
+    stems = {name: soundfile.read(io.BytesIO(base64.b64decode(wav)))[0] for name, wav in answer["stems"].items()}
+    accompaniment, _ = soundfile.read(io.BytesIO(base64.b64decode(answer["accompaniment"])))
+    assert list(stems) == ["drums", "other"]
+    np.testing.assert_allclose(sum(stems.values()), accompaniment, atol=2**-22)  # two steps of 24 bits
+    other = handler({"inputs": recording(), "parameters": {**parameters, "style": "bossa_nova"}})
+    assert other["accompaniment"] != answer["accompaniment"]
+    assert "stems" not in handler({"inputs": recording(), "parameters": {"seed": 3, "preview": True}})
+    with pytest.raises(ValueError, match="`style` must be one of any, bossa_nova, rock, got 'polka'"):
+        handler({"inputs": recording(), "parameters": {"style": "polka"}})
+    with pytest.raises(ValueError, match="`parts` must be a list of names out of drums, bass, other, got"):
+        handler({"inputs": recording(), "parameters": {"parts": ["kazoo"]}})

@@ -7,7 +7,11 @@ endpoints' server can only answer JSON, so the wav files are base64 there; `make
 
 ```json
 {"inputs": "UklGR...", "parameters": {"seed": 7, "preview": true}}
+{"inputs": "UklGR...", "parameters": {"style": "rock", "parts": ["drums", "bass"]}}
 ```
+
+The second one is for a model of several parts that knows styles. Where `parts` are asked for, the answer has each of
+them in `stems`.
 """
 
 import base64
@@ -21,7 +25,7 @@ import soundfile
 import transformers
 
 import accompgen_hf
-from accompgen_hf.accompgen.options_accompgen import limit_options
+from accompgen_hf.accompgen.options_accompgen import GENERATION_OPTIONS, limit_options
 
 MAX_BYTES = 20 * 2**20
 MAX_DURATION_S = 60.0
@@ -32,7 +36,7 @@ PARAMETERS = limit_options(
     top_k=(1, 1024),
     preview=(False, True),
     accompaniment_lufs_offset=(-30.0, 30.0),
-)
+) | {name: GENERATION_OPTIONS[name] for name in ("style", "parts")}
 
 
 class EndpointHandler:
@@ -56,15 +60,21 @@ class EndpointHandler:
             data (`dict`): `inputs` (bytes or base64) and `parameters`, some of `PARAMETERS`.
 
         Returns:
-            `dict` with `mix` and `accompaniment` (24-bit wav files as base64), `sampling_rate` and `seed`.
+            `dict` with `mix` and `accompaniment` (24-bit wav files as base64), `sampling_rate` and `seed`; if `parts`
+            are asked for, also `stems`, a `dict` of them as 32-bit float wav files, whose sum is the accompaniment.
 
         Raises:
             ValueError: If the request is refused; the server answers 400 with the text.
         """
-        result = self._run(data.get("inputs"), data.get("parameters") or {})
+        parameters = data.get("parameters") or {}
+        result = self._run(data.get("inputs"), parameters)
         rate = result["sampling_rate"]
         wavs = {"mix": result["mix"], "accompaniment": result["audio"]}
-        encoded = {name: base64.b64encode(_to_wav(audio, rate)).decode("ascii") for name, audio in wavs.items()}
+        encoded: dict[str, Any] = {name: _encode(_to_wav(audio, rate)) for name, audio in wavs.items()}
+        if parameters.get("parts") is not None:
+            # A part alone may pass full scale, which the sum does not.
+            stems = result["stems"]
+            encoded["stems"] = {name: _encode(_to_wav(stem, rate, "FLOAT")) for name, stem in stems.items()}
         return {**encoded, "content_type": "audio/wav", "sampling_rate": rate, "seed": result["seed"]}
 
     def make_wav(self, recording: bytes, **parameters: Any) -> bytes:
@@ -105,13 +115,19 @@ def _check_parameters(parameters: Any) -> dict[str, Any]:
             raise ValueError(f"`parameters` must be some of {', '.join(PARAMETERS)}, got {name!r}.")
         option = PARAMETERS[name]
         if not option.accepts(value):
-            kind = option.kind.__name__
-            raise ValueError(f"`{name}` must be {kind} from {option.low} to {option.high}, got {value!r}.")
+            kind = option.kind.__name__ + (
+                "" if option.kind in (str, list) else f" from {option.low} to {option.high}"
+            )
+            raise ValueError(f"`{name}` must be {kind}, got {value!r}.")
         checked[name] = option.kind(value)
     return checked
 
 
-def _to_wav(audio: np.ndarray, sampling_rate: int) -> bytes:
+def _encode(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
+
+
+def _to_wav(audio: np.ndarray, sampling_rate: int, subtype: str = "PCM_24") -> bytes:
     buffer = io.BytesIO()
-    soundfile.write(buffer, audio.T, sampling_rate, format="WAV", subtype="PCM_24")
+    soundfile.write(buffer, audio.T, sampling_rate, format="WAV", subtype=subtype)
     return buffer.getvalue()

@@ -225,16 +225,17 @@ def write_track_table(folder: str | os.PathLike, recordings: Iterable[SourceReco
     write_csv(Path(folder) / TABLE_NAME, [["track_id", *TABLE_COLUMNS], *rows])
 
 
-def pair_paths(folder: str | os.PathLike, track_id: str) -> tuple[Path, Path]:
-    """Where the vocals and the instrumental of a track lie in a folder of ready pairs.
+def pair_paths(
+    folder: str | os.PathLike, track_id: str, kinds: Sequence[str] = ("vocals", "instrumental")
+) -> tuple[Path, ...]:
+    """Where the vocals and the instrumental of a track lie in a folder of ready pairs, or other `kinds`.
 
     Raises:
         ValueError: If the id would lead out of the folder.
     """
     if not track_id or Path(track_id).is_absolute() or ".." in Path(track_id).parts:
         raise ValueError(f"`track_id` must be a name or a path below the folder, got {track_id!r}.")
-    vocals, instrumental = (Path(folder) / kind / f"{track_id}.flac" for kind in ("vocals", "instrumental"))
-    return vocals, instrumental
+    return tuple(Path(folder) / kind / f"{track_id}.flac" for kind in kinds)
 
 
 def filter_licences(
@@ -289,7 +290,7 @@ def make_tracks(
             f"{whole[0]!r}. Give an .onnx file of MDX-Net or a demucs model, or a source of pairs."
         )
     if parts:
-        _require_parts(recordings, separator)
+        require_parts(recordings, separator)
     if styles and not any(recording.style for recording in recordings):
         raise ValueError(
             f"`styles` are stated by procedural songs, by FMA's column `genre_top` and by a column `style` of "
@@ -306,7 +307,12 @@ def make_tracks(
     return tracks
 
 
-def _require_parts(recordings: Sequence[SourceRecording], separator: Separator | None) -> None:
+def require_parts(recordings: Sequence[SourceRecording], separator: Separator | None) -> None:
+    """Make sure that every recording has drums, bass and other, or gets them from the separator.
+
+    Raises:
+        ValueError: If a recording has none and there is no separator, or it does not separate into parts.
+    """
     lacking = [recording.track_id for recording in recordings if recording.load_parts is None]
     if separator is None and lacking:
         raise ValueError(
