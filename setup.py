@@ -96,7 +96,9 @@ setup(
     package_dir={"": "src"},
     packages=find_packages("src"),
     py_modules=["accompgen_command"],
-    package_data={"accompgen_hf": ["assets/**/*", "web/*.css", "web/*.js", "evaluation/metrics/modules/**/*"]},
+    package_data={
+        "accompgen_hf": ["py.typed", "assets/**/*", "web/*.css", "web/*.js", "evaluation/metrics/modules/**/*"]
+    },
     include_package_data=False,
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS,

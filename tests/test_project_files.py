@@ -25,3 +25,16 @@ def test_there_is_a_way_to_report_a_weakness_in_private():
     text = " ".join((ROOT / "SECURITY.md").read_text("utf-8").split())
     assert "do not open a public issue" in text
     assert "trust_remote_code" in text
+
+
+def test_the_wheel_says_that_its_types_can_be_read():
+    assert (ROOT / "src" / "accompgen_hf" / "py.typed").is_file()
+    assert re.search(r'package_data=\{\s*"accompgen_hf": \["py\.typed", ', (ROOT / "setup.py").read_text("utf-8"))
+    assert "-m twine check --strict" in (ROOT / ".ci" / "run").read_text("utf-8")
+
+
+def test_the_extra_for_audio_columns_brings_their_decoder_and_the_guide_says_so():
+    assert re.search(r'EXTRAS\["datasets"\] = \[.*"torchcodec>=', (ROOT / "setup.py").read_text("utf-8"))
+    guide = " ".join((ROOT / "docs" / "guide" / "generate.md").read_text("utf-8").split())
+    assert "decodes an `Audio` column with torchcodec" in guide
+    assert "the extra `datasets` brings torchcodec" in guide

@@ -2,6 +2,9 @@
 
 import ast
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,3 +44,14 @@ def test_a_header_names_what_setup_names(script, metadata):
     ]
     assert header == {"requires-python": metadata["python_requires"], "dependencies": needed}
     assert ast.get_docstring(ast.parse(source))
+
+
+def test_the_line_for_rented_machines_has_options_that_hf_knows():
+    guide = re.sub(r"\\\n", " ", (ROOT / "docs" / "guide" / "train.md").read_text("utf-8"))
+    [line] = re.findall(r"^\$ hf jobs uv run (.+)$", guide, re.M)
+    words = shlex.split(line)
+    script = words.index("examples/train_stage.py")
+    hf = "from huggingface_hub.cli.hf import main; main()"
+    asked = [sys.executable, "-c", hf, "jobs", "uv", "run", "--help"]
+    said = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=300).stdout
+    assert not [word for word in words[:script] if word.startswith("-") and not re.search(rf"(?<!\S){word}\b", said)]

@@ -70,7 +70,7 @@ class SongAnnotation:
         song_chords, song_melody, song_sections (`tuple`): The whole song, in seconds from its first downbeat.
         start_s, duration_s (`float`): The window of the song that is heard.
         tuning_cents (`float`): Tuning of the whole song above A = 440 Hz, in cents.
-        song_intensities (`tuple`): Of arranged songs, how intensely the band plays each section; else empty.
+        song_intensities (`tuple`): How intensely the band plays each section of an arranged song; else empty.
     """
 
     seed: int
