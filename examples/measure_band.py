@@ -14,7 +14,7 @@ from transformers import pipeline
 
 import accompgen_hf  # registers the task
 from accompgen_hf.data.source_options import add_song_recipe_options, read_song_recipe
-from accompgen_hf.evaluation.protocol.band_scores import describe_bands, learn_styles, score_bands
+from accompgen_hf.evaluation.protocol.band_scores import GIVEN, describe_bands, learn_styles, score_bands
 from accompgen_hf.files import write_json, write_text
 from accompgen_hf.scripts import run_script, script_parser
 from accompgen_hf.songs.song import HELD_OUT_SEED
@@ -27,6 +27,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--num_songs", type=int, default=64, help="songs to play to")
     parser.add_argument("--num_style_songs", type=int, default=320, help="true bands to learn the styles from")
     parser.add_argument("--duration_s", type=float, default=10.0, help="of every song")
+    described = "also play from the true codes up to a stage: what is lost then, later stages lose"
+    parser.add_argument("--given", nargs="+", choices=GIVEN, default=[], help=described)
     add_song_recipe_options(parser)
     return parser.parse_args()
 
@@ -39,7 +41,9 @@ def main() -> None:
     pipe = pipeline("vocal-accompaniment", model=str(options.model), device="cpu")
     classifier = learn_styles(recipe, options.num_style_songs, options.duration_s)
     seeds = range(HELD_OUT_SEED, HELD_OUT_SEED + options.num_songs)
-    rows = score_bands(pipe, options.model, recipe, seeds, classifier, options.output_dir, options.duration_s)
+    rows = score_bands(
+        pipe, options.model, recipe, seeds, classifier, options.output_dir, options.duration_s, options.given
+    )
     write_json(options.output_dir / "band.json", rows, sort_keys=False)
     table = describe_bands(rows)
     write_text(options.output_dir / "band.md", table)

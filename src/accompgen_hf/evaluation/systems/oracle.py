@@ -69,7 +69,7 @@ class StageOracleSystem(OursSystem):
         device, generate_kwargs: The same as for [`OursSystem`].
 
     Raises:
-        ValueError: If `given` is neither.
+        ValueError: If `given` is neither; at the first window, if the model plays several parts.
     """
 
     def __init__(self, folder: str | os.PathLike, given: str, name: str | None = None, **kwargs: Any):
@@ -92,6 +92,11 @@ class StageOracleSystem(OursSystem):
     @torch.no_grad()
     def _true_codes(self, window: Window) -> dict[str, torch.LongTensor]:
         model, processor = self.pipeline.model, self.pipeline.processor
+        if len(model.config.part_names) > 1:
+            raise ValueError(
+                f"`given` needs a model that plays one part, got one of {', '.join(model.config.part_names)}: windows "
+                "have the whole band alone. Use examples/measure_band.py --given, whose songs have parts."
+            )
         rate = model.config.codec_config.sampling_rate
         at_16_khz, at_codec_rate = processor.prepare_instrumental(window.load_instrumental(rate), rate)
         known = {"instrumental_semantic_ids": model.semantic_encoder(torch.from_numpy(at_16_khz)[None]).semantic_ids}
