@@ -1,14 +1,17 @@
 """Speed of one training step of a stage, beside a Llama of Transformers of equal width, depth, inner size, vocabulary.
 
     OMP_NUM_THREADS=1 python examples/benchmarks/train_step.py --stage semantic --rounds 5
+    OMP_NUM_THREADS=1 python examples/benchmarks/train_step.py --mixed_precision bf16 --beside float32
 
 A step is forward, backward and AdamW. The two models take turns, so that other work on the machine affects both alike.
 On a CPU the time is that of the processor, which other processes do not lengthen; on a GPU it is the clock's. The
 Llama predicts every position with one head over the whole vocabulary. A stage predicts its target positions, each with
-the head of its codebook. That is the work that training either of them takes.
+the head of its codebook. That is the work that training either of them takes. `--beside float32` takes turns with the
+stage itself without mixed precision.
 """
 
 import argparse
+import copy
 import json
 import os
 import platform
@@ -43,6 +46,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--mixed_precision", choices=("no", "bf16", "fp16"), default="no", help="precision of the step"
     )
+    parser.add_argument("--beside", choices=("llama", "float32"), default="llama", help="what it takes turns with")
     parser.add_argument("--fsdp2", action="store_true", help="the stage sharded by FSDP2 over this one device")
     parser.add_argument(
         "--gradient_checkpointing", action="store_true", help="compute activations again to save memory"
@@ -106,7 +110,7 @@ class TimedModel:
         self.batch = {name: tensor.to(self.device) for name, tensor in batch.items()}
         self.dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(options.mixed_precision)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=options.mixed_precision == "fp16")
-        if options.fsdp2 and hasattr(self.model, "heads"):  # a stage, not the Llama beside it
+        if options.fsdp2:
             shard(self.model, self.device)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, fused=True)
 
@@ -150,10 +154,11 @@ def main() -> None:
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     torch.manual_seed(0)
     stage, batch = make_stage(options)
-    models = {
-        "stage": TimedModel(stage, batch, options),
-        "llama": TimedModel(*make_llama(stage.config, batch), options),
-    }
+    other = make_llama(stage.config, batch) if options.beside == "llama" else (copy.deepcopy(stage), batch)
+    other_options = argparse.Namespace(**{**vars(options), "fsdp2": False})
+    if options.beside == "float32":
+        other_options.mixed_precision = "no"
+    models = {"stage": TimedModel(stage, batch, options), options.beside: TimedModel(*other, other_options)}
     num_tokens = batch["input_ids"].numel()
     for model in models.values():
         model.step()
@@ -176,10 +181,10 @@ def main() -> None:
         "tokens_per_s": {
             name: [round(num_tokens / seconds, 1) for seconds in median_interval(times_s[name])] for name in models
         },
-        "ratio_to_llama": [
+        f"ratio_to_{options.beside}": [
             round(value, 3)
             for value in median_interval(
-                [llama / own for llama, own in zip(times_s["llama"], times_s["stage"], strict=True)]
+                [other / own for other, own in zip(times_s[options.beside], times_s["stage"], strict=True)]
             )
         ],
         "torch": torch.__version__,
