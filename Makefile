@@ -3,7 +3,7 @@
 #   make test                    the default tests, two at a time; ARGS="-m slow" passes options on, JOBS=1 takes turns
 #   make tiny                    train the shipped default from nothing, resumable
 #   make tiny-singsong           train its baseline on the same tokens, resumable
-#   make lint                    style and format
+#   make lint                    style, format, and the types of the public API
 #   make docs                    the documentation as a site, in docs/site/_build
 # Options: PYTHON=/path/to/python3  VENV=folder  JOBS=2  TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
 
@@ -36,6 +36,7 @@ lint:
 	@$(BOOTSTRAP) test
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .
+	@$(BIN)/python -m mypy
 
 docs:
 	@$(BOOTSTRAP) docs

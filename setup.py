@@ -61,6 +61,7 @@ EXTRAS["dev"] = [
     *EXTRAS["mcp"],
     "hypothesis>=6.100",
     "ipykernel>=6.29",
+    "mypy>=2.4",
     "nbclient>=0.10",
     "nbformat>=5.10",
     "pytest>=8.3",

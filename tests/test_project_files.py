@@ -1,6 +1,8 @@
 """Files that stand beside the code say what the code says."""
 
+import ast
 import re
+import sys
 from pathlib import Path
 
 import yaml
@@ -31,6 +33,18 @@ def test_the_wheel_says_that_its_types_can_be_read():
     assert (ROOT / "src" / "accompgen_hf" / "py.typed").is_file()
     assert re.search(r'package_data=\{\s*"accompgen_hf": \["py\.typed", ', (ROOT / "setup.py").read_text("utf-8"))
     assert "-m twine check --strict" in (ROOT / ".ci" / "run").read_text("utf-8")
+
+
+def test_lint_checks_the_types_of_every_public_class():
+    settings = (ROOT / "pyproject.toml").read_text("utf-8")
+    patterns = ast.literal_eval(
+        re.search(r"\[tool\.mypy\].*?^files = (\[.*?\])", settings, re.DOTALL | re.MULTILINE)[1]
+    )
+    checked = {path for pattern in patterns for path in ROOT.glob(pattern)}
+    modules = {getattr(accompgen_hf, name).__module__ for name in accompgen_hf.__all__}
+    assert checked >= {Path(sys.modules[module].__file__).resolve() for module in modules | {"accompgen_hf"}}
+    assert "-m mypy\n" in (ROOT / "Makefile").read_text("utf-8")
+    assert re.search(r'^    "mypy>=', (ROOT / "setup.py").read_text("utf-8"), re.MULTILINE)  # in the extra `dev`
 
 
 def test_the_extra_for_audio_columns_brings_their_decoder_and_the_guide_says_so():

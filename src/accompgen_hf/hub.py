@@ -153,7 +153,7 @@ def list_stage_words(config: AccompGenStageConfig) -> list[str]:
         first = segment.num_codebooks + 1 if kind == "fine" else 1
         prefixes = [f"{kind}{codebook}" for codebook in range(first, first + segment.num_codebooks)]
         if segment.name in SEMANTIC_NAMES:
-            prefixes = config.part_names if segment.has_codebook_axis else [kind]
+            prefixes = list(config.part_names) if segment.has_codebook_axis else [kind]
         for prefix in prefixes:
             words += [f"<{prefix}_{code}>" for code in range(segment.codebook_size)]
     return words

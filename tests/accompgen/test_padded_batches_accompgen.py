@@ -9,6 +9,7 @@ import torch
 
 import accompgen_hf
 from accompgen_hf import AccompGenForConditionalGeneration, AccompGenProcessor, VocalAccompanimentPipeline
+from accompgen_hf.accompgen.padded_batches_accompgen import list_known_codes
 from tiny import tiny_model
 
 RATE = 24_000
@@ -117,3 +118,16 @@ def test_the_readmes_lines_run(model, processor, monkeypatch, tmp_path):
     exec(compile(block, "README.md", "exec"), names)
     assert names["band_of_verse"].shape == (4800,)
     assert names["band_of_chorus"].shape == (9600,)
+
+
+def test_known_codes_are_one_dict_for_a_batch_and_a_list_for_recordings():
+    batch = {"vocal_semantic_ids": torch.tensor([[1, 2, 3, 4], [5, 6, -1, -1]])}
+    first, second = list_known_codes(batch, [1280, 640], 2)
+    assert first["vocal_semantic_ids"].tolist() == [[1, 2, 3, 4]]
+    assert second["vocal_semantic_ids"].tolist() == [[5, 6]]
+    assert list_known_codes([{}, batch], None, 2) == [{}, batch]
+    assert list_known_codes(None, [1280, 640], 2) == list_known_codes(None, None, 2) == [{}, {}]
+    with pytest.raises(ValueError, match=r"one dict for a batch in one tensor.*got list for one tensor"):
+        list_known_codes([batch, batch], [1280, 640], 2)
+    with pytest.raises(ValueError, match="a list of dicts for a list of recordings, got dict for a list"):
+        list_known_codes(batch, None, 2)

@@ -6,7 +6,7 @@ target codebook. `Segment` says where each of them begins; nothing else in the p
 
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
@@ -14,6 +14,7 @@ from transformers.models.hubert.configuration_hubert import HubertConfig
 
 from .configuration_accompgen_codec import AccompGenCodecConfig
 from .model_checks_accompgen import CheckedConfigMixin
+from .part_configs_accompgen import PartConfig, as_config
 from .parts_accompgen import WHOLE_BAND, check_part_names, check_style_names
 
 NUM_SPECIAL_TOKENS = 3  # padding, beginning of sequence, null (dropped) conditioning
@@ -64,7 +65,13 @@ class Segment:
         return TIME_UNITS_PER_SECOND // self.frame_rate
 
 
-class StreamsMixin:
+if TYPE_CHECKING:
+    from transformers.configuration_utils import PreTrainedConfig as _ExtendedConfig  # what stands right of the mixin
+else:
+    _ExtendedConfig = object
+
+
+class StreamsMixin(_ExtendedConfig):
     """Streams of a stage in one flat vocabulary, and the windows in which they are trained and generated.
 
     Stands left of the configuration that it extends, which has the fields `num_clusters`, `codebook_size`,
@@ -80,11 +87,12 @@ class StreamsMixin:
     conditioning_names: ClassVar[tuple[str, ...]] = ()
     target_names: ClassVar[tuple[str, ...]] = ()
     plans_all_parts: ClassVar[bool] = False
-    part_names = WHOLE_BAND
-    style_names = ()
-    style_dropout = 0.0
+    part_names: list[str] | tuple[str, ...] = WHOLE_BAND
+    style_names: list[str] | tuple[str, ...] = ()
+    style_dropout: float | int = 0.0
+    vocab_size: int | None
 
-    def __post_init__(self, **kwargs: Any):
+    def __post_init__(self, **kwargs: Any) -> None:
         expected = self.segments[-1].offset + self.segments[-1].num_ids if self.target_names else NUM_SPECIAL_TOKENS
         if self.vocab_size is None:
             self.vocab_size = expected
@@ -95,7 +103,7 @@ class StreamsMixin:
             )
         super().__post_init__(**kwargs)
 
-    def validate_windows(self):
+    def validate_windows(self) -> None:
         """Refuse windows off the 40-ms grid, and overlaps that leave no hop (called by `@strict`)."""
         for name in ("clip_duration_s", "window_overlap_s"):
             if abs(getattr(self, name) * GRID_RATE - round(getattr(self, name) * GRID_RATE)) > 1e-6:
@@ -222,14 +230,14 @@ class AccompGenStageConfig(StreamsMixin, CheckedConfigMixin, PreTrainedConfig):
     eos_token_id: int | list[int] | None = None
     tie_word_embeddings: bool = False
 
-    def __post_init__(self, **kwargs: Any):
+    def __post_init__(self, **kwargs: Any) -> None:
         self.part_names = check_part_names(self.part_names)
         self.style_names = check_style_names(self.style_names)
         if self.relative_attention_max_distance is None:
             self.relative_attention_max_distance = 128 * (len(self.part_names) if self.plans_all_parts else 1)
         super().__post_init__(**kwargs)
 
-    def validate_stage(self):
+    def validate_stage(self) -> None:
         """Refuse values that would build another model than asked for (called by `@strict`)."""
         if self.relative_position_axis not in RELATIVE_POSITION_AXES:
             raise ValueError(
@@ -288,7 +296,7 @@ class AccompGenFineConfig(AccompGenStageConfig):
     condition_on_semantics: bool = False
 
     @property
-    def conditioning_names(self) -> tuple[str, ...]:
+    def conditioning_names(self) -> tuple[str, ...]:  # type: ignore[override]  # of one stage alone a field decides
         """Names of the conditioning segments, in their order."""
         semantics = SEMANTIC_NAMES if self.condition_on_semantics else ()
         return (*semantics, "coarse_codes")
@@ -310,7 +318,7 @@ class AccompGenSemanticEncoderConfig(CheckedConfigMixin, PreTrainedConfig):
     base_config_key = "semantic_encoder_config"
     sub_configs: ClassVar[dict] = {"hubert_config": HubertConfig}
 
-    hubert_config: dict | PreTrainedConfig | None = None
+    hubert_config: PartConfig = None
     layer: int = 9
     num_clusters: int = 500
     do_normalize: bool = True
@@ -318,7 +326,7 @@ class AccompGenSemanticEncoderConfig(CheckedConfigMixin, PreTrainedConfig):
     block_hop_s: float | int = 8.0
     token_fingerprint: str | None = None
 
-    def __post_init__(self, **kwargs: Any):
+    def __post_init__(self, **kwargs: Any) -> None:
         self.hubert_config = as_config(self.hubert_config, HubertConfig)
         super().__post_init__(**kwargs)
 
@@ -338,10 +346,10 @@ class CompositeConfig(CheckedConfigMixin, PreTrainedConfig):
         token_fingerprint (`str`, *optional*): Identity of the tokens that encoder, codec and these settings make.
     """
 
-    semantic_encoder_config: dict | PreTrainedConfig | None = None
-    coarse_config: dict | PreTrainedConfig | None = None
-    fine_config: dict | PreTrainedConfig | None = None
-    codec_config: dict | PreTrainedConfig | None = None
+    semantic_encoder_config: PartConfig = None
+    coarse_config: PartConfig = None
+    fine_config: PartConfig = None
+    codec_config: PartConfig = None
     vocal_target_lufs: float | int | None = -20.0
     noise_std: float | int = 0.01
     bandwidth: float | int = 6.0
@@ -350,7 +358,7 @@ class CompositeConfig(CheckedConfigMixin, PreTrainedConfig):
     codec_context_duration_s: float | int = 2.0
     token_fingerprint: str | None = None
 
-    def __post_init__(self, **kwargs: Any):
+    def __post_init__(self, **kwargs: Any) -> None:
         for name, config_class in self.sub_configs.items():
             setattr(self, name, as_config(getattr(self, name), config_class))
         super().__post_init__(**kwargs)
@@ -383,11 +391,11 @@ class AccompGenConfig(CompositeConfig):
         "codec_config": AccompGenCodecConfig,
     }
 
-    semantic_config: dict | PreTrainedConfig | None = None
+    semantic_config: PartConfig = None
     is_placeholder: bool = False
     initializer_range: float = 0.02
 
-    def validate_parts(self):
+    def validate_parts(self) -> None:
         """Refuse parts that cannot work together, naming both sides (called by `@strict`)."""
         encoder, codec = self.semantic_encoder_config, self.codec_config
         for name, stage in product(("part_names", "style_names"), (self.coarse_config, self.fine_config)):
@@ -418,17 +426,6 @@ class AccompGenConfig(CompositeConfig):
                 raise ValueError(
                     f"`{name}` must be one of the codec's {codec.target_bandwidths} kbps, got {getattr(self, name)}."
                 )
-
-
-def as_config(value: dict | PreTrainedConfig | None, config_class: type) -> PreTrainedConfig:
-    """A part's config from what a file holds of it, or from its base class's; `None` is the class's default."""
-    if value is None:
-        return config_class()
-    if isinstance(value, PreTrainedConfig) and type(value) in config_class.__mro__[1:]:
-        value = value.to_dict()  # an `EncodecConfig`
-    if isinstance(value, dict):
-        return config_class(**{name: field for name, field in value.items() if name != "model_type"})
-    return value
 
 
 __all__ = [

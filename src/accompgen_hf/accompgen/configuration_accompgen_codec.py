@@ -55,7 +55,7 @@ class AccompGenCodecConfig(CheckedConfigMixin, EncodecConfig):
             settings = {**settings, "model_type": cls.model_type}
         return settings, kwargs
 
-    def validate_decoder(self):
+    def validate_decoder(self) -> None:
         """Refuse a decoder that cannot be built (called by `@strict`)."""
         for name, allowed in (("decoder_type", DECODER_TYPES), ("istft_padding", ISTFT_PADDINGS)):
             if getattr(self, name) not in allowed:

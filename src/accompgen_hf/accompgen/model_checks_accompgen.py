@@ -293,7 +293,7 @@ def check_weight_files(files: list[str], model: torch.nn.Module) -> None:
             raise ValueError(f"{file_of[name]}: `{name}` must be one of {sorted(FLOAT_DTYPES)}, found {dtype}.")
 
 
-def check_finite(model: torch.nn.Module, source: str | os.PathLike) -> None:
+def check_finite(model: torch.nn.Module, source: str | os.PathLike | None) -> None:
     """Refuse weights that are NaN or infinite.
 
     Raises:

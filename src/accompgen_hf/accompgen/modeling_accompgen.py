@@ -30,7 +30,7 @@ from .modeling_accompgen_stages import (
     AccompGenSemanticForCausalLM,
 )
 from .options_accompgen import check_settings
-from .padded_batches_accompgen import cut_codes, join_outputs, list_lengths, list_output_lengths
+from .padded_batches_accompgen import join_outputs, list_known_codes, list_lengths, list_output_lengths
 from .parts_accompgen import choose_parts, style_id, style_ids
 from .regeneration_accompgen import find_spans
 from .seeds_accompgen import resolve_seeds
@@ -242,20 +242,19 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
                 "`attention_mask`, `num_samples` and `output_num_samples` belong to a batch in one tensor: a list "
                 "holds recordings without padding."
             )
-        output_lengths = None
+        lengths = output_lengths = None
         if not is_list:
             lengths = list_lengths(input_values, attention_mask, num_samples)
             if has_lengths:
                 output_lengths = list_output_lengths(lengths, output_num_samples)
             input_values = [row[:length] for row, length in zip(input_values, lengths, strict=True)]
-            known_codes = [cut_codes(known_codes or {}, row, length) for row, length in enumerate(lengths)]
         settings = self.stage_settings(preview, semantic_kwargs, coarse_kwargs, fine_kwargs, **kwargs)
         chosen, styles = choose_parts(self.config, parts), style_ids(self.config, style, len(seeds))
-        known_codes = known_codes or [{} for _ in seeds]
+        codes = list_known_codes(known_codes, lengths, len(seeds))
         num_steps = [len(values) // SAMPLES_PER_GRID_STEP for values in input_values]
-        spans = find_spans(self.config, regenerate, regenerate_parts, known_codes, num_steps, chosen)
+        spans = find_spans(self.config, regenerate, regenerate_parts, codes, num_steps, chosen)
         results = generate_recordings(
-            self, list(input_values), seeds, settings, known_codes, window_batch_size, callback, chosen, styles, spans
+            self, list(input_values), seeds, settings, codes, window_batch_size, callback, chosen, styles, spans
         )
         if is_list:
             return [AccompGenOutput(**result) for result in results]
@@ -361,7 +360,7 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
         return cls.assemble(stages, semantic_encoder, codec, **config_kwargs)
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *args: Any, **kwargs: Any) -> Any:
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, *args: Any, **kwargs: Any) -> Any:
         """Load the model with the generation settings of every stage, and check its codebooks."""
         # A folder is read in a moment; what comes from the Hub shows how far it is.
         has_bar = logging.is_progress_bar_enabled() and os.path.isdir(pretrained_model_name_or_path)
@@ -423,7 +422,7 @@ def encode_silence(
     }
 
 
-def load_part(part: PreTrainedModel | str | os.PathLike, model_class: type) -> PreTrainedModel:
+def load_part(part: PreTrainedModel | str | os.PathLike, model_class: type[PreTrainedModel]) -> PreTrainedModel:
     """A part of a composite, loaded if it is a folder or a Hub id."""
     if isinstance(part, (str, os.PathLike)):
         return model_class.from_pretrained(part)

@@ -5,6 +5,7 @@ d hidden width.
 """
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -218,7 +219,8 @@ class AccompGenRelativeBias(nn.Module):
     ) -> torch.LongTensor:
         """Row of `weight` for every (query, key) pair, shape `(num_rows, num_queries, num_positions)`."""
         config = self.config
-        num_buckets, max_distance = config.relative_attention_num_buckets, config.relative_attention_max_distance
+        num_buckets = config.relative_attention_num_buckets
+        max_distance = cast(int, config.relative_attention_max_distance)  # the config has filled it
         is_time = config.relative_position_axis == "time"
         # On the token axis a position counts every position before it in the whole sequence.
         positions = segment_positions if is_time else (segment_ids != PADDING).cumsum(1) - 1

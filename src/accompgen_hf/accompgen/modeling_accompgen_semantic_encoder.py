@@ -12,8 +12,9 @@ Letters: B batch, T50 semantic frames (50 per second), H hidden size, C clusters
 
 import copy
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -206,6 +207,7 @@ class AccompGenSemanticEncoder(PickledByTensorsMixin, CheckedLoadingMixin, PreTr
     _no_split_modules = ["HubertEncoderLayer", "HubertEncoderLayerStableLayerNorm", "ParametrizedConv1d"]
     _keep_in_fp32_modules_strict = ["centroids"]
     _supports_sdpa = True
+    centroids: torch.Tensor
 
     def __init__(self, config: AccompGenSemanticEncoderConfig):
         super().__init__(config)
@@ -219,12 +221,12 @@ class AccompGenSemanticEncoder(PickledByTensorsMixin, CheckedLoadingMixin, PreTr
         self.post_init()
 
     @torch.no_grad()
-    def _init_weights(self, module: torch.nn.Module):
+    def _init_weights(self, module: torch.nn.Module) -> None:
         super()._init_weights(module)
         if isinstance(module, AccompGenSemanticEncoder):
             init.normal_(module.centroids)
 
-    def _apply(self, fn, recurse: bool = True):
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> "AccompGenSemanticEncoder":
         # `.half()` and `.to(dtype)` of this model, or of one that holds it, must not round the centroids.
         centroids = self.centroids
         super()._apply(fn, recurse)
@@ -242,7 +244,7 @@ class AccompGenSemanticEncoder(PickledByTensorsMixin, CheckedLoadingMixin, PreTr
         do_normalize: bool | None = None,
         block_duration_s: float = 10.0,
         block_hop_s: float = 8.0,
-        **hubert_kwargs,
+        **hubert_kwargs: Any,
     ) -> "AccompGenSemanticEncoder":
         """Join a HuBERT checkpoint and a centroid table.
 
@@ -388,7 +390,7 @@ class AccompGenSemanticEncoder(PickledByTensorsMixin, CheckedLoadingMixin, PreTr
         distances = centroids.square().sum(-1) - 2 * (features.float() @ centroids.T)  # (..., C)
         return distances.argmin(-1)
 
-    def forward(self, input_values: torch.Tensor, **kwargs) -> AccompGenSemanticEncoderOutput:
+    def forward(self, input_values: torch.Tensor, **kwargs: Any) -> AccompGenSemanticEncoderOutput:
         """Turn 16 kHz audio into semantic ids; arguments and errors as in `extract_features`."""
         features = self.extract_features(input_values)
         return AccompGenSemanticEncoderOutput(semantic_ids=self.quantize(features), features=features)

@@ -165,7 +165,7 @@ class AccompGenStageForCausalLM(AccompGenStagePreTrainedModel, AccompGenGenerati
         return_dict: bool | None = None,
         part_ids: torch.LongTensor | None = None,
         style_ids: torch.LongTensor | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> AccompGenStageOutput | tuple:
         """Run the stage.
 
@@ -188,7 +188,7 @@ class AccompGenStageForCausalLM(AccompGenStagePreTrainedModel, AccompGenGenerati
             ValueError: If the segment tensors are missing or shorter than `input_ids`, or `part_ids` or `style_ids` do
                 not fit.
         """
-        _check_layout(input_ids, segment_ids, segment_positions)
+        segment_ids, segment_positions = _check_layout(input_ids, segment_ids, segment_positions)
         if attention_mask is not None:
             segment_ids = torch.where(attention_mask.bool(), segment_ids, PADDING)
             segment_positions = torch.where(attention_mask.bool(), segment_positions, PADDING)
@@ -364,7 +364,8 @@ class AccompGenFineForCausalLM(AccompGenStageForCausalLM):
 
 def _check_layout(
     input_ids: torch.LongTensor, segment_ids: torch.LongTensor | None, segment_positions: torch.LongTensor | None
-) -> None:
+) -> tuple[torch.LongTensor, torch.LongTensor]:
+    """Both segment tensors, which must be there and fit the ids."""
     if segment_ids is None or segment_positions is None:
         raise ValueError(
             "`segment_ids` and `segment_positions` are required: they are never inferred from ids. "
@@ -375,6 +376,7 @@ def _check_layout(
             "`segment_ids` and `segment_positions` must cover `input_ids` and have one shape, got "
             f"{tuple(segment_ids.shape)}, {tuple(segment_positions.shape)} and {tuple(input_ids.shape)}."
         )
+    return segment_ids, segment_positions
 
 
 __all__ = [

@@ -3,7 +3,7 @@
 Letters: B batch, N samples at 16 kHz.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -76,7 +76,7 @@ def _as_list(name: str, numbers: torch.Tensor | Sequence[int], batch_size: int) 
     return numbers
 
 
-def cut_codes(codes: dict[str, torch.LongTensor], row: int, length: int) -> dict[str, torch.LongTensor]:
+def cut_codes(codes: Mapping[str, torch.LongTensor], row: int, length: int) -> dict[str, torch.LongTensor]:
     """The codes of one row of a batch, without what fills it up: `(1, ...)` each.
 
     Args:
@@ -86,6 +86,32 @@ def cut_codes(codes: dict[str, torch.LongTensor], row: int, length: int) -> dict
     numerator, denominator = _OUTPUT_PER_INPUT
     num_frames = {True: length // SAMPLES_PER_FRAME, False: length * numerator // denominator // _CODEC_SAMPLES}
     return {name: of_all[row : row + 1, ..., : num_frames[name in SEMANTIC_NAMES]] for name, of_all in codes.items()}
+
+
+def list_known_codes(
+    known_codes: Mapping[str, torch.LongTensor] | Sequence[dict[str, torch.LongTensor]] | None,
+    lengths: list[int] | None,
+    num_items: int,
+) -> list[dict[str, torch.LongTensor]]:
+    """Known codes of every recording, `(1, ...)` each.
+
+    Args:
+        known_codes (`dict` or `list` of `dict`, *optional*): Those of a whole batch, or of each recording of a list.
+        lengths (`list` of `int`, *optional*): Samples of each row of a batch; `None` is a list of recordings.
+
+    Raises:
+        ValueError: If a batch is given a list, or a list the codes of a batch.
+    """
+    if not known_codes:
+        return [{} for _ in range(num_items)]
+    if lengths is not None and isinstance(known_codes, Mapping):
+        return [cut_codes(known_codes, row, length) for row, length in enumerate(lengths)]
+    if lengths is None and not isinstance(known_codes, Mapping):
+        return list(known_codes)
+    raise ValueError(
+        "`known_codes` must be one dict for a batch in one tensor and a list of dicts for a list of recordings, got "
+        f"{type(known_codes).__name__} for {'a list' if lengths is None else 'one tensor'}."
+    )
 
 
 def join_outputs(results: list[dict[str, torch.Tensor]], output_lengths: list[int] | None) -> dict[str, torch.Tensor]:
@@ -112,4 +138,4 @@ def join_outputs(results: list[dict[str, torch.Tensor]], output_lengths: list[in
     return joined
 
 
-__all__ = ["FILLED_CODE", "cut_codes", "join_outputs", "list_lengths", "list_output_lengths"]
+__all__ = ["FILLED_CODE", "cut_codes", "join_outputs", "list_known_codes", "list_lengths", "list_output_lengths"]

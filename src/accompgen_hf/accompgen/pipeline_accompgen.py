@@ -224,7 +224,9 @@ class VocalAccompanimentPipeline(Pipeline):
             **settings,
         )
 
-    def _run_one_by_one(self, recordings: Iterable, seed: int | None, num_variations: int = 1, **kwargs: Any):
+    def _run_one_by_one(
+        self, recordings: Iterable, seed: int | list[int] | None, num_variations: int = 1, **kwargs: Any
+    ) -> Iterator[Any]:
         if isinstance(seed, list):
             raise ValueError("`seed` must be an int for a generator or dataset: recording i uses `seed + i`.")
         for index, recording in enumerate(recordings):
@@ -263,7 +265,7 @@ class VocalAccompanimentPipeline(Pipeline):
         requests = []
         pairs = list_pairs(regenerate, len(recordings))
         styles = check_styles(self.model.config, forward_params.pop("style", None), len(recordings))
-        given = zip(recordings, seeds, known_codes or [None] * len(recordings), pairs, styles, strict=True)
+        given = zip(recordings, seeds, known_codes or [{}] * len(recordings), pairs, styles, strict=True)
         for recording, first_seed, known, pair, style in given:
             own_seeds = range(first_seed, first_seed + num_variations)
             of_recording = self.preprocess({"recording": recording, "seeds": own_seeds}, **preprocess_params)
@@ -289,8 +291,10 @@ class VocalAccompanimentPipeline(Pipeline):
         of_recordings = [results[first : first + num_variations] for first in range(0, len(results), num_variations)]
         if keep is None:
             return of_recordings
-        first = zip(requests[::num_variations], of_recordings, strict=True)
-        kept = [rank_takes(request["vocals"], request["sampling_rate"], takes)[:keep] for request, takes in first]
+        kept = [
+            rank_takes(request["vocals"], request["sampling_rate"], takes)[:keep]
+            for request, takes in zip(requests[::num_variations], of_recordings, strict=True)
+        ]
         return [takes[0] for takes in kept] if keep == 1 else kept
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:
@@ -390,29 +394,31 @@ class VocalAccompanimentPipeline(Pipeline):
         heard_stems = dict(zip(names, played[1:], strict=True)) if names else None
         sheet = {"lead_sheet": make_lead_sheet(soften_peaks(played[0]), codec_rate, heard_stems)} if lead_sheet else {}
         if output_sampling_rate is None:
-            output_sampling_rate = codec_rate
+            result_rate = codec_rate
         elif output_sampling_rate == "input":
-            output_sampling_rate = rate
-        num_samples = output_num_samples(vocals.shape[1], rate, output_sampling_rate)
-        played = [fit_length(resample(each, codec_rate, output_sampling_rate), num_samples) for each in played]
+            result_rate = rate
+        else:
+            result_rate = check_sampling_rate(output_sampling_rate, "`output_sampling_rate`")
+        num_samples = output_num_samples(vocals.shape[1], rate, result_rate)
+        played = [fit_length(resample(each, codec_rate, result_rate), num_samples) for each in played]
         accompaniment = soften_peaks(played[0])
         stems = {}
         if names:
             bent = bend_parts(np.stack(played[1:]), played[0], accompaniment)
             stems = {"stems": dict(zip(names, bent, strict=True))}
-        vocals = fit_length(resample(vocals, rate, output_sampling_rate), num_samples)
+        vocals = fit_length(resample(vocals, rate, result_rate), num_samples)
         vocals = vocals[0] if len(vocals) == 1 else vocals
         result = {
             "audio": accompaniment,
             **stems,
-            "mix": mix(vocals, accompaniment, output_sampling_rate, accompaniment_lufs_offset),
-            "sampling_rate": output_sampling_rate,
+            "mix": mix(vocals, accompaniment, result_rate, accompaniment_lufs_offset),
+            "sampling_rate": result_rate,
             "seed": outputs["seed"],
             **sheet,
         }
         if outputs.get("regenerate") is not None:
             start_s, end_s = outputs["regenerate"]
-            result["regenerated"] = (start_s, num_samples / output_sampling_rate if end_s is None else end_s)
+            result["regenerated"] = (start_s, num_samples / result_rate if end_s is None else end_s)
         if return_codes:
             result.update({name: outputs[name].cpu() for name in CODE_NAMES if name in outputs})
             result["token_fingerprint"] = getattr(self.model.config, "token_fingerprint", None)

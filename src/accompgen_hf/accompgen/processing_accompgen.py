@@ -301,10 +301,11 @@ class AccompGenProcessor(ProcessorMixin):
             `(num_samples * 3 / 2,)`.
         """
         mono = fold_to_mono(audio)
-        return tuple(
-            self._fit(resample(mono, sampling_rate, rate), padded_num_samples(len(mono), sampling_rate, rate))
-            for rate in (self.sampling_rate, self.output_sampling_rate)
-        )
+
+        def prepare(rate: int) -> np.ndarray:
+            return self._fit(resample(mono, sampling_rate, rate), padded_num_samples(len(mono), sampling_rate, rate))
+
+        return prepare(self.sampling_rate), prepare(self.output_sampling_rate)
 
     @staticmethod
     def _fit(waveform: np.ndarray, num_samples: int) -> np.ndarray:
