@@ -5,12 +5,14 @@ import functools
 import numpy as np
 import pytest
 
+from accompgen_hf.accompgen.harmony_accompgen import chord_path
 from accompgen_hf.accompgen.ranking_accompgen import (
     WEIGHTS,
     Voice,
     rank_takes,
     rate_take,
     share_of_chord_tones,
+    share_of_common_chords,
     share_of_silence,
     sung_pitches,
 )
@@ -67,6 +69,15 @@ def test_chord_tones_are_root_third_and_fifth():
     assert share_of_chord_tones(np.full(5, np.nan), np.array([c_major])) == 0
 
 
+def test_common_chords_are_those_that_other_takes_play():
+    c_major, g_major, none = 0, 7, 24
+    path = np.array([c_major, c_major, g_major, none])
+    others = [np.array([c_major, c_major, g_major, none]), np.array([g_major, c_major, g_major])]
+    assert share_of_common_chords(path, others) == pytest.approx((3 / 4 + 2 / 3) / 2)
+    assert share_of_common_chords(path, []) == 0
+    assert share_of_common_chords(path[:0], others) == 0
+
+
 def test_silence_counts_in_tenths_of_a_second():
     audio = np.full(RATE, 0.1, np.float32)
     audio[: RATE // 4] = 0
@@ -99,4 +110,5 @@ def test_equal_takes_keep_their_order_and_another_rate_changes_little():
     ranked = rank_takes(song.vocals[None], RATE, [{**take, "seed": seed} for seed in (5, 6)])
     assert [each["seed"] for each in ranked] == [5, 6]
     voice = Voice(song.vocals, RATE)
-    assert rate_take(voice, song.instrumental, RATE)["score"] == ranked[0]["ranking"]["score"]
+    path = chord_path(song.instrumental, RATE)
+    assert rate_take(voice, song.instrumental, RATE, path, [path])["score"] == ranked[0]["ranking"]["score"]

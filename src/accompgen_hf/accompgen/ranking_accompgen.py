@@ -1,8 +1,10 @@
 """Which of several takes fits the singer best: what can be heard of voice and band alone, without any truth.
 
-Four terms, each a share between 0 and 1:
+Five terms, each a share between 0 and 1:
 
 - `chord_tones`: of the sung time, in which the sung pitch class is a tone of the chord that the band plays;
+- `common_chords`: of the time, in which another take plays the same chord, on average over the other takes: what a
+  voice asks for is played by many takes, an accident by one;
 - `on_beat`: how strong the singer's onsets are on the band's beats, against everywhere; 0.5 is chance;
 - `silence`: of the time, in which the band is below -60 dBFS;
 - `clipping`: of the samples, whose peaks had to be bent.
@@ -29,7 +31,7 @@ from .rhythm_accompgen import (
     rhythm_curves,
 )
 
-WEIGHTS = {"chord_tones": 1.0, "on_beat": 1.0, "silence": -1.0, "clipping": -1.0}
+WEIGHTS = {"chord_tones": 1.0, "common_chords": 1.0, "on_beat": 1.0, "silence": -1.0, "clipping": -1.0}
 
 _PITCH_RATE, _PITCH_WINDOW, _PITCH_HOP = 8000, 512, 160  # 64 ms every 20 ms
 _LOWEST_HZ, _HIGHEST_HZ = 65.0, 1000.0
@@ -69,7 +71,11 @@ def rank_takes(vocals: np.ndarray, sampling_rate: int, takes: list[dict[str, Any
         stand in the order of their seeds.
     """
     voice = Voice(fold_to_mono(vocals), sampling_rate)
-    terms = [rate_take(voice, take["audio"], take["sampling_rate"]) for take in takes]
+    paths = [chord_path(take["audio"], take["sampling_rate"]) for take in takes]
+    terms = [
+        rate_take(voice, take["audio"], take["sampling_rate"], paths[index], paths[:index] + paths[index + 1 :])
+        for index, take in enumerate(takes)
+    ]
     order = sorted(range(len(takes)), key=lambda index: -terms[index]["score"])
     return [
         {**takes[index], "ranking": {**terms[index], "place": place, "num_takes": len(takes)}}
@@ -95,17 +101,21 @@ class Voice:
         self.onsets = onset_strength(onset_bands(vocals, sampling_rate))
 
 
-def rate_take(voice: Voice, audio: np.ndarray, sampling_rate: int) -> dict[str, float]:
+def rate_take(
+    voice: Voice, audio: np.ndarray, sampling_rate: int, path: np.ndarray, other_paths: list[np.ndarray]
+) -> dict[str, float]:
     """Every term of one take, and `score`.
 
     Args:
         voice (`Voice`): The singer.
         audio (`np.ndarray` of shape `(num_samples,)`): The accompaniment alone.
         sampling_rate (`int`): Rate in Hz.
+        path (`np.ndarray`): Its `chord_path`.
+        other_paths (`list` of `np.ndarray`): Those of the other takes.
     """
-    path = chord_path(audio, sampling_rate)
     terms = {
         "chord_tones": share_of_chord_tones(voice.pitches, path),
+        "common_chords": share_of_common_chords(path, other_paths),
         "on_beat": share_on_beat(voice.onsets, audio, sampling_rate, path),
         "silence": share_of_silence(audio, sampling_rate),
         "clipping": float(np.mean(np.abs(audio) > _BENT_PEAK)),
@@ -179,6 +189,20 @@ def share_of_chord_tones(pitches: np.ndarray, path: np.ndarray) -> float:
     return float(np.mean((chords != NO_CHORD) & ((intervals == 0) | is_third | (intervals == 7))))
 
 
+def share_of_common_chords(path: np.ndarray, other_paths: list[np.ndarray]) -> float:
+    """Share of the frames in which another take plays the same chord, on average over the others; 0 without others.
+
+    Args:
+        path (`np.ndarray` of shape `(num_chord_frames,)`): Result of `chord_path` of the band.
+        other_paths (`list` of `np.ndarray`): The same of the other takes; frames that one of two lacks do not count.
+    """
+    shares = []
+    for other in other_paths:
+        both = min(len(path), len(other))
+        shares.append(np.mean((path[:both] == other[:both]) & (path[:both] != NO_CHORD)) if both else 0.0)
+    return float(np.mean(shares)) if shares else 0.0
+
+
 def share_on_beat(voice_onsets: np.ndarray, audio: np.ndarray, sampling_rate: int, path: np.ndarray) -> float:
     """How much the singer's onsets lie on the band's beats; 0 without beats.
 
@@ -216,6 +240,7 @@ __all__ = [
     "rank_takes",
     "rate_take",
     "share_of_chord_tones",
+    "share_of_common_chords",
     "share_of_silence",
     "share_on_beat",
     "sung_pitches",
