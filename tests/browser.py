@@ -28,6 +28,28 @@ FLAGS = (
     "--use-fake-ui-for-media-stream",
     "--use-fake-device-for-media-stream",
 )
+_LOOK_S = 20.0
+_LOOK = """return new Promise((done) => {
+  const end = Date.now() + arguments[0];
+  const look = () => {
+    let found = false;
+    try { found = Boolean(holds()); } catch { /* what it asks about is not there yet */ }
+    if (found || Date.now() > end) done(found);
+    else setTimeout(look, 50);
+  };
+  look();
+})"""
+_BOX_AT_REST = """return new Promise((done) => {
+  let before = "", since = Date.now();
+  const look = () => {
+    const box = document.querySelector(arguments[0]).getBoundingClientRect();
+    const now = JSON.stringify(box);
+    if (now !== before) [before, since] = [now, Date.now()];
+    if (Date.now() - since > 500) done([box.left, box.width, box.top, box.height]);
+    else setTimeout(look, 50);
+  };
+  look();
+})"""
 
 
 def find_chromium() -> tuple[str | None, str | None]:
@@ -62,7 +84,10 @@ class Browser:
         capabilities = {
             "goog:chromeOptions": options,
             "goog:loggingPrefs": {"performance": "ALL", "browser": "ALL"},
-            "timeouts": {"implicit": 30_000},  # ms; a part of the page that is looked for may come later than another
+            "timeouts": {
+                "implicit": 60_000,
+                "script": 240_000,
+            },  # ms; a part of the page that is looked for may come later than another
         }
         try:
             session = self._call("POST", "", {"capabilities": {"alwaysMatch": capabilities}})
@@ -112,23 +137,23 @@ class Browser:
         self._call("POST", f"/element/{self.find(selector)}/value", {"text": text})
 
     def drag(self, selector: str, start: float, end: float) -> None:
-        """Drag from one share of an element's width to another, by finger on a phone, else by mouse."""
-        box = "const box = document.querySelector(arguments[0]).getBoundingClientRect();"
-        left, width, top, height = self.script(f"{box} return [box.left, box.width, box.top, box.height]", selector)
+        """Drag from one share of an element's width to another, by finger on a phone, else by mouse.
+
+        A page that scrolls is waited for: the element must have come to rest.
+        """
+        left, width, top, height = self.script(_BOX_AT_REST, selector)
         at = {"type": "pointerMove", "duration": 100, "y": round(top + height / 2)}
         places = [{**at, "x": round(left + share * width)} for share in (start, (start + end) / 2, end)]
         steps = [places[0], {"type": "pointerDown", "button": 0}, *places[1:], {"type": "pointerUp", "button": 0}]
         source = {"type": "pointer", "id": "pointer", "parameters": {"pointerType": self.pointer}, "actions": steps}
         self._call("POST", "/actions", {"actions": [source]})
 
-    def wait(self, condition: str, timeout_s: float = 30.0) -> Any:
-        """The value of a JavaScript expression as soon as it is true."""
+    def wait(self, condition: str, timeout_s: float = 300.0) -> None:
+        """Wait until a JavaScript expression is true. The page looks by itself, since commands cost time."""
         end = time.monotonic() + timeout_s
         while time.monotonic() < end:
-            value = self.script(f"return {condition}")
-            if value:
-                return value
-            time.sleep(0.1)
+            if self.script(f"const holds = () => {condition}; {_LOOK}", 1000 * min(_LOOK_S, timeout_s)):
+                return
         text = self.script("return document.body.innerText")
         raise TimeoutError(f"{condition} is not true after {timeout_s:g} s. The page says: {text}")
 
