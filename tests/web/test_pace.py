@@ -77,6 +77,24 @@ def test_while_the_step_is_compiled_the_job_says_so_and_its_estimate_stands_stil
     assert job.pace.costs(False)["listening"] == pytest.approx(0.1)
 
 
+def test_the_next_step_begins_when_the_last_of_this_one_is_reported(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    job = VisitorJob(None, 1, Pace(), 10.0)
+    job.begin_take(1)
+    for stage, following, num_windows in (("semantic", "coarse", 1), ("coarse", "fine", 2), ("fine", "mixing", 4)):
+        for index in range(num_windows):
+            assert job.step == (stage if stage != "semantic" else "listening")
+            now[0] += 3.0
+            job.report(stage, 10.0 / num_windows)
+            assert job.step == (following if index == num_windows - 1 else stage)
+    now[0] += 1.0
+    job.end_take()
+    costs = job.pace.costs(False)
+    assert costs["coarse"] == pytest.approx(0.6)  # both of its windows: 3 s before the first is reported, 3 s after
+    assert costs["mixing"] == pytest.approx(0.1)
+
+
 def test_nobody_knows_before_the_first_take_has_begun_to_move():
     assert Pace().speed(0.0, 10.0, 1.0) is None
     assert Pace().speed(5.0, 10.0, 20.0) == 4.0

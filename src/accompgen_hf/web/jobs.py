@@ -65,12 +65,15 @@ class VisitorJob:
         self.entered.setdefault(step, working_time())
 
     def report(self, stage: str, seconds_just_finished: float) -> None:
-        """Receive the pipeline's progress; an exception raised here ends the generation."""
+        """Receive the pipeline's progress; an exception raised here ends the generation.
+
+        A stage reports what it has finished, so the next step begins when the last of this one is reported.
+        """
         self.enter(stage)
         self.audio_s[stage] = self.audio_s.get(stage, 0.0) + seconds_just_finished
-        *_, last, _ = self.pace.costs(self.is_preview)
-        if stage == last and self.audio_s[stage] > 0.99 * self.duration_s:
-            self.enter("mixing")
+        if self.audio_s[stage] > 0.99 * self.duration_s:
+            steps = list(self.pace.costs(self.is_preview))
+            self.enter(steps[steps.index(stage) + 1])
 
     def end_take(self) -> None:
         """Let the next estimates know what the steps of this take have cost."""
