@@ -1,8 +1,8 @@
 """Eight songs whose scores are written down here: whoever moves or speeds up the analysis must keep them.
 
 Chords, keys, frames of beats and what follows from them are compared exactly; tempo, and sums of floats, which differ
-in their last digits between processors, to nine digits. The songs are of 10 s, as the evaluation's windows are; to
-make and score them takes about 15 s.
+in their last digits between processors and with the libraries a process has loaded, to seven digits. The songs are of
+10 s, as the evaluation's windows are; to make and score them takes about 15 s.
 """
 
 import hashlib
@@ -60,11 +60,11 @@ def test_the_numbers_of_eight_songs_stay(index):
     key, tempo_bpm, chords, beats, chroma_cosine, leakage_db, heard_hash = PINNED[index]
     scores = score_accompaniment(song.instrumental, song.vocals, RATE, song.annotation)
     assert detect_key(song.instrumental, RATE) == key
-    assert scores["tempo_bpm"] == pytest.approx(tempo_bpm, rel=1e-9)
+    assert scores["tempo_bpm"] == pytest.approx(tempo_bpm, rel=1e-7)
     assert scores["chord_majmin"] == chords
     assert scores["beat_f1"] == beats
-    assert scores["vocal_chroma_cosine"] == pytest.approx(chroma_cosine, abs=1e-9)
-    assert scores["vocal_leakage_db"] == pytest.approx(leakage_db, abs=1e-8)
+    assert scores["vocal_chroma_cosine"] == pytest.approx(chroma_cosine, abs=1e-7)
+    assert scores["vocal_leakage_db"] == pytest.approx(leakage_db, abs=1e-6)
     spans = detect_chords(song.instrumental, RATE)
     beat_frames = np.rint(100 * track_beats(song.instrumental, RATE).times).astype(int).tolist()
     heard = [[span.chord for span in spans], [round(100 * span.start_s) for span in spans], beat_frames]
