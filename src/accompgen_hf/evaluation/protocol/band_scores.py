@@ -94,11 +94,15 @@ def _score_song(pipe: Any, song: Song, seed: int, classifier: StyleClassifier, g
     style = song.annotation.style if song.annotation.style in known else None
     heard = {"array": song.vocals, "sampling_rate": SAMPLING_RATE}
     options = {"seed": seed, "style": style, "output_sampling_rate": SAMPLING_RATE, "show_progress": False}
-    true_codes = _encode_parts(pipe, song.parts)
-    bands = {"truth": song.parts, "coded": _decode_parts(pipe.model, true_codes, len(song.vocals))}
+    codes = _encode_parts(pipe, song.parts)
+    bands = {"truth": song.parts, "coded": _decode_parts(pipe.model, codes, len(song.vocals))}
     bands["ours"] = pipe(heard, **options)["stems"]
+    plan = _plan_parts(pipe, song.parts) if given else None
     for stage in given:
-        bands[f"true-{stage}"] = pipe(heard, known_codes=_cut_codes(pipe.model, true_codes, stage), **options)["stems"]
+        true_codes = {"instrumental_semantic_ids": plan}
+        if stage == "coarse":
+            true_codes["coarse_codes"] = codes[:, : pipe.model.config.coarse_config.num_codebooks]
+        bands[f"true-{stage}"] = pipe(heard, known_codes=true_codes, **options)["stems"]
     scores = {name: _score_parts(parts, song, classifier) for name, parts in bands.items()}
     return {"seed": seed, "style": song.annotation.style, **scores}
 
@@ -120,27 +124,27 @@ def _score_parts(parts: dict[str, np.ndarray], song: Song, classifier: StyleClas
 
 
 @torch.no_grad()
-def _encode_parts(pipe: Any, parts: dict[str, np.ndarray]) -> dict[str, torch.LongTensor]:
-    """Semantic ids `(1, P, num_frames)` and codes `(P, num_codebooks, num_frames)` of the true parts."""
-    model, ids, codes = pipe.model, [], []
+def _encode_parts(pipe: Any, parts: dict[str, np.ndarray]) -> torch.LongTensor:
+    """Codes `(P, num_codebooks, num_frames)` of the true parts."""
+    model, codes = pipe.model, []
     for name in model.config.part_names:
-        at_16_khz, at_codec_rate = pipe.processor.prepare_instrumental(parts[name], SAMPLING_RATE)
-        ids.append(model.semantic_encoder(torch.from_numpy(at_16_khz)[None]).semantic_ids)
-        codes.append(encode_in_blocks(model.codec, torch.from_numpy(at_codec_rate)[None], model.config.bandwidth))
-    return {"instrumental_semantic_ids": torch.stack(ids, dim=1), "codes": torch.cat(codes)}
+        waveform = pipe.processor.prepare_instrumental(parts[name], SAMPLING_RATE)[1]
+        codes.append(encode_in_blocks(model.codec, torch.from_numpy(waveform)[None], model.config.bandwidth))
+    return torch.cat(codes)
 
 
-def _cut_codes(model: Any, true_codes: dict[str, torch.LongTensor], stage: str) -> dict[str, torch.LongTensor]:
-    """What `known_codes` takes of the true codes up to a stage."""
-    known = {"instrumental_semantic_ids": true_codes["instrumental_semantic_ids"]}
-    if stage == "coarse":
-        known["coarse_codes"] = true_codes["codes"][:, : model.config.coarse_config.num_codebooks]
-    return known
+@torch.no_grad()
+def _plan_parts(pipe: Any, parts: dict[str, np.ndarray]) -> torch.LongTensor:
+    """Semantic ids `(1, P, num_frames)` of the true parts."""
+    ids = []
+    for name in pipe.model.config.part_names:
+        waveform = pipe.processor.prepare_instrumental(parts[name], SAMPLING_RATE)[0]
+        ids.append(pipe.model.semantic_encoder(torch.from_numpy(waveform)[None]).semantic_ids)
+    return torch.stack(ids, dim=1)
 
 
-def _decode_parts(model: Any, true_codes: dict[str, torch.LongTensor], num_samples: int) -> dict[str, np.ndarray]:
-    rows = true_codes["codes"].split(1)
-    decoded = [decode_in_blocks(model.codec, codes)[0].numpy()[:num_samples] for codes in rows]
+def _decode_parts(model: Any, codes: torch.LongTensor, num_samples: int) -> dict[str, np.ndarray]:
+    decoded = [decode_in_blocks(model.codec, row)[0].numpy()[:num_samples] for row in codes.split(1)]
     return dict(zip(model.config.part_names, decoded, strict=True))
 
 
