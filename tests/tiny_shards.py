@@ -1,11 +1,16 @@
 """Token shards with a known rule in them, and the smallest stage that can learn it."""
 
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from accompgen_hf.data.shards import Manifest, TokenRow, shard_name, write_rows
+from accompgen_hf.training.run_files import read_metrics
 from accompgen_hf.training.stages.arguments import StageTrainingArguments
+from accompgen_hf.training.stages.loop import StageTrainer
 
 MODEL = {
     "hidden_size": 32,
@@ -72,3 +77,20 @@ def write_shards(
     hours = {"CC0-1.0": duration_s * num_rows / 3600}
     Manifest("f" * 64, settings, shards, {}, num_rows, [], duration_s * num_rows, hours).save(folder)
     return folder
+
+
+def read_losses(output_dir: Path) -> list[float]:
+    """Training losses that a run wrote down."""
+    return [event["loss"] for event in read_metrics(output_dir) if event["kind"] == "train"]
+
+
+def receive_sigterm_in_third_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the trainer get a SIGTERM when two steps are done and the third begins."""
+    take_step = StageTrainer._take_step
+
+    def receive_sigterm(self, window):
+        if self.step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return take_step(self, window)
+
+    monkeypatch.setattr(StageTrainer, "_take_step", receive_sigterm)

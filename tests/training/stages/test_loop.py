@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import shutil
 import signal
 from pathlib import Path
@@ -19,10 +18,9 @@ from transformers import AutoModelForCausalLM
 import accompgen_hf  # noqa: F401  (registers the stages with AutoModelForCausalLM)
 from accompgen_hf.accompgen.training_record_accompgen import read_record
 from accompgen_hf.data.training_tracks import read_shard_tracks
-from accompgen_hf.training.run_files import read_metrics
 from accompgen_hf.training.stages.loop import StageTrainer, train_stage
 from accompgen_hf.training.stages.processes import prepare_sharded
-from tiny_shards import MODEL, make_arguments, write_shards
+from tiny_shards import MODEL, make_arguments, read_losses, receive_sigterm_in_third_step, write_shards
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +31,6 @@ def shards(tmp_path_factory) -> Path:
 def read_weights(output_dir: Path) -> dict[str, torch.Tensor]:
     model = AutoModelForCausalLM.from_pretrained(output_dir / "final")
     return {name: parameter.detach() for name, parameter in model.named_parameters()}
-
-
-def read_losses(output_dir: Path) -> list[float]:
-    return [event["loss"] for event in read_metrics(output_dir) if event["kind"] == "train"]
 
 
 def assert_equal_weights(first: Path, second: Path) -> None:
@@ -97,14 +91,7 @@ def test_resume_equals_an_unbroken_run_bit_for_bit(shards, tmp_path, monkeypatch
 
 def test_sigterm_finishes_the_step_saves_and_resumes_to_the_bit(shards, tmp_path, monkeypatch):
     train_stage(make_arguments(shards, tmp_path / "whole"))
-    take_step = StageTrainer._take_step
-
-    def receive_sigterm(self, window):
-        if self.step == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return take_step(self, window)
-
-    monkeypatch.setattr(StageTrainer, "_take_step", receive_sigterm)
+    receive_sigterm_in_third_step(monkeypatch)
     summary = train_stage(make_arguments(shards, tmp_path / "stopped"))
     assert not summary["is_finished"]
     assert summary["step"] == 3

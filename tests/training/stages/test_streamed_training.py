@@ -1,7 +1,5 @@
 """Training from a stream of shards: it learns, resumes to the bit, and is told apart from another order."""
 
-import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -9,9 +7,8 @@ import torch
 
 from accompgen_hf.accompgen.training_record_accompgen import read_record
 from accompgen_hf.data.training_tracks import read_shard_tracks
-from accompgen_hf.training.run_files import read_metrics
-from accompgen_hf.training.stages.loop import StageTrainer, train_stage
-from tiny_shards import make_arguments, write_shards
+from accompgen_hf.training.stages.loop import train_stage
+from tiny_shards import make_arguments, read_losses, receive_sigterm_in_third_step, write_shards
 
 
 @pytest.fixture(scope="module")
@@ -19,22 +16,11 @@ def shards(tmp_path_factory) -> Path:
     return write_shards(tmp_path_factory.mktemp("data") / "shards", num_shards=8)
 
 
-def read_losses(output_dir: Path) -> list[float]:
-    return [event["loss"] for event in read_metrics(output_dir) if event["kind"] == "train"]
-
-
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_stopped_stream_goes_on_to_the_bit(shards, tmp_path, monkeypatch, num_workers):
     fields = {"streaming": True, "shuffle_buffer": 5, "num_workers": num_workers, "micro_batch_size": 3}
     summary = train_stage(make_arguments(shards, tmp_path / "whole", **fields))
-    take_step = StageTrainer._take_step
-
-    def receive_sigterm(self, window):
-        if self.step == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return take_step(self, window)
-
-    monkeypatch.setattr(StageTrainer, "_take_step", receive_sigterm)
+    receive_sigterm_in_third_step(monkeypatch)
     assert train_stage(make_arguments(shards, tmp_path / "stopped", **fields))["step"] == 3
     monkeypatch.undo()
     torch.manual_seed(99)
