@@ -91,6 +91,120 @@ def test_roots_come_from_the_bass_and_drums_are_no_harmony():
     assert {chord["root"] for chord in make_lead_sheet(sum(over_a.values()), RATE, over_a)["chords"][1:-1]} == {9}
 
 
+BARS = ["C", "Am F", "Dm7", "G7", "C", "F G7", "Am", "C"]
+BAR_S = 2.4  # at 100 beats per minute
+
+
+def with_span(audio: np.ndarray, other: np.ndarray, start_s: float, end_s: float | None) -> np.ndarray:
+    """The recording with what another one plays in a span."""
+    changed = audio.copy()
+    span = slice(round(start_s * RATE), None if end_s is None else round(end_s * RATE))
+    changed[span] = np.resize(other, len(audio))[span]
+    return changed
+
+
+def outside(sheet: dict, start_s: float, end_s: float) -> tuple:
+    """What a sheet says before and behind a span."""
+    times = [[time for time in sheet[name] if not start_s < time < end_s] for name in ("beat_times", "downbeat_times")]
+    chords = [chord for chord in sheet["chords"] if chord["end_s"] <= start_s or chord["start_s"] >= end_s]
+    return times, chords, sheet["key"], sheet["tempo_bpm"], sheet["meter"], sheet["duration_s"]
+
+
+@pytest.mark.parametrize("has_stems", [False, True])
+def test_a_span_made_anew_leaves_the_sheet_as_it_was_elsewhere(has_stems):
+    start_s, end_s = LEAD_IN_S + 2 * BAR_S, LEAD_IN_S + 5 * BAR_S
+    stems, others = play(BARS, 100.0, 4), play(["G7", "C", "C", "Am F", "Am", "C", "G7", "G7"], 100.0, 4)
+    stems_now = {name: with_span(stem, others[name], start_s, end_s) for name, stem in stems.items()}
+    before = make_lead_sheet(sum(stems.values()), RATE, stems if has_stems else None)
+    heard = sum(stems_now.values()), RATE, stems_now if has_stems else None
+    now = make_lead_sheet(*heard, before, (start_s, end_s))
+    assert json.loads(json.dumps(now)) == now
+    assert outside(now, start_s - 0.05, end_s + 0.05) == outside(before, start_s - 0.05, end_s + 0.05)
+    inside = [chord["name"] for chord in now["chords"] if start_s - 0.05 < chord["start_s"] < end_s - 0.05]
+    assert inside == ["C", "C", "Am", "F", "Am", "Am"]
+    assert [chord["start_s"] for chord in now["chords"]][1:] == [chord["end_s"] for chord in now["chords"]][:-1]
+    assert len(now["beat_times"]) == len(before["beat_times"])
+
+
+def test_another_meter_and_tempo_inside_a_span_move_its_beats_alone():
+    start_s, end_s = 6.0, 11.0
+    audio = sum(play(BARS, 100.0, 4).values())
+    other = sum(play(["G7", "Am", "F", "C", "Dm7", "G7", "Am", "F", "C", "G7"], 127.0, 3).values())
+    before = make_lead_sheet(audio, RATE)
+    now = make_lead_sheet(with_span(audio, other, start_s, end_s), RATE, None, before, (start_s, end_s))
+    assert outside(now, start_s, end_s)[0] == outside(before, start_s, end_s)[0]
+    assert outside(now, start_s, end_s)[2:] == outside(before, start_s, end_s)[2:]
+    assert now["beat_times"] != before["beat_times"]
+    assert len(now["beat_times"]) == len(before["beat_times"])
+    assert np.diff(now["beat_times"]).min() > 0.3
+    assert now["downbeat_times"] == now["beat_times"][before["beat_times"].index(before["downbeat_times"][0]) :: 4]
+    for chord in before["chords"]:
+        if chord["end_s"] <= start_s or chord["start_s"] >= end_s:
+            assert chord in now["chords"]
+
+
+def test_the_same_audio_gives_the_same_chords_back():
+    audio = sum(play(BARS, 100.0, 4).values())
+    before = make_lead_sheet(audio, RATE)
+    for span_s in ((6.0, 11.0), (0.0, 4.0), (14.2, None), (6.3, 6.34)):  # some of them divide half bars
+        now = make_lead_sheet(audio, RATE, None, before, span_s)
+        assert names_of(now) == names_of(before)
+        ends = [[chord["end_s"] for chord in sheet["chords"]] for sheet in (now, before)]
+        np.testing.assert_allclose(*ends, atol=0.03)
+        np.testing.assert_allclose(now["beat_times"], before["beat_times"], atol=0.03)
+
+
+def test_a_half_bar_that_a_span_divides_has_both_of_its_chords():
+    audio, other = (sum(play([name] * 4, 100.0, 4).values()) for name in ("C", "F"))
+    before = make_lead_sheet(audio, RATE)
+    start_s = LEAD_IN_S + BAR_S + 0.6  # the second beat
+    now = make_lead_sheet(with_span(audio, other, start_s, None), RATE, None, before, (start_s, None))
+    [divided] = [chord for chord in now["chords"] if chord["end_s"] == pytest.approx(start_s)]
+    assert (divided["name"], divided["end_s"] - divided["start_s"]) == ("C", pytest.approx(0.6, abs=0.05))
+    assert {chord["name"] for chord in now["chords"] if chord["start_s"] >= start_s} == {"F"}
+
+
+def test_a_longer_recording_goes_on_in_the_same_beat():
+    whole = sum(play(BARS * 3, 100.0, 4).values())
+    before = make_lead_sheet(whole[: 10 * RATE], RATE)
+    now = make_lead_sheet(whole, RATE, None, before, (10.0, None))
+    assert now["duration_s"] == pytest.approx(len(whole) / RATE, abs=0.001)
+    assert now["beat_times"][: len(before["beat_times"])] == before["beat_times"]
+    expected = LEAD_IN_S + 0.6 * np.arange(4 * 24)
+    assert np.abs(np.array(now["beat_times"])[:, None] - expected).min(axis=0).max() < 0.04
+    assert now["downbeat_times"][: len(before["downbeat_times"])] == before["downbeat_times"]
+    assert np.abs(np.array(now["downbeat_times"])[:, None] - expected[::4]).min(axis=1).max() < 0.04
+    assert [chord["name"] for chord in now["chords"]][-4:-2] == ["Am", "Am"]
+    a_little = make_lead_sheet(whole[: round(10.04 * RATE)], RATE, None, before, (10.0, None))
+    assert a_little["chords"] == [*before["chords"][:-1], {**before["chords"][-1], "end_s": 10.04}]
+    # There is nothing to go on with.
+    second = make_lead_sheet(whole[:RATE], RATE)
+    assert make_lead_sheet(whole, RATE, None, second, (1.0, None)) == make_lead_sheet(whole, RATE)
+
+
+def test_a_span_without_a_beat_around_it_gets_none():
+    steady = np.tile(sum(tone(pitch, 1.0) for pitch in TRIADS["C"]), 12)
+    chord = {"start_s": 0.0, "end_s": 12.0, "name": "C", "root": 0, "quality": "maj"}
+    before = {"duration_s": 12.0, "key": "C major", "tempo_bpm": None, "meter": None}
+    before |= {"beat_times": [], "downbeat_times": [], "chords": [chord]}
+    other = np.resize(sum(play(["F"] * 6, 100.0, 4).values()), len(steady))
+    now = make_lead_sheet(with_span(steady, other, 4.0, 8.0), RATE, None, before, (4.0, 8.0))
+    assert now["beat_times"] == []
+    assert [(chord["name"], chord["start_s"], chord["end_s"]) for chord in now["chords"]] == [
+        ("C", 0.0, 4.0),
+        ("F", 4.0, 8.0),
+        ("C", 8.0, 12.0),
+    ]
+
+
+def test_a_span_that_is_all_of_the_recording_is_heard_anew():
+    audio, other = sum(play(BARS, 100.0, 4).values()), sum(play(["F", "G7", "C", "Am"] * 3, 127.0, 3).values())
+    other = np.resize(other, len(audio))
+    before, expected = make_lead_sheet(audio, RATE), make_lead_sheet(other, RATE)
+    for span_s in ((0.0, None), (0.0, len(audio) / RATE)):
+        assert make_lead_sheet(other, RATE, None, before, span_s) == expected
+
+
 @pytest.mark.parametrize("num_samples", [0, 1, 100, RATE, 5 * RATE])
 def test_silence_says_nothing(num_samples):
     sheet = make_lead_sheet(np.zeros(num_samples, np.float32), RATE)

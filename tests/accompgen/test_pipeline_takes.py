@@ -31,6 +31,12 @@ def whole(pipe) -> dict:
     return pipe(make_vocals(), seed=3, **SETTINGS)
 
 
+def make_sheet(beats: list[float]) -> dict:
+    chord = {"start_s": 0.0, "end_s": 1.6, "name": "Eb", "root": 3, "quality": "maj"}
+    sheet = {"duration_s": 1.6, "key": "Eb major", "tempo_bpm": 120.0, "meter": 3, "beat_times": beats}
+    return {**sheet, "downbeat_times": beats[:1], "chords": [chord]}
+
+
 def changed_share(codes: torch.Tensor, before: torch.Tensor, start_s: float, end_s: float) -> tuple[bool, bool]:
     """Whether codes at 75 Hz differ inside and outside of a span."""
     is_other = (codes != before).any(0)
@@ -54,7 +60,7 @@ def test_a_span_is_made_anew_with_another_seed_and_comes_back_with_the_old_one(p
 
 
 def test_ends_snap_to_the_beats_of_the_earlier_results_lead_sheet(pipe, whole):
-    known = {**whole, "lead_sheet": {"beat_times": [0.5, 1.0]}}
+    known = {**whole, "lead_sheet": make_sheet([0.5, 1.0])}
     other = pipe(make_vocals(), seed=8, known_codes=known, regenerate=(START, END), **SETTINGS)
     assert other["regenerated"] == (0.48, 1.0)  # on the 40 ms grid
     assert changed_share(other["coarse_codes"], whole["coarse_codes"], 0.48, 1.0) == (True, False)
@@ -63,6 +69,21 @@ def test_ends_snap_to_the_beats_of_the_earlier_results_lead_sheet(pipe, whole):
     plan = {name: whole[name] for name in CODE_NAMES[:2]}
     with pytest.raises(ValueError, match="`snap` must be False where `known_codes` have no `coarse_codes`"):
         pipe(make_vocals(), seed=8, known_codes=plan, regenerate=(START, END))
+
+
+def test_the_lead_sheet_stays_outside_of_the_span(pipe, whole):
+    known = {**whole, "lead_sheet": make_sheet([0.1, 0.6, 1.1])}
+    asked = {"seed": 8, "regenerate": (START, END), "snap": False, **SETTINGS}
+    [sheet] = [take["lead_sheet"] for take in pipe([make_vocals()], known_codes=[known], **asked)]
+    for name in ("key", "tempo_bpm", "meter", "downbeat_times", "duration_s"):
+        assert sheet[name] == known["lead_sheet"][name]
+    assert [sheet["beat_times"][place] for place in (0, 2)] == [0.1, 1.1]
+    assert START <= sheet["beat_times"][1] < END
+    assert {chord["name"] for chord in sheet["chords"] if not START <= chord["start_s"] < END} == {"Eb"}
+    alone = {name: value for name, value in whole.items() if name != "lead_sheet"}  # nothing is known of it
+    anew = pipe(make_vocals(), known_codes=alone, **asked)["lead_sheet"]
+    assert anew["meter"] is None  # what the tiny model plays has no beat
+    assert pipe(make_vocals(), known_codes=known, lead_sheet=False, **asked).get("lead_sheet") is None
 
 
 def test_without_a_lead_sheet_the_beats_are_those_of_what_the_codes_play(pipe, whole, monkeypatch):

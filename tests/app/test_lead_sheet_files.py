@@ -10,6 +10,7 @@ from accompgen_hf.app.lead_sheet_files import (
     format_sheet,
     list_bars,
     move_sheet,
+    read_sheet,
     show_sheet,
     write_sheet_files,
 )
@@ -69,6 +70,14 @@ def test_bars_of_three_split_two_to_one_and_a_pick_up_has_its_own_line():
     assert rows[0].split("|")[1].strip() == "N.C."
 
 
+def test_a_half_bar_that_a_span_divides_is_written_beat_by_beat():
+    sheet = make_sheet(["Am", "F", "C", "C"])
+    first, *others = sheet["chords"]
+    new = {**first, "start_s": 0.5, "name": "G7", "root": 7, "quality": "7"}
+    text = format_sheet({**sheet, "chords": [{**first, "end_s": 0.5}, new, *others]}, "take")
+    assert "| Am G7 F / | C         |" in text
+
+
 def test_bars_go_on_where_beats_are_not_heard():
     sheet = make_sheet(["Am", "Am", "F", "F", "C", "C"], num_beats=5)
     assert [(bar.start_s, bar.chords) for bar in list_bars(sheet)] == [
@@ -111,3 +120,47 @@ def test_the_files_hold_the_sheet(tmp_path, halves):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(SHEET_FILES)
     assert json.loads((tmp_path / "lead_sheet.json").read_text()) == {**sheet, "count_in_s": 0.0}
     assert (tmp_path / "song.mid").read_bytes().startswith(b"MThd")
+
+
+def test_a_sheet_is_read_back_as_it_was_before_its_count_in(tmp_path):
+    assert read_sheet(tmp_path) == (None, 0.0)
+    sheet = make_sheet(["Am", "F", "C", "N"], first_s=0.123)
+    for count_in_s in (0.0, 2.0 + 1 / 3):
+        write_sheet_files(tmp_path, move_sheet(sheet, count_in_s), "take", count_in_s)
+        assert read_sheet(tmp_path) == (sheet, count_in_s)
+    silent = {**make_sheet(["N"]), "key": None, "tempo_bpm": None, "meter": None}
+    silent |= {"beat_times": [], "downbeat_times": []}
+    write_sheet_files(tmp_path, silent, "take")
+    assert read_sheet(tmp_path) == (silent, 0.0)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"beat_times": [0.0, 0.0, 0.5]},
+        {"beat_times": [0.0, 0.5, 99.0]},
+        {"beat_times": "0.0"},
+        {"downbeat_times": [0.3]},
+        {"downbeat_times": []},
+        {"meter": 5},
+        {"tempo_bpm": None},
+        {"tempo_bpm": float("nan")},
+        {"duration_s": float("inf")},
+        {"key": 3},
+        {"chords": []},
+        {"chords": [{"start_s": 0.0, "end_s": 2.0, "name": "Am", "root": 9, "quality": "aug"}]},
+        {"chords": [{"start_s": 0.0, "end_s": 2.0, "name": "Am", "root": 12, "quality": "min"}]},
+        {"chords": [{"start_s": 0.5, "end_s": 2.0, "name": "Am", "root": 9, "quality": "min"}]},
+        {"chords": [{"start_s": 0.0, "end_s": 2.0, "name": 1, "root": None, "quality": None}]},
+        {"chords": None},
+        {"count_in_s": -1.0},
+    ],
+)
+def test_a_sheet_that_nothing_of_ours_has_written_is_refused(tmp_path, changes):
+    sheet = {**make_sheet(["Am", "F"]), "count_in_s": 0.0, **changes}
+    (tmp_path / "lead_sheet.json").write_text(json.dumps(sheet))
+    with pytest.raises(ValueError, match=r"lead_sheet.json' is damaged. Delete it, and chords and beats"):
+        read_sheet(tmp_path)
+    (tmp_path / "lead_sheet.json").write_text("[")
+    with pytest.raises(ValueError, match="is damaged"):
+        read_sheet(tmp_path)

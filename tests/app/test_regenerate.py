@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import mido
 import numpy as np
 import pytest
 import soundfile
@@ -12,6 +13,7 @@ from accompgen_hf import VocalAccompanimentPipeline
 from accompgen_hf.accompgen.recordings_accompgen import Recording
 from accompgen_hf.app import cli, regenerate_command
 from accompgen_hf.app.kept_codes import CODES_FILE, read_codes
+from accompgen_hf.app.lead_sheet_files import move_sheet, read_sheet, write_sheet_files
 from accompgen_hf.app.regenerate import regenerate_result
 from accompgen_hf.app.result_folders import read_settings
 from tiny import tiny_model
@@ -71,6 +73,40 @@ def test_a_new_take_stands_beside_the_old_one_and_differs_from_the_span_on(capsy
     again = OLD.with_name("take-seed7-take-3")
     assert (again / "accompaniment.wav").read_bytes() == old_bytes["accompaniment.wav"]
     assert (again / CODES_FILE).exists()
+
+
+def keep_sheet(folder: Path, count_in_s: float = 0.0) -> dict:
+    """Give a result a lead sheet with beats, which what the tiny model plays has not."""
+    beats = [0.05, 0.3, 0.55, 0.8, 1.05]
+    bounds = [0.0, 0.05, 0.55, 1.05, 1.2]
+    chords = [
+        {"start_s": start_s, "end_s": end_s, "name": name, "root": root, "quality": "maj"}
+        for start_s, end_s, name, root in zip(bounds, bounds[1:], ("C", "C", "F", "G"), (0, 0, 5, 7), strict=False)
+    ]
+    sheet = {"duration_s": 1.2, "key": "C major", "tempo_bpm": 240.0, "meter": 4, "beat_times": beats}
+    sheet |= {"downbeat_times": beats[::4], "chords": chords}
+    write_sheet_files(folder, move_sheet(sheet, count_in_s), "take", count_in_s)
+    return sheet
+
+
+def test_the_sheet_of_a_take_says_the_same_outside_of_the_span(capsys):
+    assert cli.main(GENERATE) == 0
+    before = keep_sheet(OLD)
+    assert cli.main(["regenerate", str(OLD), "--from", "0.58", "--to", "0.76", "--seed", "8", "--quiet"]) == 0
+    assert "made anew: 0.56 s to 0.80 s" in capsys.readouterr().err  # snapped to the beats of the sheet
+    new = OLD.with_name("take-seed7-take-2")
+    after, _ = read_sheet(new)
+    for name in ("key", "tempo_bpm", "meter", "duration_s", "downbeat_times"):
+        assert after[name] == before[name]
+    assert [time for time in after["beat_times"] if not 0.56 < time < 0.8] == before["beat_times"]
+    assert after["chords"][:2] == before["chords"][:2]
+    assert after["chords"][-1] == before["chords"][-1]
+    assert "| C" in (new / "lead_sheet.txt").read_text()
+    assert "240 BPM" in (new / "lead_sheet.txt").read_text()
+    clicks = [
+        message for message in mido.MidiFile(new / "song.mid") if message.type == "note_on" and message.channel == 9
+    ]
+    assert len(clicks) == len(before["beat_times"])
 
 
 def test_a_streams_result_keeps_its_codes_too():

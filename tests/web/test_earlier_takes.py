@@ -1,4 +1,4 @@
-"""Zip files of takes come from visitors: what is no take is refused, and nothing but two members is read."""
+"""Zip files of takes come from visitors: what is no take is refused, and nothing but three members is read."""
 
 import json
 import zipfile
@@ -11,6 +11,9 @@ from accompgen_hf.web import earlier_takes
 from accompgen_hf.web.earlier_takes import ChosenSpan, read_take
 
 SETTINGS = {"vocals": "my.wav", "seed": 7, "guidance_scale": 2.0, "preview": True, "made_with": {"device": "cpu"}}
+
+SHEET = {"duration_s": 3.0, "key": None, "tempo_bpm": None, "meter": None, "beat_times": [], "downbeat_times": []}
+SHEET |= {"chords": [{"start_s": 0.0, "end_s": 3.0, "name": "N", "root": None, "quality": None}]}
 
 
 def write_take(folder, settings=SETTINGS, **members: bytes):
@@ -46,17 +49,25 @@ def test_settings_and_codes_become_options_and_a_record(tmp_path):
     }
 
 
-def test_nothing_but_two_members_is_unpacked(tmp_path):
-    archive = write_take(tmp_path, **{"../outside.txt": b"x", "mix.wav": b"x"})
+def test_a_lead_sheet_is_known_too(tmp_path):
+    archive = write_take(tmp_path, **{"lead_sheet.json": json.dumps({**SHEET, "count_in_s": 0.0}).encode()})
+    options = read_take(archive, tmp_path / "earlier").options(ChosenSpan(archive, 1.0, 2.0))
+    assert options["known_codes"]["lead_sheet"] == SHEET
+
+
+def test_nothing_but_three_members_is_unpacked(tmp_path):
+    sheet = json.dumps({**SHEET, "count_in_s": 0.0}).encode()
+    archive = write_take(tmp_path, **{"../outside.txt": b"x", "mix.wav": b"x", "lead_sheet.json": sheet})
     read_take(archive, tmp_path / "earlier")
-    assert sorted(path.name for path in (tmp_path / "earlier").iterdir()) == [CODES_FILE, "settings.json"]
+    unpacked = sorted(path.name for path in (tmp_path / "earlier").iterdir())
+    assert unpacked == [CODES_FILE, "lead_sheet.json", "settings.json"]
     assert not (tmp_path / "outside.txt").exists()
 
 
-@pytest.mark.parametrize("kind", ["missing", "no zip", "no settings", "unknown settings", "too large"])
+@pytest.mark.parametrize("kind", ["missing", "no zip", "no settings", "unknown settings", "no sheet", "too large"])
 def test_what_is_no_take_is_refused_in_words_for_a_visitor(tmp_path, kind, monkeypatch):
     settings = {"no settings": None, "unknown settings": {"evil": 1}}.get(kind, SETTINGS)
-    archive = write_take(tmp_path, settings)
+    archive = write_take(tmp_path, settings, **({"lead_sheet.json": b"{}"} if kind == "no sheet" else {}))
     if kind == "missing":
         archive = str(tmp_path / "none.zip")
     if kind == "no zip":

@@ -131,6 +131,7 @@ def test_a_span_of_a_take_is_made_anew_as_the_pipeline_does_it(make, part, tmp_p
             audio, _ = soundfile.read(step.folder / "accompaniment.wav", dtype="float32")
             assert np.abs(audio - expected["audio"]).max() < 2**-22
             assert step.made_anew_s == expected["regenerated"]
+            assert step.lead_sheet == expected["lead_sheet"]
             settings = json.loads((step.folder / "settings.json").read_text("utf-8"))
             assert (settings["seed"], settings["regenerated"]["from"]) == (9, "my song-seed7")
             again = Path(shutil.copy(step.archive, tmp_path))

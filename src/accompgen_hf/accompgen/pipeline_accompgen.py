@@ -112,7 +112,7 @@ class VocalAccompanimentPipeline(Pipeline):
                 recording that begins like the earlier one and is longer is continued.
             regenerate (pair of `float`, or a `list` of pairs for a list, *optional*): Start and end in seconds of what
                 is made anew of `known_codes`, with the new `seed`; an end of `None` is the recording's. All other
-                codes stay. With the seed of the earlier result its codes come back.
+                codes stay, and so does their `lead_sheet` elsewhere. With the old seed the old codes come back.
             regenerate_parts (`list` of `str`, *optional*): Parts that are made anew; without it all that are played.
             snap (`bool`): Move the ends of `regenerate` to the nearest beats of the earlier result.
             vocals_lufs (`float`, *optional*): Loudness of the whole recording in LUFS, if the vocals are a part of it.
@@ -271,9 +271,9 @@ class VocalAccompanimentPipeline(Pipeline):
             of_recording = self.preprocess({"recording": recording, "seeds": own_seeds}, **preprocess_params)
             codes = codes_of_result(known, self.model.config) if known else {}
             num_steps = len(of_recording[0]["input_values"]) // SAMPLES_PER_GRID_STEP
-            beat_times = ((known or {}).get("lead_sheet") or {}).get("beat_times")
-            span = plan_span(self.model, codes, pair, snap, num_steps, beat_times)
-            more = {"known_codes": codes, "regenerate": span, "style": style}
+            sheet = (known or {}).get("lead_sheet")
+            span = plan_span(self.model, codes, pair, snap, num_steps, None if sheet is None else sheet["beat_times"])
+            more = {"known_codes": codes, "regenerate": span, "style": style, "earlier_sheet": sheet}
             requests += [{**request, **more} for request in of_recording]
         # 2. Requests -> codes and audio, together.
         batch_size = batch_size or self._batch_size or num_variations
@@ -390,9 +390,11 @@ class VocalAccompanimentPipeline(Pipeline):
         names = outputs["part_names"]  # none for a model of one part
         played = torch.cat([outputs["audio"][None], outputs["stems"]]) if names else outputs["audio"][None]
         played = played.float().cpu().numpy()[:, : output_num_samples(vocals.shape[1], rate, codec_rate)]
-        # At the codec's rate: the sheet is the same whatever rate is asked for.
-        heard_stems = dict(zip(names, played[1:], strict=True)) if names else None
-        sheet = {"lead_sheet": make_lead_sheet(soften_peaks(played[0]), codec_rate, heard_stems)} if lead_sheet else {}
+        sheet = {}
+        if lead_sheet:  # at the codec's rate: the sheet is the same whatever rate is asked for
+            heard = soften_peaks(played[0]), codec_rate, dict(zip(names, played[1:], strict=True)) if names else None
+            earlier = outputs.get("earlier_sheet"), outputs.get("regenerate")
+            sheet = {"lead_sheet": make_lead_sheet(*heard, *earlier)}
         if output_sampling_rate is None:
             result_rate = codec_rate
         elif output_sampling_rate == "input":

@@ -310,6 +310,21 @@ def follow_beats(strength: np.ndarray, grids: list[Grid]) -> Beats:
     return Beats(_follow(pulled, period) / FRAME_RATE, 60.0 * FRAME_RATE / period)
 
 
+def nearest_onset(strength: np.ndarray, time_s: float) -> float:
+    """Where a beat is heard that is expected at an instant: at the strongest onset within 0.1 s.
+
+    Args:
+        strength (`np.ndarray` of shape `(num_frames,)`): Result of [`onset_strength`].
+        time_s (`float`): The instant.
+    """
+    place = time_s * FRAME_RATE
+    near = np.arange(max(0, int(place) - 9), min(len(strength), int(place) + 11))
+    if len(near) == 0:  # behind the last frame
+        return time_s
+    pulled = strength[near] + _GRID_WEIGHT * np.exp(-0.5 * ((near - place) / _GRID_WIDTH) ** 2)
+    return float(near[pulled.argmax()]) / FRAME_RATE
+
+
 def track_beats(audio: np.ndarray, sampling_rate: int) -> Beats:
     """Beats of mono audio.
 
@@ -369,6 +384,7 @@ __all__ = [
     "has_beats",
     "has_onsets",
     "list_hypotheses",
+    "nearest_onset",
     "onset_bands",
     "onset_strength",
     "rhythm_curves",

@@ -9,6 +9,7 @@ from accompgen_hf.accompgen.options_accompgen import FORWARD, GENERATION_OPTIONS
 from accompgen_hf.accompgen.recordings_accompgen import Recording
 from accompgen_hf.accompgen.seeds_accompgen import draw_seed
 from accompgen_hf.app.kept_codes import CODES_FILE, read_codes
+from accompgen_hf.app.lead_sheet_files import read_sheet
 from accompgen_hf.app.open_pipeline import describe_model, open_separator
 from accompgen_hf.app.result_folders import RECORD_KEYS, read_settings, write_result
 from accompgen_hf.files import hash_file
@@ -59,7 +60,7 @@ def regenerate_result(
     """
     folder = Path(folder)
     settings = read_settings(folder / "settings.json")
-    known = read_codes(folder)
+    known = read_known(folder)
     expected = settings.get("codes", {}).get(CODES_FILE)
     if expected is not None and hash_file(folder / CODES_FILE) != expected:
         raise ValueError(f"{str(folder / CODES_FILE)!r} is not the file that was written: it is damaged or exchanged.")
@@ -96,6 +97,16 @@ def regenerate_result(
     return write_result(parent, kept, vocals, vocals.sampling_rate, result, made_with, folder.name)
 
 
+def read_known(folder: str | os.PathLike) -> dict[str, Any]:
+    """Codes and lead sheet of a result folder, as `known_codes` of the pipeline.
+
+    Raises:
+        ValueError: If there are no codes, or one of the files is damaged.
+    """
+    sheet, _ = read_sheet(folder)
+    return {**read_codes(folder), **({} if sheet is None else {"lead_sheet": sheet})}
+
+
 def open_vocals(settings: dict[str, Any], device: str) -> Recording:
     """The vocals that a result names, taken out of the song again where they were; `device` does that.
 
@@ -112,4 +123,4 @@ def open_vocals(settings: dict[str, Any], device: str) -> Recording:
     return vocals
 
 
-__all__ = ["PIPELINE_SETTINGS", "open_vocals", "regenerate_result"]
+__all__ = ["PIPELINE_SETTINGS", "open_vocals", "read_known", "regenerate_result"]

@@ -1,6 +1,6 @@
 """Read an earlier take back from its zip file, so that a span of it can be made anew.
 
-Visitors send such files: only two of their members are read, and no name in them is trusted.
+Visitors send such files: only three of their members are read, and no name in them is trusted.
 """
 
 import zipfile
@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from accompgen_hf.app.kept_codes import CODES_FILE, read_codes
-from accompgen_hf.app.regenerate import PIPELINE_SETTINGS
+from accompgen_hf.app.kept_codes import CODES_FILE
+from accompgen_hf.app.lead_sheet_files import SHEET_FILES
+from accompgen_hf.app.regenerate import PIPELINE_SETTINGS, read_known
 from accompgen_hf.app.result_folders import RECORD_KEYS, read_settings
 
 _MAX_MEMBER_BYTES = 16 * 2**20
@@ -28,17 +29,17 @@ class ChosenSpan:
 
 @dataclass(frozen=True)
 class EarlierTake:
-    """What a zip file says of its take: `settings.json`, and the codes as `known_codes` of the pipeline."""
+    """What a zip file says of its take: `settings.json`, and codes and lead sheet as `known_codes` of the pipeline."""
 
     name: str
     settings: dict[str, Any]
-    codes: dict[str, Any]
+    known_codes: dict[str, Any]
 
     def options(self, span: ChosenSpan) -> dict[str, Any]:
         """Options of the pipeline's call that makes the span anew."""
         chosen = {name: self.settings[name] for name in PIPELINE_SETTINGS if name in self.settings}
         parts = {} if span.part is None else {"regenerate_parts": [span.part]}
-        return {**chosen, **parts, "known_codes": self.codes, "regenerate": (span.start_s, span.end_s)}
+        return {**chosen, **parts, "known_codes": self.known_codes, "regenerate": (span.start_s, span.end_s)}
 
     def new_settings(self, span: ChosenSpan, seed: int, made_s: tuple[float, float]) -> dict[str, Any]:
         """`settings.json` of the new take; `made_s` is the span after it was moved to beats."""
@@ -61,10 +62,11 @@ def read_take(archive: str, folder: Path) -> EarlierTake:
     folder.mkdir()
     try:
         with zipfile.ZipFile(archive) as files:
-            for name in ("settings.json", CODES_FILE):
+            sheet_file = [SHEET_FILES[1]] if SHEET_FILES[1] in files.namelist() else []
+            for name in ("settings.json", CODES_FILE, *sheet_file):
                 if files.getinfo(name).file_size > _MAX_MEMBER_BYTES:
                     raise ValueError(_UNREADABLE)
                 (folder / name).write_bytes(files.read(name))
-        return EarlierTake(Path(archive).stem, read_settings(folder / "settings.json"), read_codes(folder))
+        return EarlierTake(Path(archive).stem, read_settings(folder / "settings.json"), read_known(folder))
     except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
         raise ValueError(_UNREADABLE) from error
