@@ -13,10 +13,10 @@ from accompgen_hf import VocalAccompanimentPipeline
 from accompgen_hf.accompgen.recordings_accompgen import Recording
 from accompgen_hf.app import cli, regenerate_command
 from accompgen_hf.app.kept_codes import CODES_FILE, read_codes
-from accompgen_hf.app.lead_sheet_files import move_sheet, read_sheet, write_sheet_files
+from accompgen_hf.app.lead_sheet_files import read_sheet, write_sheet_files
 from accompgen_hf.app.regenerate import regenerate_result
-from accompgen_hf.app.result_folders import read_settings
-from tiny import tiny_model
+from accompgen_hf.app.result_folders import read_settings, write_result
+from tiny import tiny_model, tiny_part_model
 
 RATE = 24_000
 SPAN = ["--from", "0.4", "--to", "0.8", "--no-snap"]
@@ -75,23 +75,26 @@ def test_a_new_take_stands_beside_the_old_one_and_differs_from_the_span_on(capsy
     assert (again / CODES_FILE).exists()
 
 
-def keep_sheet(folder: Path, count_in_s: float = 0.0) -> dict:
-    """Give a result a lead sheet with beats, which what the tiny model plays has not."""
+def make_sheet() -> dict:
+    """A sheet with beats, which what the tiny model plays has not."""
     beats = [0.05, 0.3, 0.55, 0.8, 1.05]
-    bounds = [0.0, 0.05, 0.55, 1.05, 1.2]
     chords = [
         {"start_s": start_s, "end_s": end_s, "name": name, "root": root, "quality": "maj"}
-        for start_s, end_s, name, root in zip(bounds, bounds[1:], ("C", "C", "F", "G"), (0, 0, 5, 7), strict=False)
+        for start_s, end_s, name, root in (
+            (0.0, 0.05, "C", 0),
+            (0.05, 0.55, "C", 0),
+            (0.55, 1.05, "F", 5),
+            (1.05, 1.2, "G", 7),
+        )
     ]
     sheet = {"duration_s": 1.2, "key": "C major", "tempo_bpm": 240.0, "meter": 4, "beat_times": beats}
-    sheet |= {"downbeat_times": beats[::4], "chords": chords}
-    write_sheet_files(folder, move_sheet(sheet, count_in_s), "take", count_in_s)
-    return sheet
+    return {**sheet, "downbeat_times": beats[::4], "chords": chords}
 
 
 def test_the_sheet_of_a_take_says_the_same_outside_of_the_span(capsys):
     assert cli.main(GENERATE) == 0
-    before = keep_sheet(OLD)
+    before = make_sheet()
+    write_sheet_files(OLD, before, "take")
     assert cli.main(["regenerate", str(OLD), "--from", "0.58", "--to", "0.76", "--seed", "8", "--quiet"]) == 0
     assert "made anew: 0.56 s to 0.80 s" in capsys.readouterr().err  # snapped to the beats of the sheet
     new = OLD.with_name("take-seed7-take-2")
@@ -107,6 +110,66 @@ def test_the_sheet_of_a_take_says_the_same_outside_of_the_span(capsys):
         message for message in mido.MidiFile(new / "song.mid") if message.type == "note_on" and message.channel == 9
     ]
     assert len(clicks) == len(before["beat_times"])
+
+
+COUNT_IN_S = 1.95  # a bar of 1 s, and what is missing before the first bar line at 0.05 s
+
+
+@pytest.fixture
+def counted_in(pipe) -> Path:
+    """A result with a bar of clicks before it."""
+    result = pipe("take.wav", seed=7, guidance_scale=1.0, return_codes=True, output_sampling_rate="input")
+    vocals, settings = Recording("take.wav"), {"vocals": "take.wav", "seed": 7, "guidance_scale": 1, "count_in": 1}
+    return write_result("counted", settings, vocals, RATE, {**result, "lead_sheet": make_sheet()}, {})
+
+
+@pytest.mark.parametrize(
+    ("span", "music_s"),
+    [
+        (["--from", "2.53", "--to", "2.71"], (0.56, 0.8)),  # snapped to the beats at 0.55 and 0.8 s
+        (["--from", "0", "--to", "2.7"], (0.0, 0.8)),  # the count-in is no part of it
+        (["--from", "2.35", "--no-snap"], (0.4, 1.2)),
+    ],
+)
+def test_seconds_are_those_of_the_files_with_their_count_in(counted_in, span, music_s, capsys):
+    assert cli.main(["regenerate", str(counted_in), *span, "--seed", "8", "--quiet"]) == 0
+    start_s, end_s = (COUNT_IN_S + edge_s for edge_s in music_s)
+    captured = capsys.readouterr()
+    assert f"made anew: {start_s:.2f} s to {end_s:.2f} s" in captured.err
+    new = Path(captured.out.split()[-1])
+    changed = read_settings(new / "settings.json")["regenerated"]
+    assert (changed["start_s"], changed["end_s"]) == (pytest.approx(start_s), pytest.approx(end_s))
+    start = round(start_s * RATE)
+    for name in ("accompaniment.wav", "mix.wav", "vocals.wav"):
+        before, after = (soundfile.read(folder / name)[0] for folder in (counted_in, new))
+        assert len(before) == len(after) == round((COUNT_IN_S + 1.2) * RATE)
+        np.testing.assert_array_equal(before[: round(COUNT_IN_S * RATE)], after[: round(COUNT_IN_S * RATE)])
+        if name == "accompaniment.wav":
+            np.testing.assert_array_equal(before[:start], after[:start])
+            assert not np.array_equal(before[start:], after[start:])
+    sheet, count_in_s = read_sheet(new)
+    assert count_in_s == COUNT_IN_S
+    assert sheet["tempo_bpm"] == 240.0
+    clicks, now = [], 0.0
+    for message in mido.MidiFile(new / "song.mid"):
+        now += message.time
+        if message.type == "note_on" and message.channel == 9:
+            clicks.append(now)
+    expected = [*np.arange(0.0, COUNT_IN_S - 0.01, 0.25), *(COUNT_IN_S + time for time in sheet["beat_times"])]
+    np.testing.assert_allclose(clicks, expected, atol=0.01)
+
+
+def test_a_span_within_the_count_in_or_behind_the_music_is_refused(counted_in, capsys):
+    for span in (["--from", "0", "--to", "1.9"], ["--from", "3.2"], ["--from", "2", "--to", "4"]):
+        assert cli.main(["regenerate", str(counted_in), *span, "--quiet"]) == 1
+        message = "count from the start of the files: there the music is from 1.95 s, behind the count-in, to 3.15 s"
+        assert message in capsys.readouterr().err
+
+
+def test_all_of_a_take_made_anew_has_a_count_in_of_its_own(pipe, counted_in):
+    with pytest.warns(UserWarning, match="There is no count-in"):  # what the tiny model plays has no beat
+        folder = regenerate_result(pipe, counted_in, 0.0, None, seed=8)
+    assert len(audio_of(folder)) == round(1.2 * RATE)
 
 
 def test_a_streams_result_keeps_its_codes_too():
@@ -129,6 +192,60 @@ def test_longer_vocals_are_continued(capsys):
     assert torch.equal(codes["fine_codes"][:, : old_codes["fine_codes"].shape[1]], old_codes["fine_codes"])
     assert len(audio_of(new)) == round(1.6 * RATE)
     assert read_settings(new / "settings.json")["vocals"].endswith("longer.wav")
+
+
+PARTS = ("drums", "bass", "other")
+
+
+@pytest.fixture
+def parts_pipe(monkeypatch):
+    """The command with a model of three parts."""
+    pipe = VocalAccompanimentPipeline(model=tiny_part_model())
+    for module in (cli, regenerate_command):
+        monkeypatch.setattr(module, "load_pipeline", lambda *_: pipe)
+
+
+@pytest.mark.usefixtures("parts_pipe")
+def test_some_parts_of_a_take_change_by_the_command_and_the_others_stay(capsys):
+    assert cli.main([*GENERATE, "--style", "rock"]) == 0
+    assert cli.main(["regenerate", str(OLD), *SPAN, "--parts", "drums", "other", "--seed", "8", "--quiet"]) == 0
+    new = OLD.with_name("take-seed7-take-2")
+    record = read_settings(new / "settings.json")
+    assert record["regenerated"] == {"from": OLD.name, "start_s": 0.4, "end_s": 0.8, "parts": ["drums", "other"]}
+    assert record["style"] == "rock"
+    start = round(0.4 * RATE)
+    is_bent = np.maximum(*(np.abs(audio_of(folder)) for folder in (OLD, new))) > 0.899  # a gain for all parts
+    for part in PARTS:
+        before, after = (soundfile.read(folder / f"{part}.wav", dtype="float32")[0] for folder in (OLD, new))
+        np.testing.assert_array_equal(before[:start], after[:start])
+        assert np.array_equal(before[~is_bent], after[~is_bent]) == (part == "bass")
+    codes, old_codes = read_codes(new), read_codes(OLD)
+    for name in ("coarse_codes", "fine_codes"):
+        for row, part in enumerate(PARTS):
+            is_other = (codes[name][row] != old_codes[name][row]).any(0)  # of every frame
+            assert bool(is_other[30:60].any()) == (part != "bass")
+            assert not is_other[:30].any()
+            assert not is_other[60:].any()
+    # With the old seed the old take comes back.
+    assert cli.main(["regenerate", str(new), *SPAN, "--parts", "drums", "other", "--seed", "7", "--quiet"]) == 0
+    again = OLD.with_name("take-seed7-take-3")
+    for part in PARTS:
+        assert (again / f"{part}.wav").read_bytes() == (OLD / f"{part}.wav").read_bytes()
+    capsys.readouterr()
+    assert cli.main(["regenerate", str(OLD), *SPAN, "--parts", "flute", "--quiet"]) == 1
+    assert "must be a list of names out of drums, bass, other" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("parts_pipe")
+def test_a_take_of_some_parts_has_one_of_these_made_anew():
+    assert cli.main([*GENERATE, "--parts", "drums", "bass"]) == 0
+    assert cli.main(["regenerate", str(OLD), *SPAN, "--parts", "bass", "--seed", "8", "--quiet"]) == 0
+    new = OLD.with_name("take-seed7-take-2")
+    codes, old_codes = (read_codes(folder)["fine_codes"] for folder in (new, OLD))
+    assert codes.shape[0] == 2
+    assert torch.equal(codes[0], old_codes[0])
+    assert not torch.equal(codes[1], old_codes[1])
+    assert not (new / "other.wav").exists()
 
 
 def test_the_function_takes_vocals_and_a_place_and_tells_its_progress(pipe):

@@ -20,6 +20,7 @@ PIPELINE_SETTINGS = [
     for option in GENERATION_OPTIONS.values()
     if option.is_setting and option.key == option.name and option.step in (FORWARD, POSTPROCESS)
 ]
+EDGES = ("start_s", "end_s")  # in the record of a take
 
 
 def regenerate_result(
@@ -41,8 +42,8 @@ def regenerate_result(
     Args:
         pipe (`VocalAccompanimentPipeline`): The pipeline of the model that made the result.
         folder: The result folder.
-        start_s, end_s (`float`, *optional*): Span in seconds; `None` is the end of the recording. Without `start_s`
-            a longer recording is continued from where the result ends.
+        start_s, end_s (`float`, *optional*): Span in seconds of the folder's files, their count-in included; `None` is
+            the end of the recording. Without `start_s` a longer recording is continued from where the result ends.
         parts (sequence of `str`, *optional*): Parts that are made anew; `None` is all of them.
         seed (`int`, *optional*): Seed of the span. `None` draws one, and takes the result's own to continue.
         snap (`bool`): Move start and end to the nearest beats.
@@ -52,7 +53,8 @@ def regenerate_result(
         show_progress (`bool`, *optional*): As in a call of the pipeline.
 
     Returns:
-        The new folder. Its `settings.json` says under `regenerated` from what, and which span, after snapping.
+        The new folder, whose count-in is the old one unless all of the music is made anew. Its `settings.json` says
+        under `regenerated` from what, and which span, after snapping.
 
     Raises:
         ValueError: If the folder is no whole result, its vocals are gone, its codes are another model's, or the span
@@ -60,7 +62,7 @@ def regenerate_result(
     """
     folder = Path(folder)
     settings = read_settings(folder / "settings.json")
-    known = read_known(folder)
+    known, count_in_s = read_known(folder)
     expected = settings.get("codes", {}).get(CODES_FILE)
     if expected is not None and hash_file(folder / CODES_FILE) != expected:
         raise ValueError(f"{str(folder / CODES_FILE)!r} is not the file that was written: it is damaged or exchanged.")
@@ -70,6 +72,8 @@ def regenerate_result(
     if seed is None and start_s is not None:
         seed = draw_seed()
     span = None if start_s is None else (start_s, end_s)
+    if span is not None and count_in_s:
+        span = _behind_count_in(span, count_in_s, vocals.num_samples / vocals.sampling_rate)
     result = pipe(
         {"array": vocals.read(), "sampling_rate": vocals.sampling_rate},
         seed=seed,
@@ -87,24 +91,44 @@ def regenerate_result(
         raise ValueError(
             "`start_s` is needed: the vocals are no longer than the result, so there is nothing to continue."
         )
-    start_s, end_s = result["regenerated"]
-    changed = {"from": folder.name, "start_s": start_s, "end_s": end_s}
+    changed = {"from": folder.name}
+    changed |= {name: round(edge_s + count_in_s, 6) for name, edge_s in zip(EDGES, result["regenerated"], strict=True)}
     changed |= {} if parts is None else {"parts": list(parts)}
     kept = {key: value for key, value in settings.items() if key not in (*RECORD_KEYS, "best_of")}
     kept |= {"seed": result["seed"], "regenerated": changed}
     made_with = describe_model(pipe)
     parent = folder.parent if parent is None else parent
-    return write_result(parent, kept, vocals, vocals.sampling_rate, result, made_with, folder.name)
+    return write_result(
+        parent, kept, vocals, vocals.sampling_rate, result, made_with, folder.name, known.get("lead_sheet")
+    )
 
 
-def read_known(folder: str | os.PathLike) -> dict[str, Any]:
-    """Codes and lead sheet of a result folder, as `known_codes` of the pipeline.
+def _behind_count_in(
+    span: tuple[float, float | None], count_in_s: float, duration_s: float
+) -> tuple[float, float | None]:
+    """Seconds of the music of seconds of the files.
+
+    Raises:
+        ValueError: If the span lies in the count-in, or behind the music.
+    """
+    start_s, end_s = span
+    last_s = count_in_s + duration_s
+    if start_s >= last_s or (end_s is not None and not count_in_s < end_s <= last_s + 0.02):
+        raise ValueError(
+            f"`start_s` and `end_s` count from the start of the files: there the music is from {count_in_s:.2f} s, "
+            f"behind the count-in, to {last_s:.2f} s. Got {start_s:g} to {'the end' if end_s is None else end_s}."
+        )
+    return max(0.0, start_s - count_in_s), None if end_s is None else end_s - count_in_s
+
+
+def read_known(folder: str | os.PathLike) -> tuple[dict[str, Any], float]:
+    """Codes and lead sheet of a result folder, as `known_codes` of the pipeline, and the seconds of its count-in.
 
     Raises:
         ValueError: If there are no codes, or one of the files is damaged.
     """
-    sheet, _ = read_sheet(folder)
-    return {**read_codes(folder), **({} if sheet is None else {"lead_sheet": sheet})}
+    sheet, count_in_s = read_sheet(folder)
+    return {**read_codes(folder), **({} if sheet is None else {"lead_sheet": sheet})}, count_in_s
 
 
 def open_vocals(settings: dict[str, Any], device: str) -> Recording:

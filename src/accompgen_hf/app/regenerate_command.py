@@ -15,7 +15,7 @@ def add_regenerate_command(commands: Any, number: Callable[..., Callable[[str], 
     parser = commands.add_parser("regenerate", help="make a span of a result anew, and keep everything else")
     add = parser.add_argument
     add("folder", metavar="RESULT_FOLDER", help="folder of an earlier result")
-    add("--from", dest="start_s", type=number(float, 0), metavar="S", help="start in seconds")
+    add("--from", dest="start_s", type=number(float, 0), metavar="S", help="start in seconds of the folder's files")
     add("--to", dest="end_s", type=number(float, 0), metavar="S", help="end in seconds (that of the recording)")
     add("--parts", nargs="+", metavar="PART", help="make these parts anew alone, of a model that plays several")
     add("--seed", type=number(int, 0), help="seed of the span; with that of the result its own codes come back")

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from accompgen_hf.accompgen.audio_accompgen import as_finite, write_audio_blocks
+from accompgen_hf.accompgen.lead_sheet_accompgen import goes_on
 from accompgen_hf.accompgen.mixing_accompgen import mix_blocks
 from accompgen_hf.accompgen.options_accompgen import GENERATION_OPTIONS, is_of_kind
 from accompgen_hf.accompgen.recordings_accompgen import Recording
@@ -68,6 +69,7 @@ def write_result(
     result: Mapping[str, Any],
     made_with: Mapping[str, Any],
     take_of: str | None = None,
+    earlier_sheet: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write one result into a new folder of `parent`.
 
@@ -79,6 +81,7 @@ def write_result(
             and `lead_sheet` and `ranking` if there are any.
         made_with: Model and device, added to the record.
         take_of (`str`, *optional*): Name of the result folder of which this is another take; it names the folder.
+        earlier_sheet (`dict`, *optional*): Lead sheet of that result, whose count-in stays where something of it does.
 
     Returns:
         The folder: `accompaniment.wav`, `mix.wav`, the parts such as `drums.wav`, `picture.png`, `codes.safetensors`
@@ -91,8 +94,9 @@ def write_result(
     rate = result["sampling_rate"]
 
     lead_sheet = result.get("lead_sheet")
-    delivery = _plan_delivery(settings, made_with, lead_sheet, rate)
     num_samples = result["audio"].shape[-1]
+    stays = earlier_sheet is not None and goes_on(earlier_sheet, result["regenerated"], num_samples / rate)
+    delivery = _plan_delivery(settings, made_with, earlier_sheet if stays else lead_sheet, rate)
 
     def fill(folder: Path) -> None:
         for name, audio in zip(AUDIO_NAMES, (result["audio"], result["mix"]), strict=True):

@@ -67,6 +67,7 @@ def read_take(archive: str, folder: Path) -> EarlierTake:
                 if files.getinfo(name).file_size > _MAX_MEMBER_BYTES:
                     raise ValueError(_UNREADABLE)
                 (folder / name).write_bytes(files.read(name))
-        return EarlierTake(Path(archive).stem, read_settings(folder / "settings.json"), read_known(folder))
+        known, _ = read_known(folder)
+        return EarlierTake(Path(archive).stem, read_settings(folder / "settings.json"), known)
     except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
         raise ValueError(_UNREADABLE) from error
