@@ -6,6 +6,7 @@ from transformers import EncodecConfig, EncodecModel, HubertConfig
 from accompgen_hf import (
     AccompGenCoarseConfig,
     AccompGenCoarseForCausalLM,
+    AccompGenCodec,
     AccompGenConfig,
     AccompGenFineConfig,
     AccompGenFineForCausalLM,
@@ -14,6 +15,7 @@ from accompgen_hf import (
     AccompGenSemanticEncoderConfig,
     AccompGenSemanticForCausalLM,
 )
+from accompgen_hf.accompgen.configuration_accompgen_codec import AccompGenCodecConfig
 
 NUM_CLUSTERS = 20
 CODEBOOK_SIZE = 16
@@ -32,6 +34,12 @@ WINDOWS = {
     AccompGenFineConfig: {"clip_duration_s": 0.4, "window_overlap_s": 0.0},
 }
 
+FOURIER = {
+    "decoder_type": "fourier",
+    "decoder_dim": 8,
+    "decoder_intermediate_dim": 16,
+    "num_decoder_layers": 2,
+}
 
 STAGE_CLASSES = {
     AccompGenSemanticConfig: AccompGenSemanticForCausalLM,
@@ -69,6 +77,19 @@ def tiny_codec_config(**fields) -> EncodecConfig:
     }
     # The bandwidths follow from the codebooks' size: 16 codes are 4 bits, 75 times a second, for each codebook.
     return EncodecConfig(**{**sizes, "target_bandwidths": [1.2, 2.4], **fields})
+
+
+def tiny_codec(**fields) -> AccompGenCodec:
+    """EnCodec, or with `FOURIER` a decoder whose random weights are large enough for every frame to be heard."""
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        config = AccompGenCodecConfig(**{**tiny_codec_config().to_diff_dict(), **fields, "model_type": None})
+        codec = AccompGenCodec(config).eval()
+        init_codebooks(codec)
+        if config.decoder_type == "fourier":
+            for parameter in codec.decoder.parameters():
+                parameter.add_(0.3 * torch.randn(parameter.shape))
+    return codec
 
 
 def tiny_config(**fields) -> AccompGenConfig:

@@ -7,31 +7,12 @@ from transformers import AutoModel, EncodecModel
 
 from accompgen_hf import AccompGenCodec, AccompGenForConditionalGeneration
 from accompgen_hf.accompgen.codec_accompgen import decode_in_blocks, decode_stream, encode_in_blocks
-from accompgen_hf.accompgen.configuration_accompgen_codec import AccompGenCodecConfig
 from accompgen_hf.accompgen.modeling_accompgen import equivalent_fingerprints, fingerprint_of_parts
-from tiny import init_codebooks, tiny_codec_config, tiny_config, tiny_model
+from tiny import FOURIER, init_codebooks, tiny_codec, tiny_codec_config, tiny_config, tiny_model
 
 HOP = 320
 BLOCK_S, CONTEXT_S = 0.8, 0.16  # 60 and 12 frames: the recipe in small
-FOURIER = {
-    "decoder_type": "fourier",
-    "decoder_dim": 8,
-    "decoder_intermediate_dim": 16,
-    "num_decoder_layers": 2,
-}
 VOCOS = {"is_causal": False, "istft_padding": "same", "norm_bandwidths": [1.2, 2.4]}
-
-
-def tiny_codec(**fields) -> AccompGenCodec:
-    with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(0)
-        config = AccompGenCodecConfig(**{**tiny_codec_config().to_diff_dict(), **fields, "model_type": None})
-        codec = AccompGenCodec(config).eval()
-        init_codebooks(codec)
-        if config.decoder_type == "fourier":
-            for parameter in codec.decoder.parameters():
-                parameter.add_(0.3 * torch.randn(parameter.shape))
-    return codec
 
 
 @pytest.fixture(scope="module")

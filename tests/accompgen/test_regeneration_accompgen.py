@@ -6,11 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from accompgen_hf import AccompGenCoarseConfig, AccompGenFineConfig, AccompGenSemanticConfig
+from accompgen_hf import (
+    AccompGenCoarseConfig,
+    AccompGenFineConfig,
+    AccompGenForConditionalGeneration,
+    AccompGenSemanticConfig,
+)
 from accompgen_hf.accompgen.regeneration_accompgen import Span, snap_to_beats
 from accompgen_hf.accompgen.stage_chain_accompgen import CODE_NAMES
 from accompgen_hf.accompgen.windows_accompgen import frames_per_step
-from tiny import tiny_model, tiny_stage_config
+from tiny import FOURIER, tiny_codec, tiny_model, tiny_stage_config
 
 PARTS = ("drums", "bass", "other")
 NUM_STEPS, STEP = 64, 640  # 2.56 s: several windows of every stage
@@ -77,6 +82,34 @@ def test_audio_before_the_span_and_behind_the_codecs_block_is_equal_to_the_bit()
     start = SPAN[0] * 3 * 320
     assert torch.equal(other.audio[:, :start], whole.audio[:, :start])  # EnCodec: one block of 10 s meets the span
     assert not torch.equal(other.audio[:, start:], whole.audio[:, start:])
+
+
+@pytest.mark.parametrize(
+    ("form", "num_before", "num_after"),
+    [
+        ({}, 2, 6 * (2 + 1) + 1),  # frames, with 2 layers
+        ({"is_causal": False, "istft_padding": "same", "norm_bandwidths": [1.2, 2.4]}, 11, 11),
+    ],
+)
+@pytest.mark.parametrize("block_s", [10.0, 0.8])
+def test_with_a_fourier_decoder_audio_changes_within_a_few_frames_of_the_span(form, num_before, num_after, block_s):
+    parts = {name: getattr(make_model(), name) for name in ("semantic_encoder", "semantic", "coarse", "fine")}
+    model = AccompGenForConditionalGeneration.from_sub_models(
+        **parts,
+        codec=tiny_codec(**FOURIER, **form),
+        bandwidth=2.4,
+        preview_bandwidth=1.2,
+        codec_block_duration_s=block_s,
+        codec_context_duration_s=block_s / 5,
+    )
+    whole = model.generate(make_vocals()[None], seed=3, **SETTINGS)
+    other = model.generate(make_vocals()[None], seed=8, known_codes=codes_of(whole), regenerate=SPAN_S, **SETTINGS)
+    first, last = SPAN[0] * 3 - num_before, SPAN[1] * 3 + num_after
+    is_other = (other.audio != whole.audio).view(-1, 320).any(1)  # of every frame
+    assert not is_other[:first].any()
+    assert not is_other[last:].any()
+    assert is_other[SPAN[0] * 3 : SPAN[1] * 3].all()
+    assert is_other[SPAN[1] * 3 : last].any()
 
 
 @pytest.mark.parametrize("name", CODE_NAMES[1:])
