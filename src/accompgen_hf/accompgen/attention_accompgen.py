@@ -67,7 +67,7 @@ class _BlockedAttention(torch.autograd.Function):
 
 
 def _weights(query: torch.Tensor, key: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    return (query @ key.transpose(2, 3)).add_(bias).softmax(-1)  # (B, H, block, num_keys)
+    return (query @ key.transpose(2, 3)).add_(bias.to(query.dtype)).softmax(-1)  # (B, H, block, num_keys)
 
 
 def _blocks(num_positions: int, is_causal: bool) -> list[tuple[slice, int]]:
