@@ -20,9 +20,11 @@ from transformers.generation.stopping_criteria import MaxLengthCriteria, Stoppin
 from transformers.generation.streamers import BaseStreamer
 
 from .codebooks_accompgen import PADDING
+from .evidence_accompgen import find_evidence, resolve_evidence_scale
 from .fast_decoding_accompgen import FastStageDecoder
 from .logits_accompgen import (
     AccompGenCodebookLogitsProcessor,
+    AccompGenEvidenceLogitsProcessor,
     AccompGenForcedIdsLogitsProcessor,
     AccompGenGuidanceLogitsProcessor,
     AccompGenKeyedChoiceLogitsProcessor,
@@ -76,6 +78,7 @@ class AccompGenGenerationMixin(GenerationMixin):
         uniforms: torch.FloatTensor | None = None,
         engine: str | None = None,
         forced_ids: torch.LongTensor | None = None,
+        evidence_scale: float | None = None,
         **kwargs,
     ) -> Any:
         """Generate the target of one window, as transformers' `generate` does.
@@ -94,6 +97,9 @@ class AccompGenGenerationMixin(GenerationMixin):
                 Sums run in another order, so a near tie may fall to another code.
             forced_ids (`torch.LongTensor` of shape `(batch_size, max_new_tokens)`, *optional*): Ids that slots must
                 have, each of its slot's codebook; -1 leaves the choice.
+            evidence_scale (`float`, *optional*): Weight of [`find_evidence`], which is added to the guided
+                logits: it holds a band to its singer where the band's own past would lead it on. `None` takes that of
+                the generation config; 0 adds nothing, and costs nothing.
             part_ids, style_ids (`torch.LongTensor` of shape `(batch_size,)`, *optional*): As in `forward`.
             kwargs: Any field of the generation config: `guidance_scale`, `temperature`, `top_k`, `top_p`, ...
 
@@ -132,6 +138,11 @@ class AccompGenGenerationMixin(GenerationMixin):
             uniforms = uniforms.gather(1, offsets)
         if forced_ids is not None:
             self._check_forced_ids(forced_ids, len(input_ids), segment_positions)
+        evidence, scale = None, resolve_evidence_scale(self, generation_config, evidence_scale)
+        if scale:
+            num_slots = kwargs.get("max_new_tokens") or kwargs["max_length"] - input_ids.shape[1]
+            layout = (input_ids, segment_ids, segment_positions, num_slots, kwargs.get("part_ids"))
+            evidence = scale * find_evidence(self, *layout)
         return super().generate(
             input_ids,
             generation_config=generation_config,
@@ -140,6 +151,7 @@ class AccompGenGenerationMixin(GenerationMixin):
             uniforms=uniforms,
             engine=engine,
             forced_ids=forced_ids,
+            evidence=evidence,
             guided_rows=_guided_rows(self._guidance_scale(generation_config, kwargs)),
             **kwargs,
         )
@@ -200,6 +212,7 @@ class AccompGenGenerationMixin(GenerationMixin):
         guided_rows: str = CONDITIONAL,
         engine: str | None = None,
         forced_ids: torch.LongTensor | None = None,
+        evidence: torch.FloatTensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | None = None,
         part_ids: torch.LongTensor | None = None,
@@ -251,6 +264,7 @@ class AccompGenGenerationMixin(GenerationMixin):
             model_kwargs.get("uniforms"),
             is_guided=model_kwargs.get("guided_rows") == BOTH,
             forced_ids=model_kwargs.get("forced_ids"),
+            evidence=model_kwargs.get("evidence"),
         )
 
     def _sample(
@@ -325,7 +339,10 @@ class AccompGenGenerationMixin(GenerationMixin):
         # The codebook mask is void on the slice of scores that belongs to the slot's codebook.
         choosers = [one for one in logits_processor if isinstance(one, AccompGenKeyedChoiceLogitsProcessor)]
         warpers = [one for one in logits_processor if type(one) in _SLICE_PROCESSORS]
-        forced_ids = model_kwargs.get("forced_ids")
+        forced_ids, evidence = model_kwargs.get("forced_ids"), model_kwargs.get("evidence")
+        if evidence is not None:  # behind guidance, before temperature
+            place = sum(isinstance(one, AccompGenGuidanceLogitsProcessor) for one in warpers)
+            warpers.insert(place, _EvidenceOfSlice(evidence))
         prompt = self.prepare_inputs_for_generation(input_ids, **{**model_kwargs, "past_key_values": None})
         decoder = FastStageDecoder(self, prompt["segment_positions"], max_length)
         sequences = input_ids.new_empty((num_rows, max_length))
@@ -394,9 +411,20 @@ _SLICE_PROCESSORS = (
 _FAST_PROCESSORS = (
     *_SLICE_PROCESSORS,
     AccompGenCodebookLogitsProcessor,
+    AccompGenEvidenceLogitsProcessor,
     AccompGenKeyedChoiceLogitsProcessor,
     AccompGenForcedIdsLogitsProcessor,
 )
+
+
+class _EvidenceOfSlice:
+    """Adds the evidence of one slot after the other to the scores of its codebook."""
+
+    def __init__(self, evidence: torch.FloatTensor):
+        self.of_slots = iter(evidence.unbind(1))
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        return scores + next(self.of_slots)
 
 
 def _without_style(

@@ -1,8 +1,8 @@
-"""What happens to logits before a code is chosen: guidance (Eq. 5), codebook mask, and the keyed choice itself.
+"""What happens to logits before a code is chosen: guidance (Eq. 5), evidence, codebook mask, and the keyed choice.
 
-Order: guidance on finite logits, codebook mask, temperature, top-k, top-p, choice, forced ids.
+Order: guidance on finite logits, codebook mask, evidence, temperature, top-k, top-p, choice, forced ids.
 
-Letters: B batch, V vocabulary.
+Letters: B batch, V vocabulary, N new slots, C codes of a codebook.
 """
 
 import copy
@@ -44,10 +44,32 @@ class AccompGenCodebookLogitsProcessor(LogitsProcessor):
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         slot = self.first_slot + input_ids.shape[1] - self.prompt_length
-        start = self.segment.offset + slot % self.segment.num_codebooks * self.segment.codebook_size
+        start = _first_ids(self.segment, slot)
         ids = torch.arange(scores.shape[1], device=scores.device)
         is_mine = (ids >= start[:, None]) & (ids < start[:, None] + self.segment.codebook_size)
         return scores.masked_fill(~is_mine, -torch.inf)
+
+
+class AccompGenEvidenceLogitsProcessor(LogitsProcessor):
+    """Add what the conditioning says for and against each code of a slot.
+
+    Args:
+        evidence (`torch.FloatTensor` of shape `(B, N, C)`): Numbers to add to the logits of each slot's codebook.
+        segment, first_slot, prompt_length: See [`AccompGenCodebookLogitsProcessor`].
+    """
+
+    def __init__(self, evidence: torch.FloatTensor, segment, first_slot: torch.LongTensor, prompt_length: int):
+        self.evidence = evidence
+        self.segment = segment
+        self.first_slot = first_slot
+        self.prompt_length = prompt_length
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        new_slot = input_ids.shape[1] - self.prompt_length
+        start = _first_ids(self.segment, self.first_slot + new_slot)[:, None]  # (B or 1, 1)
+        added = self.evidence[:, new_slot]
+        ids = (start + torch.arange(added.shape[1], device=scores.device)).expand_as(added)
+        return scores.scatter_add(1, ids, added.to(scores.dtype))
 
 
 class AccompGenKeyedChoiceLogitsProcessor(LogitsProcessor):
@@ -85,6 +107,11 @@ class AccompGenForcedIdsLogitsProcessor(LogitsProcessor):
         return torch.where(forced >= 0, alone, scores)
 
 
+def _first_ids(segment, slots: torch.LongTensor) -> torch.LongTensor:
+    """The first id of every slot's codebook."""
+    return segment.offset + slots % segment.num_codebooks * segment.codebook_size
+
+
 def without_guidance(generation_config: GenerationConfig) -> GenerationConfig:
     """The settings from which transformers makes its processors: its own guidance would run the model once more."""
     generation_config = copy.copy(generation_config)
@@ -101,8 +128,9 @@ def order_processors(
     uniforms: torch.FloatTensor | None,
     is_guided: bool,
     forced_ids: torch.LongTensor | None = None,
+    evidence: torch.FloatTensor | None = None,
 ) -> LogitsProcessorList:
-    """Put guidance and codebook mask before transformers' own processors; keyed choice and forced ids behind them.
+    """Put guidance, codebook mask and evidence before transformers' own processors; the choice and forced ids behind.
 
     Args:
         stock (`LogitsProcessorList`): Made from [`without_guidance`]'s settings.
@@ -111,11 +139,14 @@ def order_processors(
         uniforms (`torch.FloatTensor` of shape `(batch_size, num_new_tokens)`, *optional*): For the choice.
         is_guided (`bool`): Whether the rows hold both branches.
         forced_ids (`torch.LongTensor` of shape `(batch_size, num_new_tokens)`, *optional*): Ids that are given.
+        evidence (`torch.FloatTensor` of shape `(B, N, C)`, *optional*): Numbers to add to the logits of each slot.
     """
     processors = LogitsProcessorList()
     if is_guided:
         processors.append(AccompGenGuidanceLogitsProcessor(generation_config.guidance_scale))
     processors.append(AccompGenCodebookLogitsProcessor(segment, first_slot, prompt_length))
+    if evidence is not None:
+        processors.append(AccompGenEvidenceLogitsProcessor(evidence, segment, first_slot, prompt_length))
     processors.extend(stock)
     if generation_config.do_sample:
         processors.append(AccompGenKeyedChoiceLogitsProcessor(uniforms, prompt_length))
@@ -134,6 +165,7 @@ def inverse_cdf_choice(scores: torch.FloatTensor, uniforms: torch.FloatTensor) -
 
 __all__ = [
     "AccompGenCodebookLogitsProcessor",
+    "AccompGenEvidenceLogitsProcessor",
     "AccompGenForcedIdsLogitsProcessor",
     "AccompGenGuidanceLogitsProcessor",
     "AccompGenKeyedChoiceLogitsProcessor",

@@ -140,6 +140,7 @@ class AccompGenStageForCausalLM(AccompGenStagePreTrainedModel, AccompGenGenerati
         self.post_init()
         # The settings of the authors' release; a saved generation config replaces them.
         self.generation_config.update(do_sample=True, guidance_scale=3.0, temperature=0.9, top_k=250)
+        self.generation_config._from_model_config = False  # else loading drops what Transformers does not know
 
     def get_input_embeddings(self) -> nn.Embedding:
         """The table of all ids."""

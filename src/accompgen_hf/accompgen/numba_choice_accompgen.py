@@ -1,4 +1,4 @@
-"""The choice of a code in compiled steps: guidance, temperature, top-k, top-p and the keyed choice, in this order.
+"""The choice of a code in compiled steps: guidance, evidence, temperature, top-k, top-p, keyed choice, in this order.
 
 What top-k and top-p keep is found by halving the range of the numbers, not by sorting: every pass is a count or a sum
 over all codes, which takes a vector at a time.
@@ -114,7 +114,7 @@ def _guide(logits, row, num_codes_rows, guidance_scale, out, size):
 @inline
 def choose_codes(rows, new, logits, choice, scratch):
     """Fill column `new` of the chosen codes for this thread's rows."""
-    guidance_scale, temperature, top_k, top_p, min_kept, uniforms, forced, chosen = choice
+    guidance_scale, temperature, top_k, top_p, min_kept, uniforms, forced, evidence, chosen = choice
     guided, keys, probabilities = scratch
     size, warpers = len(keys), (temperature, top_k, top_p, min_kept)
     for row in range(rows[0], rows[1]):
@@ -122,4 +122,7 @@ def choose_codes(rows, new, logits, choice, scratch):
             chosen[row, new] = forced[row, new]
         else:
             _guide(logits, row, len(chosen), guidance_scale, guided, size)
+            if evidence.size > 0:
+                for index in range(size):
+                    guided[index] += evidence[row, new, index]
             chosen[row, new] = _choose(guided, keys, probabilities, size, warpers, uniforms[row, new])

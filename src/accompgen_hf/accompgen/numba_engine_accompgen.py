@@ -28,6 +28,7 @@ from transformers.generation.logits_process import (
 from .fast_decoding_accompgen import BiasRow, weights_version
 from .logits_accompgen import (
     AccompGenCodebookLogitsProcessor,
+    AccompGenEvidenceLogitsProcessor,
     AccompGenForcedIdsLogitsProcessor,
     AccompGenGuidanceLogitsProcessor,
     AccompGenKeyedChoiceLogitsProcessor,
@@ -55,6 +56,7 @@ class Choice(NamedTuple):
         min_kept (`int`): Codes that top-p keeps at least.
         uniforms (`torch.FloatTensor` of shape `(B, N)`, *optional*): One number in [0, 1) per new slot. Without them
             the likeliest code is taken.
+        evidence (`torch.FloatTensor` of shape `(B, N, codebook_size)`, *optional*): Added to the guided logits.
     """
 
     guidance_scale: float = 1.0
@@ -63,11 +65,13 @@ class Choice(NamedTuple):
     top_p: float = 1.0
     min_kept: int = 1
     uniforms: torch.FloatTensor | None = None
+    evidence: torch.FloatTensor | None = None
 
 
 _ORDER = (  # in which compiled steps do what these do
     AccompGenGuidanceLogitsProcessor,
     AccompGenCodebookLogitsProcessor,
+    AccompGenEvidenceLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
@@ -90,6 +94,8 @@ def read_choice(processors: LogitsProcessorList) -> Choice | None:
     values: dict[str, Any] = {}
     if AccompGenGuidanceLogitsProcessor in given:
         values["guidance_scale"] = float(given[AccompGenGuidanceLogitsProcessor].guidance_scale)
+    if AccompGenEvidenceLogitsProcessor in given:
+        values["evidence"] = given[AccompGenEvidenceLogitsProcessor].evidence
     if TemperatureLogitsWarper in given:
         values["temperature"] = float(given[TemperatureLogitsWarper].temperature)
     if TopKLogitsWarper in given:
@@ -275,6 +281,8 @@ class CompiledStageDecoder:
         self.uniforms = np.full(shape, -1, np.float32)
         if self.choice.uniforms is not None:
             self.uniforms[:] = self.choice.uniforms[:, : self.num_new].numpy()
+        evidence = self.choice.evidence
+        self.evidence = np.zeros((0, 0, 0), np.float32) if evidence is None else evidence.float().contiguous().numpy()
         self.chosen, self.forced = np.zeros(shape, np.int64), np.full(shape, -1, np.int64)
         slots = self.first_slot + np.arange(self.num_new)
         self._first_ids = self.weights.first_ids[slots % len(self.weights.first_ids)]  # of every new slot's codebook
@@ -348,7 +356,7 @@ class CompiledStageDecoder:
             (self.keys.numpy(), self.values.numpy()),
             (tables, pieces, target),
             (self._counters, self.logits.numpy(), *found),
-            (*self.choice[:5], self.uniforms, self.forced, self.chosen),
+            (*self.choice[:5], self.uniforms, self.forced, self.evidence, self.chosen),
             np.float32(config.rms_norm_eps),
         )
 

@@ -326,12 +326,12 @@ def _build_decode_slots(digest):
             cache: Keys (L, R, H, P, D, 32) and values (L, R, H, D / 32, S, 32).
             bias: Tables (H, columns), pieces and target as `_place_bias` takes them.
             buffers: Counters, logits (R, V) of the next slot, what threads found in attention and MLP (T, R, d).
-            choice: Guidance scale, temperature, top-k, top-p, kept at least, uniforms, forced and chosen (B, N).
+            choice: Guidance scale, temperature, top-k, top-p, kept at least, uniforms, forced (B, N), evidence, chosen.
         """
         first, last, num_new, first_slot = slots
         first_target, codebook_size, is_time, num_distances = layout
         head_weight, head_scale, first_ids = weights[5], weights[6], weights[7]
-        counters, logits, chosen = buffers[0], buffers[1], choice[7]
+        counters, logits, chosen = buffers[0], buffers[1], choice[8]
         num_codebooks, num_layers, size = head_weight.shape[0], weights[3][0].shape[0], weights[0].shape[1]
         heads = _share(cache[0].shape[2], thread, num_threads)
         blocks = _share(weights[4][0].shape[1], thread, num_threads)
