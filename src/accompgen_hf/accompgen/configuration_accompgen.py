@@ -180,6 +180,7 @@ class AccompGenStageConfig(StreamsMixin, CheckedConfigMixin, PreTrainedConfig):
         condition_dropout (`float`): Probability of hiding a training sample's conditioning (paper §3.5).
         history_dropout (`float`): Largest share of a training sample's own past that is hidden, in blocks of 0.4 s,
             so that codes which repeat themselves cannot be told by copying; the share is uniform below it (paper: 0).
+            Above 1, 1 - 1 / `history_dropout` of the samples hide all of it, as `evidence_scale` asks for.
         part_names (`list` of `str`): Parts of the accompaniment, in the order of their streams.
         style_names (`list` of `str`): Styles that can be asked for.
         style_dropout (`float`): Probability of hiding a training sample's style.

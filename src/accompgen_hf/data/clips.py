@@ -1,5 +1,6 @@
 """One clip out of a row of tokens (paper §4.1): the same instants of both frame rates, and what is hidden of them."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -20,11 +21,12 @@ class ClipCutter:
     Args:
         config (`AccompGenStageConfig`): The stage's config, which names the streams.
         condition_dropout (`float`): Probability that a clip hides its conditioning.
-        history_dropout (`float`): Largest share of a clip's target that is hidden from its later codes.
+        history_dropout (`float`): Largest share of a clip's target that is hidden from its later codes; above 1, 1 -
+            1 / `history_dropout` of the clips hide all of it.
         style_dropout (`float`): Probability that a clip hides its style.
 
     Raises:
-        ValueError: If a probability is not in [0, 1].
+        ValueError: If a probability is not in [0, 1], or `history_dropout` is below 0.
     """
 
     def __init__(
@@ -34,14 +36,11 @@ class ClipCutter:
         history_dropout: float = 0.0,
         style_dropout: float = 0.0,
     ):
-        shares = {
-            "condition_dropout": condition_dropout,
-            "history_dropout": history_dropout,
-            "style_dropout": style_dropout,
-        }
-        for name, share in shares.items():
+        for name, share in (("condition_dropout", condition_dropout), ("style_dropout", style_dropout)):
             if not 0 <= share <= 1:
                 raise ValueError(f"`{name}` must be in [0, 1], got {share}.")
+        if not 0 <= history_dropout < math.inf:
+            raise ValueError(f"`history_dropout` must be a number from 0 on, got {history_dropout}.")
         self.config = config
         self.condition_dropout = condition_dropout
         self.history_dropout = history_dropout
