@@ -326,7 +326,7 @@ def _build_decode_slots(digest):
             cache: Keys (L, R, H, P, D, 32) and values (L, R, H, D / 32, S, 32).
             bias: Tables (H, columns), pieces and target as `_place_bias` takes them.
             buffers: Counters, logits (R, V) of the next slot, what threads found in attention and MLP (T, R, d).
-            choice: Guidance scale, temperature, top-k, top-p, kept at least, uniforms, forced (B, N), evidence, chosen.
+            choice: Guidance scale, temperature, top-k, top-p, kept at least, uniforms, forced ids, evidence, chosen.
         """
         first, last, num_new, first_slot = slots
         first_target, codebook_size, is_time, num_distances = layout
