@@ -124,6 +124,6 @@ def test_the_hidden_share_is_uniform_up_to_the_one_asked(shards):
     assert torch.equal(hidden[:, 0], hidden[:, 19])  # blocks of 0.4 s
     dataset = StageClipDataset(shards, config, history_dropout=1.5)
     hidden = torch.stack([dataset[position]["history_dropped"] for position in range(1000)])
-    assert abs(hidden.all(1).float().mean() - 1 / 3) < 0.15  # short clips: two blocks may be hidden by chance, too
+    assert abs(hidden.all(1).float().mean() - 5 / 9) < 0.05  # a third, and of the others both blocks by chance
     with pytest.raises(ValueError, match="`history_dropout` must be a number from 0 on, got -1"):
         StageClipDataset(shards, config, history_dropout=-1)

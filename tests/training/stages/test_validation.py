@@ -64,6 +64,22 @@ def test_gains_perplexity_and_accuracy_of_a_copying_stage():
     assert model.training
 
 
+def test_a_stage_with_hidden_pasts_is_also_asked_without_its_past():
+    class ForgetfulStage(CopyingStage):
+        config = AccompGenSemanticConfig(**{**CONFIG.to_diff_dict(), "history_dropout": 1.0})
+
+        def target_losses(self, input_ids, segment_ids, segment_positions, labels):
+            losses, hits = super().target_losses(input_ids, segment_ids, segment_positions, labels)
+            is_seen = input_ids[:, 21:] != CONFIG.null_token_id
+            return torch.where(is_seen[:, None], 0.2, losses), hits
+
+    dataset = make_dataset(["a", "b", "c", "d"])
+    summary = validate_stage(ForgetfulStage(), dataset, num_clips=4, batch_size=3)
+    assert summary["conditioning_gain"] == 0
+    assert summary["conditioning_gain_hidden_past"] == pytest.approx(math.log(7), abs=1e-6)
+    assert "conditioning_gain_hidden_past" not in validate_stage(CopyingStage(), dataset, num_clips=4, batch_size=3)
+
+
 def test_the_wrong_conditioning_is_always_another_tracks():
     summary = validate_stage(CopyingStage(), make_dataset(["a", "b", "b", "a", "c"]), num_clips=5, batch_size=5)
     # Clip 1 (track b) skips clip 2 (track b); clip 4 (c) wraps around to clip 0, whose codes are equal: no gain.

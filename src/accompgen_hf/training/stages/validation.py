@@ -26,7 +26,8 @@ def validate_stage(
 
     `conditioning_gain` is the cross-entropy with another track's conditioning minus that with the clip's own, in nats
     per code; `null_gain` the same with hidden conditioning. 0 means that the model ignores the singer. A stage with
-    several streams gets `conditioning_gain_<name>` too, where that stream alone is another track's.
+    several streams gets `conditioning_gain_<name>` too, where that stream alone is another track's. A stage with
+    `history_dropout` gets `conditioning_gain_hidden_past`, where no code before is seen: how well it can listen.
 
     Args:
         model (`AccompGenStageForCausalLM`): The stage, unwrapped.
@@ -83,8 +84,8 @@ def _measure(samples: list[dict], partners: list[dict], model: AccompGenStageFor
     collator = kind_of(model.config).collator_class(model.config)
     names = model.config.conditioning_names
 
-    def losses(conditioned: list[dict], is_dropped: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-        inputs = collator([{**sample, "is_dropped": is_dropped} for sample in conditioned])
+    def losses(conditioned: list[dict], **changes: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        inputs = collator([{**sample, "is_dropped": False, **changes} for sample in conditioned])
         losses, hits = model.target_losses(**{name: tensor.to(model.device) for name, tensor in inputs.items()})
         return losses.float().mean(-1).cpu(), hits.float().mean(-1).cpu()  # (B, K, T) -> (B, K)
 
@@ -99,6 +100,10 @@ def _measure(samples: list[dict], partners: list[dict], model: AccompGenStageFor
     if len(names) > 1:
         wrong.update({f"conditioning_gain_{name}": losses(swap((name,)))[0] for name in names})
     gains = {name: (other - own).mean(-1) for name, other in wrong.items()}
+    if model.config.history_dropout:
+        hidden = {"history_dropped": torch.ones_like(samples[0]["history_dropped"])}
+        other, same = losses(swap(names), **hidden)[0], losses(samples, **hidden)[0]
+        gains["conditioning_gain_hidden_past"] = (other - same).mean(-1)
     return [
         {
             "track_id": samples[index]["track_id"],
