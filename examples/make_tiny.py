@@ -37,7 +37,8 @@ ENCODER_RECIPE = ("--with_parts", *STUDIO, "--num_clips", 1000, "--num_clusters"
 ENCODER_RECIPE += ("--optimizer", "muon", "--learning_rate", 2e-3, "--batch_clips", 4, "--warmup_steps", 50)
 ENCODER_RECIPE += ("--max_steps", 1200, "--heard_steps", 1100)
 ENCODER_RECIPE += ("--tuning_steps", 650, "--tuning_learning_rate", 5e-4, "--commitment_weight", 1.0)
-TOKEN_RECIPE = ("--parts", "drums", "bass", "other", "--styles", *STUDIO, "--song_duration_s", 20)
+TOKEN_RECIPE = ("--parts", "drums", "bass", "other", "--styles", "--composition", "arranged", *STUDIO[2:])
+TOKEN_RECIPE += ("--song_duration_s", 24)
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ EDITIONS = {
         TOKEN_RECIPE,
         STUDIO,
         Path(accompgen_hf.__file__).parent / "assets/codec-fourier",
-        core_minutes={"semantic_encoder": 120, "tokens": 30, "semantic": 75, "coarse": 75, "fine": 12},
+        core_minutes={"semantic_encoder": 120, "tokens": 54, "semantic": 90, "coarse": 75, "fine": 12},
     ),
 }
 
