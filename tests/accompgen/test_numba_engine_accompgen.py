@@ -26,7 +26,10 @@ from accompgen_hf.accompgen import numba_engine_accompgen as engine
 from accompgen_hf.accompgen import prefill_accompgen as prefill_module
 from accompgen_hf.accompgen.codebooks_accompgen import build_stage_inputs
 from accompgen_hf.accompgen.fast_decoding_accompgen import FastStageDecoder
-from accompgen_hf.accompgen.logits_accompgen import AccompGenCodebookLogitsProcessor
+from accompgen_hf.accompgen.logits_accompgen import (
+    AccompGenCodebookLogitsProcessor,
+    AccompGenEvidenceLogitsProcessor,
+)
 from accompgen_hf.accompgen.numba_engine_accompgen import CompiledStageDecoder, pack_weights, read_choice
 from accompgen_hf.accompgen.prefill_accompgen import Prefill
 from reference import assert_equal_up_to_ties, reference_decode
@@ -270,8 +273,11 @@ def test_an_unknown_engine_is_refused():
 def test_processors_are_read_in_their_order_and_others_refused():
     mask = AccompGenCodebookLogitsProcessor(None, None, 0)
     warpers = [TemperatureLogitsWarper(0.5), TopKLogitsWarper(7), TopPLogitsWarper(0.8, min_tokens_to_keep=2)]
-    assert read_choice(LogitsProcessorList([mask, *warpers])) == (1.0, 0.5, 7, 0.8, 2, None)
-    assert read_choice(LogitsProcessorList([mask])) == (1.0, 1.0, 0, 1.0, 1, None)
+    assert read_choice(LogitsProcessorList([mask, *warpers])) == (1.0, 0.5, 7, 0.8, 2, None, None)
+    assert read_choice(LogitsProcessorList([mask])) == (1.0, 1.0, 0, 1.0, 1, None, None)
+    evidence = AccompGenEvidenceLogitsProcessor(torch.zeros(1, 2, 3), None, None, 0)
+    assert read_choice(LogitsProcessorList([mask, evidence, *warpers])).evidence is evidence.evidence
+    assert read_choice(LogitsProcessorList([mask, *warpers, evidence])) is None
     assert read_choice(LogitsProcessorList([mask, *warpers[::-1]])) is None
     assert read_choice(LogitsProcessorList([mask, warpers[0], warpers[0]])) is None
     assert read_choice(LogitsProcessorList([mask, MinPLogitsWarper(0.1)])) is None
