@@ -18,7 +18,7 @@ from accompgen_hf.scripts import run_script, script_parser
 # little better (docs/measured/default.md), and ids change as often as true ones.
 SEMANTIC_TEMPERATURE = 0.7
 # Of a stage that has learned to listen without its past (docs/measured/next_default.md).
-EVIDENCE_SCALE = 5.0
+EVIDENCE_SCALE = 3.0
 PARTS = ("semantic", "coarse", "fine", "semantic_encoder", "codec")
 
 
