@@ -206,7 +206,8 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
                 vocals, seed and settings, by the names of the result's fields; they are not computed again. With a
                 list of recordings, a list of these.
             window_batch_size (`int`, *optional*): Largest number of windows, of one item or several, that run
-                together. `None` means 16, or as many as there are items.
+                together. `None` means 16, or as many as there are items. Another number of windows adds in another
+                order, so that a near tie may fall to another code; with 1, each item equals itself alone to the bit.
             callback (`Callable`, *optional*): Called as `callback(stage, seconds_just_finished)`. An exception that it
                 raises stops the generation.
             parts (sequence of `str`, *optional*): Parts of `config.part_names` to play; `None` plays all. What a part
@@ -214,7 +215,8 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
             style (`str` or `list` of `str`, *optional*): Style of `config.style_names` for all items, or one for each;
                 `None` and `"any"` leave it to the model.
             attention_mask (`torch.Tensor` of shape `(batch_size, num_samples)`, *optional*): 0 marks what fills a
-                shorter row of the batch up. Each row is accompanied as it would be alone.
+                shorter row of the batch up. Each row is accompanied as it would be alone with its seed, up to near
+                ties.
             num_samples (`torch.Tensor` of shape `(batch_size,)`, *optional*): The same in samples, from the processor.
             output_num_samples (`torch.Tensor` of shape `(batch_size,)`, *optional*): Samples of audio that each item
                 keeps, from the processor: those of its vocals. Without it, all of its 40 ms steps.
