@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -69,8 +70,11 @@ def test_the_tab_key_completes_commands_and_options(tmp_path):
     assert complete("accompgen generate --temp") == {"--temperature"}
 
 
-def test_the_package_is_the_command_too():
+def test_the_package_is_the_command_too_and_as_quick():
+    begin = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert run_python("-m", "accompgen_hf", "--version").startswith(f"accompgen_hf {accompgen_hf.__version__}, torch ")
+    end = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert end.ru_utime + end.ru_stime - begin.ru_utime - begin.ru_stime < 0.5
 
 
 def test_models_are_registered_when_the_work_begins():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
 from accompgen_hf.scripts import describe_fields, run_script, script_parser
 
@@ -111,6 +112,16 @@ def test_a_default_is_named_once(capsys):
     assert "do nothing\n" in text
 
 
+def test_a_wrong_option_is_one_line(capsys):
+    parser = script_parser("Do it.", prog="do.py")
+    parser.add_argument("--speed", type=int, help="how fast")
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args(["--speed", "high"])
+    assert ended.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line == "do.py: error: argument --speed: invalid int value: 'high' (`do.py --help` lists the options)"
+
+
 def test_an_error_that_the_user_can_mend_is_one_line(capsys):
     def fail():
         raise ValueError("`rate` must be positive,\n got -1. Give another.")
@@ -119,6 +130,15 @@ def test_an_error_that_the_user_can_mend_is_one_line(capsys):
         run_script(fail)
     assert ended.value.code == 1
     assert capsys.readouterr().err == "error: `rate` must be positive, got -1. Give another.\n"
+
+
+@pytest.mark.skipif(torch.backends.cuda.is_built(), reason="this torch knows cuda")
+def test_a_device_that_torch_was_built_without_is_one_line(capsys):
+    with pytest.raises(SystemExit):
+        run_script(lambda: torch.zeros(1, device="cuda"))
+    assert capsys.readouterr().err == (
+        "error: Torch not compiled with CUDA enabled: give `--device cpu`, or install another torch.\n"
+    )
 
 
 def test_a_mistake_of_ours_shows_where(capsys):

@@ -61,6 +61,7 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-# The command answers `--help`, `--version` and wrong calls in an instant: it registers when work begins.
-if "accompgen_command" not in sys.modules:
+# The command, by its name or as `python -m accompgen_hf`, answers `--help`, `--version` and wrong calls in an instant:
+# it registers when work begins.
+if "accompgen_command" not in sys.modules and sys.orig_argv[1:3] != ["-m", __name__]:
     register()

@@ -1,4 +1,4 @@
-"""What the example scripts share: help that names every default, and errors in one line."""
+"""What the example scripts and the command share: help that names every default, and errors in one line."""
 
 import argparse
 import inspect
@@ -7,7 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 EXPECTED = (ValueError, TypeError, OSError, ImportError, RuntimeError)
 _WAIT_S = 3.0  # longer than a launcher needs to end the other processes
@@ -24,6 +24,14 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
         return text if "%(default)" in (text or "") or "default" in (text or "") else f"{text} (%(default)s)"
 
 
+class OneLineParser(argparse.ArgumentParser):
+    """A parser that refuses a wrong call in one line; the list of all options is left to `--help`."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the call, and end with the exit code 2."""
+        self.exit(2, f"{self.prog}: error: {message} (`{self.prog} --help` lists the options)\n")
+
+
 def script_parser(description: str | None, **kwargs: Any) -> argparse.ArgumentParser:
     """A parser whose help begins with a script's docstring and names every default.
 
@@ -31,7 +39,7 @@ def script_parser(description: str | None, **kwargs: Any) -> argparse.ArgumentPa
         description (`str`, *optional*): `__doc__` of the script.
         kwargs: Further arguments of `argparse.ArgumentParser`.
     """
-    return argparse.ArgumentParser(description=description, formatter_class=_Formatter, **kwargs)
+    return OneLineParser(description=description, formatter_class=_Formatter, **kwargs)
 
 
 def describe_fields(kind: type) -> dict[str, str]:
@@ -59,8 +67,11 @@ def run_script(main: Callable[[], Any]) -> None:
     except Exception as error:
         if num_processes > 1 and rank > 0:
             time.sleep(_WAIT_S)
-        if isinstance(error, EXPECTED):
+        # torch's own assertion is the only word about a device that is not there.
+        is_device = isinstance(error, AssertionError) and str(error).startswith("Torch not compiled with")
+        if isinstance(error, EXPECTED) or is_device:
             words = " ".join(str(error).split()) or type(error).__name__
+            words += ": give `--device cpu`, or install another torch." if is_device else ""
             print(f"error: {words}", file=sys.stderr, flush=True)
         else:
             sys.excepthook(type(error), error, error.__traceback__)  # a mistake of ours: all of it
@@ -70,4 +81,4 @@ def run_script(main: Callable[[], Any]) -> None:
         sys.exit(1)
 
 
-__all__ = ["describe_fields", "run_script", "script_parser"]
+__all__ = ["OneLineParser", "describe_fields", "run_script", "script_parser"]

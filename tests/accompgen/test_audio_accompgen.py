@@ -128,6 +128,8 @@ def test_an_open_file_and_a_row_of_a_dataset_are_recordings():
             load_audio(file)
     with pytest.raises(TypeError, match=r'file in text mode. Open it with `open\(path, "rb"\)`'):
         load_audio(io.StringIO("text"))
+    with open(VOCALS, encoding="utf-8") as file, pytest.raises(TypeError, match="file in text mode"):
+        load_audio(file)  # its first bytes are no text
 
 
 def test_wrong_sources_say_what_is_taken():

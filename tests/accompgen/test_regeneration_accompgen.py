@@ -209,7 +209,7 @@ def test_a_part_is_regenerated_among_those_that_are_played():
         ((0.5, 0.5), "`regenerate` must begin at 0 s or later and end behind its start, got 0.5 to 0.5"),
         ((-1, 0.5), "`regenerate` must begin at 0 s or later"),
         ((float("nan"), 0.5), "`regenerate` must begin at 0 s or later"),
-        ((2.0, 3.0), "`regenerate` must begin inside the 2.56 s whose codes are known and end by 2.56 s, got 2 to 3"),
+        ((2.0, 3.0), "`regenerate` must begin inside the 2.56 s whose codes are known and end by 2.56 s, got 2 s to"),
         ((2.56, None), "`regenerate` must hold at least one step of 0.04 s"),
         ([(0.1, 0.2)] * 2, "`regenerate` must be one pair or a list of 1, got 2"),
     ],

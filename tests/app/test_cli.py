@@ -179,6 +179,15 @@ def test_the_demo_takes_the_shipped_singing(stub, here, capsys, monkeypatch):
     assert Path("accompgen_out/vocadito_10-seed1/picture.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_silent_recording_is_told_so(stub, here, capsys):
+    soundfile.write("take.wav", np.zeros(8000), 16_000)
+    write_vocals(here / "sung.wav")
+    assert cli.main(["generate", "take.wav", "sung.wav", "--seed", "7"]) == 0
+    said = capsys.readouterr().err
+    assert "accompgen: note: take.wav is silent. Was the right microphone chosen?" in said
+    assert "sung.wav is silent" not in said
+
+
 def test_one_broken_recording_does_not_stop_the_others(stub, here, capsys):
     (here / "broken.wav").write_bytes(b"not audio at all")
     write_vocals(here / "take.wav")
@@ -196,6 +205,7 @@ def test_one_broken_recording_does_not_stop_the_others(stub, here, capsys):
         (["generate"], "name at least one recording"),
         (["generate", "missing.wav"], "there is no file 'missing.wav'"),
         (["generate", "take.wav", "--settings", "missing.json"], "cannot be read as JSON"),
+        (["generate", "--settings", "take.wav"], "`--settings` 'take.wav' has no settings in its tags: give a file"),
         (["generate", "take.wav", "--device", "tpu"], "must be auto or one of cpu"),
         (["generate", "take.wav", "--sampling-rate", "3"], "between 4000 and 768000 Hz, got 3"),
     ],
@@ -223,7 +233,9 @@ def test_an_option_out_of_range_exits_with_2(here, capsys, option, message):
     with pytest.raises(SystemExit) as caught:
         cli.main(["generate", "take.wav", *option])
     assert caught.value.code == 2
-    assert message in capsys.readouterr().err
+    [line] = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert line.endswith("(`accompgen generate --help` lists the options)")
 
 
 @pytest.mark.parametrize(

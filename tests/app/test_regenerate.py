@@ -268,7 +268,9 @@ def test_what_cannot_be_regenerated_is_refused(pipe, capsys):
     for arguments, code, message in (
         ([str(OLD), "--from", "5", "--to", "6"], 1, "must begin inside the 1.2 s whose codes are known"),
         ([str(OLD)], 2, "say where the span begins with `--from`"),
+        ([str(OLD), "--from", "5"], 1, "got 5 s to the end"),
         (["missing", *SPAN], 2, "there is no folder 'missing'"),
+        ([".", *SPAN], 2, "'.' is no result folder: there is no settings.json in it"),
         ([str(OLD), *SPAN, "--vocals", "missing.wav"], 2, "there is no file 'missing.wav'"),
     ):
         assert cli.main(["regenerate", *arguments, "--quiet"]) == code

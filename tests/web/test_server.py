@@ -4,6 +4,7 @@ import json
 import os
 import re
 import runpy
+import socket
 import sys
 import tempfile
 import urllib.error
@@ -265,6 +266,24 @@ def test_without_mcp_the_error_names_the_extra(monkeypatch, pipe):
     words = r'The MCP server needs mcp: `pip install "\.\[mcp\]"`'
     with pytest.raises(ImportError, match=words), server.open_page(pipe, has_mcp=True):
         pass
+
+
+def test_an_address_where_nobody_can_listen_is_refused_at_once(pipe):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        for host, number in (("192.0.2.1", None), ("127.0.0.1", port), ("no.such.name.invalid", None)):
+            words = f"`host` '{host}'.*cannot be listened on .*give an address of this machine"
+            with pytest.raises(OSError, match=words), server.open_page(pipe, host, number):
+                pass
+
+
+@pytest.mark.parametrize("option", [["--port", "70000"], ["--max-duration", "-3"], ["--max-size", "0"]])
+def test_caps_and_ports_that_mean_nothing_are_refused(option, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["web", *option])
+    assert f"argument {option[0]}: must be a" in capsys.readouterr().err
 
 
 def test_the_command_serves_until_it_is_interrupted(monkeypatch, capsys, pipe):

@@ -3,6 +3,7 @@
 Waveforms are float32, full scale at 1.0, of shape (num_samples,) or (channels, num_samples), at `sampling_rate` Hz.
 """
 
+import io
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -107,7 +108,7 @@ def _holds_samples(source: dict) -> bool:
 
 
 def _read_to_end(file: Any) -> bytes:
-    content = file.read()
+    content = "" if isinstance(file, io.TextIOBase) else file.read()  # text that is audio cannot even be read
     if not isinstance(content, bytes):
         raise TypeError('`source` is a file in text mode. Open it with `open(path, "rb")`.')
     if not content:

@@ -6,6 +6,7 @@ import numpy as np
 
 MIN_SAMPLING_RATE, MAX_SAMPLING_RATE = 4_000, 768_000
 MAX_CHANNELS = 64
+SILENT_PEAK = 1e-3  # -60 dB of full scale: a recording below it is of nobody
 _BLOCK_SAMPLES = 1 << 18  # checked at once: hours must not need gigabytes
 
 
@@ -116,6 +117,7 @@ def check_samples(audio: np.ndarray, first_sample: int = 0) -> None:
 
 __all__ = [
     "MAX_CHANNELS",
+    "SILENT_PEAK",
     "UnreadableError",
     "check_duration",
     "check_limit",

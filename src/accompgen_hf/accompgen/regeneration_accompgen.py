@@ -237,9 +237,10 @@ def _to_span(start_s: float, end_s: float | None, known: dict[str, torch.LongTen
     known_s, duration_s = num_known / GRID_RATE, num_steps / GRID_RATE
     longest_s = max(known_s, duration_s)
     if start_s > known_s or (end_s is not None and end_s > longest_s + _TOLERANCE_S):
+        end_words = "the end" if end_s is None else f"{end_s:g} s"
         raise ValueError(
             f"`regenerate` must begin inside the {known_s:g} s whose codes are known and end by {longest_s:g} s, got "
-            f"{start_s:g} to {end_s} s."
+            f"{start_s:g} s to {end_words}."
         )
     start, end = round(start_s * GRID_RATE), num_steps if end_s is None else min(round(end_s * GRID_RATE), num_steps)
     if num_known < num_steps and end < num_steps:

@@ -26,6 +26,7 @@ from accompgen_hf.app.open_pipeline import (
 )
 from accompgen_hf.app.regenerate_command import add_regenerate_command
 from accompgen_hf.app.repository_commands import add_repository_commands
+from accompgen_hf.scripts import OneLineParser
 from accompgen_hf.web.web_command import add_web_command
 
 DEFAULT_OUTPUT = "accompgen_out"
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of all commands."""
-    parser = argparse.ArgumentParser(prog="accompgen", description="Vocals in, band out.")
+    parser = OneLineParser(prog="accompgen", description="Vocals in, band out.")
     parser.add_argument("--version", action=_ShowVersions, nargs=0, help="show the versions that matter, and end")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     generate = commands.add_parser("generate", help="make accompaniments for recordings of singing")
@@ -78,7 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_options(command)
         command.set_defaults(run=run, variations=1)
     add_regenerate_command(commands, _number)
-    add_web_command(commands)
+    add_web_command(commands, _number)
     add_repository_commands(commands)
     return parser
 

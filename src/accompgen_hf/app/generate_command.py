@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from accompgen_hf.accompgen.audio_accompgen import write_audio
+from accompgen_hf.accompgen.audio_checks_accompgen import SILENT_PEAK
 from accompgen_hf.accompgen.optional_accompgen import import_optional
 from accompgen_hf.accompgen.options_accompgen import FORWARD, GENERATION_OPTIONS, POSTPROCESS
 from accompgen_hf.accompgen.ranking_accompgen import WEIGHTS
@@ -175,6 +176,9 @@ class Work:
     def generate(self, takes: list[LoadedJob]) -> list[dict[str, Any]]:
         """Run the pipeline and give its results."""
         sources = [{"array": take.vocals.read(), "sampling_rate": take.vocals.sampling_rate} for take in takes]
+        for take, source in zip(takes, sources, strict=True):
+            if abs(source["array"]).max() < SILENT_PEAK:
+                say(f"accompgen: note: {take.job.source} is silent. Was the right microphone chosen?")
         seeds = [take.item["seed"] for take in takes]
         settings = {
             "output_sampling_rate": self.settings.get("sampling_rate", "input"),

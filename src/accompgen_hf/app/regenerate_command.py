@@ -37,6 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     if not os.path.isdir(arguments.folder):
         raise UsageError(f"there is no folder {arguments.folder!r}")
+    if not (Path(arguments.folder) / "settings.json").is_file():
+        raise UsageError(f"{arguments.folder!r} is no result folder: there is no settings.json in it")
     if arguments.vocals is not None and not os.path.exists(arguments.vocals):
         raise UsageError(f"there is no file {arguments.vocals!r}")
     if arguments.start_s is None and (arguments.vocals is None or arguments.end_s is not None):

@@ -338,9 +338,10 @@ def read_settings(path: str | os.PathLike) -> dict[str, Any]:
         ValueError: If the file cannot be read, is not such JSON, or a key or type is not among them.
     """
     is_audio = Path(path).suffix[1:].lower() in FORMATS
+    tags = read_tags(path) if is_audio else None
     try:
-        content = read_tags(path) if is_audio else Path(path).read_bytes()
-        settings = json.loads(content)  # bytes may begin with the mark that Windows programs write
+        # Bytes may begin with the mark that Windows programs write.
+        settings = json.loads(Path(path).read_bytes() if tags is None else tags)
     except (OSError, ValueError) as error:
         raise ValueError(f"`--settings` {os.fspath(path)!r} cannot be read as JSON ({error}).") from error
     if not isinstance(settings, dict):

@@ -4,6 +4,7 @@ What the page shows comes from this server alone: no analytics, no fonts or scri
 """
 
 import os
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -30,6 +31,22 @@ def _without_proxies() -> Iterator[None]:
         yield
     finally:
         os.environ.update(taken)
+
+
+def _check_address(host: str, port: int | None) -> None:
+    """Refuse where this machine cannot listen: gradio would try a hundred ports there, each for five seconds."""
+    try:
+        [family, kind, protocol, _, address] = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            if os.name == "posix":  # a port that was left a moment ago is free
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        where = f"{host!r}" if port is None else f"{host!r} on port {port}"
+        raise OSError(
+            f"`host` {where} cannot be listened on ({error.strerror or error}): give an address of this machine, such "
+            "as 127.0.0.1, or 0.0.0.0 for the whole network, and a port that is free."
+        ) from error
 
 
 @contextmanager
@@ -59,8 +76,10 @@ def open_page(
 
     Raises:
         ImportError: If gradio, or mcp if it is asked for, is missing or broken; names the extra.
-        OSError: If the port is taken.
+        OSError: If this machine has no such address, or the port is taken.
     """
+    if host is not None:
+        _check_address(host, port)
     # A stopped job may still hold its folder for a moment.
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="accompgen-web-", ignore_cleanup_errors=True))

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from accompgen_hf.accompgen.audio_accompgen import load_audio, write_audio
+from accompgen_hf.accompgen.audio_checks_accompgen import SILENT_PEAK
 from accompgen_hf.accompgen.options_accompgen import limit_options
 from accompgen_hf.accompgen.seeds_accompgen import resolve_seeds
 from accompgen_hf.accompgen.working_time_accompgen import working_time
@@ -40,7 +41,6 @@ PAGE_OPTIONS = limit_options(
 )
 _WORDS = {"seed": "The seed", "num_variations": "The number of takes", "guidance_scale": "The guidance"}
 _POLL_S = 0.3
-_SILENT_PEAK = 1e-3  # -60 dB of full scale
 # The library's messages are written for people who call functions; visitors of a page have no parameters.
 _FOR_VISITORS = (
     (r"`source`( \(bytes\))?", "The recording"),
@@ -261,7 +261,7 @@ class Studio:
             raise Refused(for_visitors(str(error))) from error
         except OSError as error:
             raise Refused("The recording is not there any more. Upload it again.") from error
-        if np.abs(vocals).max() < _SILENT_PEAK:
+        if np.abs(vocals).max() < SILENT_PEAK:
             raise Refused("The recording is silent. Was the right microphone chosen, and was it not muted?")
         return vocals, sampling_rate
 

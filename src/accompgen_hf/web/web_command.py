@@ -4,21 +4,29 @@ import argparse
 import signal
 import sys
 import threading
+from collections.abc import Callable
+from typing import Any
 
 from accompgen_hf.app.open_pipeline import choose_device, load_pipeline, set_threads
 
 
-def add_web_command(commands: argparse._SubParsersAction) -> None:
-    """Add the command `web`."""
+def add_web_command(commands: Any, number: Callable[..., Callable[[str], Any]]) -> None:
+    """Add the command `web`; `number` makes a parser of numbers in a range."""
     web = commands.add_parser("web", help="a web page: record or upload, listen, download (needs the extra `web`)")
     add = web.add_argument
     add("--model", help="a folder or Hub repository; without it the small default inside the package")
     add("--device", default="auto", help="auto, cuda, cuda:1, mps or cpu (auto: the first of these that is there)")
-    add("--threads", type=int, metavar="N", help="number of CPU threads (small models: 1, others: one per core)")
+    add(
+        "--threads",
+        type=number(int, 1),
+        metavar="N",
+        help="number of CPU threads (small models: 1, others: one per core)",
+    )
     add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 lets the whole network in (%(default)s)")
-    add("--port", type=int, metavar="N", help="port to listen on (the first free one from 7860)")
-    add("--max-duration", type=float, default=60.0, metavar="S", help="longest recording in seconds (%(default)s)")
-    add("--max-size", type=float, default=20.0, metavar="MB", help="largest recording in megabytes (%(default)s)")
+    add("--port", type=number(int, 1, 65_535), metavar="N", help="port to listen on (the first free one from 7860)")
+    seconds, megabytes = number(float, 1), number(float, 0.1)
+    add("--max-duration", type=seconds, default=60.0, metavar="S", help="longest recording in seconds (%(default)s)")
+    add("--max-size", type=megabytes, default=20.0, metavar="MB", help="largest recording in megabytes (%(default)s)")
     add("--mcp", action="store_true", help="also serve the endpoints as tools of an MCP server (extra `mcp`)")
     add("--debug", action="store_true", help="show the full traceback of an error")
     web.set_defaults(run=run_web)
