@@ -49,9 +49,9 @@ def parse_arguments() -> argparse.Namespace:
 def evaluate(options: argparse.Namespace) -> dict[str, Any] | None:
     choose_scope(options, BUILT_IN)
     check_plan(options)
-    embedders = build_embedders(options.embedders)  # weights that are missing show now
+    embedders, models = build_embedders(options.embedders), list_models(options)  # what is wrong there shows now
     test_set, reference, corpus = build_windows(options)
-    seen_songs = check_seen_songs(test_set.song_ids, options.training_data, list_models(options), options.allow_seen)
+    seen_songs = check_seen_songs(test_set.song_ids, options.training_data, models, options.allow_seen)
     separator = open_separator(options)
     separation = None if options.isolated_only else describe_separation(separator, options.dataset)
     if separation is not None:

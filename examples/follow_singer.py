@@ -41,6 +41,8 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = parse_arguments()
+    if options.num_songs < 2:
+        raise ValueError(f"`num_songs` must be at least 2, so that bands can be swapped, got {options.num_songs}.")
     options.output_dir.mkdir(parents=True, exist_ok=True)
     system, recipe = OursSystem(options.model), read_song_recipe(options)
     recipe.require()

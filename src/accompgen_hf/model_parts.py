@@ -1,6 +1,8 @@
 """Parts of models by the name of a folder or Hub id: a part's own, or a whole model's, which is then asked for it."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +35,22 @@ def resolve_model(source: str | os.PathLike) -> str:
     return DEFAULT_MODEL if source == DEFAULT_NAME and not os.path.exists(source) else source
 
 
+@contextmanager
+def naming(source: str | os.PathLike) -> Iterator[None]:
+    """Let an error of loading say which model it is about: without a network Transformers leaves the name out."""
+    try:
+        yield
+    except OSError as error:
+        source, words = os.fspath(source), " ".join(str(error).split())
+        if os.path.exists(source) or source in words:
+            raise
+        raise OSError(f"{source!r} is no folder here, and not found as a Hub id: {words}") from error
+
+
 def is_whole_model(source: str | os.PathLike) -> bool:
     """Whether a folder or Hub id holds all five parts."""
-    config = AccompGenConfig.get_config_dict(resolve_model(source))[0]
+    with naming(source):
+        config = AccompGenConfig.get_config_dict(resolve_model(source))[0]
     return config.get("model_type") == AccompGenConfig.model_type
 
 
@@ -56,4 +71,4 @@ def load_part(source: str | os.PathLike, part: str, **kwargs: Any) -> Any:
     return PART_CLASSES[part].from_pretrained(source, **kwargs)
 
 
-__all__ = ["DEFAULT_NAME", "PART_CLASSES", "is_whole_model", "load_part", "resolve_model"]
+__all__ = ["DEFAULT_NAME", "PART_CLASSES", "is_whole_model", "load_part", "naming", "resolve_model"]

@@ -71,3 +71,5 @@ def test_too_few_tracks_are_refused_before_any_work():
         raise_validation_share(make_tracks(2), 0.02)
     with pytest.raises(ValueError, match=r"got 9 tracks in 1 groups.* use `--split_group track`"):
         raise_validation_share(make_tracks(9, group="one artist"), 0.02)
+    with pytest.raises(ValueError, match=r"`validation_share` must be in \[0, 1\], got 2"):
+        raise_validation_share(make_tracks(9), 2)

@@ -42,5 +42,9 @@ def test_procedural_songs_are_a_source_of_whole_songs_and_of_stems():
     assert vocals.shape == (1, 12_000)
     assert (sampling_rate, mix_rate) == (24_000, 24_000)
     np.testing.assert_array_equal(mix, vocals + instrumental)
-    with pytest.raises(ValueError, match=r"`first_seed` and `num_songs` must stay in \[0, 800000\)"):
+    with pytest.raises(ValueError, match=r"`num_songs` must be at least 1, got 0\. Or name another `source` of music"):
         list_recordings(parse("--source", "songs"))
+    with pytest.raises(ValueError, match=r"`first_seed` and `num_songs` must stay in \[0, 800000\)"):
+        list_recordings(parse("--source", "songs", "--num_songs", "1", "--first_seed", "800000"))
+    with pytest.raises(ValueError, match=r"`duration_s` of a song must be in \(0, 120\] seconds, got -4.0"):
+        list_recordings(parse("--source", "songs", "--num_songs", "1", "--song_duration_s", "-4"))

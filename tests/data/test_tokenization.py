@@ -45,6 +45,11 @@ def test_a_song_gives_aligned_streams_of_its_length(extractor):
     assert 0 < tokens["vocal_activity"] <= 1
 
 
+def test_a_bandwidth_that_the_codec_lacks_is_refused_at_once(extractor):
+    with pytest.raises(ValueError, match=r"`bandwidth` must be one of the codec's \(1.5, 3.0, 6.0.*got 5.0"):
+        TokenExtractor(extractor.semantic_encoder, extractor.codec, TokenRecipe(bandwidth=5.0))
+
+
 def test_vocals_are_levelled_and_noised_and_instrumentals_are_not(extractor):
     vocals, instrumental = 0.1 * np.random.default_rng(0).standard_normal((2, RATE), dtype=np.float32)
     tokens = extractor.extract(vocals, instrumental, RATE, "a")

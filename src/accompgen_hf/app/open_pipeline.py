@@ -35,17 +35,18 @@ def load_pipeline(model: str | None, device: str) -> Any:
     import transformers
 
     import accompgen_hf
-    from accompgen_hf.model_parts import resolve_model
+    from accompgen_hf.model_parts import naming, resolve_model
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()  # of reading weights; the pipeline has bars of its own
     # Not by `transformers.pipeline`: it wraps an error in two tracebacks, and runs a repository's own code or nothing.
     model = accompgen_hf.DEFAULT_MODEL if model is None else resolve_model(model)
-    pipe = accompgen_hf.VocalAccompanimentPipeline(
-        model=transformers.AutoModel.from_pretrained(model),
-        processor=transformers.AutoProcessor.from_pretrained(model),
-        device=device,
-    )
+    with naming(model):
+        pipe = accompgen_hf.VocalAccompanimentPipeline(
+            model=transformers.AutoModel.from_pretrained(model),
+            processor=transformers.AutoProcessor.from_pretrained(model),
+            device=device,
+        )
     choose_threads(pipe)
     return pipe
 

@@ -192,8 +192,10 @@ def raise_validation_share(tracks: Sequence[Any], validation_share: float) -> fl
         validation_share (`float`): Share that is asked for; 0 asks for none and stays.
 
     Raises:
-        ValueError: If the tracks are too few, or too few groups, to hold two out and to train on another.
+        ValueError: If the share is none, or the tracks or groups are too few to hold two out and to train on another.
     """
+    if not 0 <= validation_share <= 1:
+        raise ValueError(f"`validation_share` must be in [0, 1], got {validation_share}.")
     stated = Counter(track.split for track in tracks if track.split)
     sizes = Counter(track.group or track.track_id for track in tracks if not track.split)
     if validation_share == 0:

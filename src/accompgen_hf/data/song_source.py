@@ -9,6 +9,7 @@ import numpy as np
 from accompgen_hf.data.sources import PartStems, SourceRecording, Stems, Track, mix_loader
 from accompgen_hf.files import write_array
 from accompgen_hf.songs.band import PARTS
+from accompgen_hf.songs.composition import MAX_CLIP_DURATION_S
 from accompgen_hf.songs.recipe import PLAIN_SONGS, SongRecipe
 from accompgen_hf.songs.song import HELD_OUT_SEED
 
@@ -39,7 +40,7 @@ def song_tracks(
         styles (`bool`): Give every track the style that its song is played in.
 
     Raises:
-        ValueError: If a seed is held out for evaluation.
+        ValueError: If a seed is held out for evaluation, or there is no song or duration.
     """
     keeper = _SongKeeper(duration_s, songs_dir, recipe)
     return [
@@ -76,7 +77,9 @@ def _name(seed: int) -> str:
 
 
 def _check_seeds(first_seed: int, num_songs: int) -> range:
-    if num_songs < 1 or first_seed < 0 or first_seed + num_songs > HELD_OUT_SEED:
+    if num_songs < 1:
+        raise ValueError(f"`num_songs` must be at least 1, got {num_songs}. Or name another `source` of music.")
+    if first_seed < 0 or first_seed + num_songs > HELD_OUT_SEED:
         raise ValueError(
             f"`first_seed` and `num_songs` must stay in [0, {HELD_OUT_SEED}) (seeds above are held out for "
             f"evaluation), got {first_seed} and {num_songs}."
@@ -88,6 +91,10 @@ class _SongKeeper:
     """Makes songs of one recipe, and keeps them in a folder if there is one."""
 
     def __init__(self, duration_s: float, songs_dir: str | os.PathLike | None, recipe: SongRecipe):
+        if not 0 < duration_s <= MAX_CLIP_DURATION_S:  # here already: songs are composed as they are asked for
+            raise ValueError(
+                f"`duration_s` of a song must be in (0, {MAX_CLIP_DURATION_S:.0f}] seconds, got {duration_s}."
+            )
         self.duration_s, self.recipe = duration_s, recipe
         self.songs_dir = None if songs_dir is None else Path(songs_dir)
         self.tag = "" if songs_dir is None else recipe.tag()

@@ -44,11 +44,17 @@ class TokenExtractor:
         semantic_encoder (`AccompGenSemanticEncoder`): The encoder with its centroids.
         codec (`EncodecModel`): The codec, with 24 kHz and 75 frames per second.
         recipe (`TokenRecipe`): Level, noise and blocks.
+
+    Raises:
+        ValueError: If the codec does not have the recipe's bandwidth.
     """
 
     def __init__(
         self, semantic_encoder: AccompGenSemanticEncoder, codec: EncodecModel, recipe: TokenRecipe = TokenRecipe()
     ):
+        if recipe.bandwidth not in codec.config.target_bandwidths:
+            known = codec.config.target_bandwidths
+            raise ValueError(f"`bandwidth` must be one of the codec's {known} kbps, got {recipe.bandwidth}.")
         self.semantic_encoder = semantic_encoder.eval()
         self.codec = codec.eval()
         self.recipe = recipe

@@ -92,7 +92,7 @@ def test_procedural_songs_are_held_out_and_stay_apart():
     assert [track.track_id for track in songs_under_test(2, 5, 1.0)] == ["song-800005", "song-800006"]
     with pytest.raises(ValueError, match="`seed` must give songs from 800000 on"):
         held_out_song_tracks(799_999, 1, 1.0)
-    with pytest.raises(ValueError, match="`seed` \\+ `num_songs` must be at most 50000"):
+    with pytest.raises(ValueError, match="`seed` must be at least 0, and with `num_songs` at most 50000"):
         songs_under_test(2, 49_999, 1.0)
 
 

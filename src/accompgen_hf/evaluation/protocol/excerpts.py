@@ -107,8 +107,8 @@ def songs_under_test(num_songs: int, seed: int, duration_s: float, recipe: SongR
     """
     if seed < 0 or HELD_OUT_SEED + seed + num_songs > CORPUS_SEED:
         raise ValueError(
-            f"`seed` + `num_songs` must be at most {CORPUS_SEED - HELD_OUT_SEED}, got {seed} and {num_songs}. Songs "
-            "beyond are retrieval's corpus and the reference set."
+            f"`seed` must be at least 0, and with `num_songs` at most {CORPUS_SEED - HELD_OUT_SEED}, got {seed} and "
+            f"{num_songs}. Songs beyond are retrieval's corpus and the reference set."
         )
     return held_out_song_tracks(HELD_OUT_SEED + seed, num_songs, duration_s, recipe)
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from accompgen_hf.accompgen.audio_files_accompgen import list_audio_files
 from accompgen_hf.data.sources import Track
 from accompgen_hf.evaluation.metrics.frechet import MIN_WINDOWS
 from accompgen_hf.evaluation.systems.system import FolderSystem
@@ -54,13 +55,15 @@ def check_plan(options: argparse.Namespace) -> None:
         if folder is not None and not os.path.isdir(folder):
             raise ValueError(f"`{name}` {folder} is not a folder. Check the path.")
     for folder in [options.model, options.singsong]:
-        if folder is not None and os.sep in str(folder)[:2] and not os.path.isdir(resolve_model(folder)):
+        if folder is not None and not os.path.isdir(resolve_model(folder)):
             raise ValueError(f"`model` {folder} is not a folder. Check the path.")
     for pair in options.system:
         name, sign, folder = pair.partition("=")
         if not sign or not name or not folder:
             raise ValueError(f"`system` must be NAME=DIR, got {pair!r}.")
         system = FolderSystem(name, folder).of_condition("isolated")
+        if not list_audio_files(folder):
+            raise ValueError(f"`system` {name}: {folder} holds no sound file. `--export_inputs` says what to play.")
         for window_id in known_windows(options):
             system.path(window_id)
 

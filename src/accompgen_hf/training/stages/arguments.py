@@ -2,8 +2,10 @@
 
 import argparse
 from dataclasses import MISSING, dataclass, field, fields
+from numbers import Real
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args
 
 import yaml
 
@@ -146,6 +148,7 @@ class StageTrainingArguments:
     def __post_init__(self):
         if self.mixed_precision is False:  # what YAML makes of a bare `no`
             self.mixed_precision = "no"
+        self._check_numbers()
         choices = (("stage", tuple(STAGE_KINDS)), ("mixed_precision", MIXED_PRECISIONS), ("optimizer", OPTIMIZERS))
         for name, allowed in choices:
             if getattr(self, name) not in allowed:
@@ -201,6 +204,15 @@ class StageTrainingArguments:
                 f"`model` may only change {TRAINING_FIELDS} with `init_from`, whose config decides the rest; got "
                 f"{self.model} and {self.init_from}."
             )
+
+    def _check_numbers(self) -> None:
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            kinds = get_args(entry.type) if isinstance(entry.type, UnionType) else (entry.type,)
+            if {int, float}.isdisjoint(kinds) or (value is None and type(None) in kinds):
+                continue
+            if not isinstance(value, Real):
+                raise ValueError(f"`{entry.name}` must be a number, got {value!r}.")
 
     @classmethod
     def from_yaml(cls, path: str | Path, **overrides: Any) -> "StageTrainingArguments":

@@ -14,7 +14,7 @@ from accompgen_hf.data.remote_shards import RemoteShards
 from accompgen_hf.data.stage_kinds import STAGE_KINDS, kind_of
 from accompgen_hf.data.streaming import FewRows, StreamedClips
 from accompgen_hf.files import folder_written_whole
-from accompgen_hf.model_parts import PART_CLASSES, load_part, resolve_model
+from accompgen_hf.model_parts import PART_CLASSES, load_part, naming, resolve_model
 from accompgen_hf.training.stages.adapters import add_adapter
 from accompgen_hf.training.stages.arguments import StageTrainingArguments
 from accompgen_hf.training.stages.code_tables import start_tables_from_centroids, start_tables_from_codec
@@ -55,7 +55,8 @@ def load_stage(arguments: StageTrainingArguments) -> AccompGenStageForCausalLM:
 def _load_initial(arguments: StageTrainingArguments, model_class: type) -> AccompGenStageForCausalLM:
     """The stage of `init_from`, which may be a whole model, with the run's own dropouts."""
     source, config_class = resolve_model(arguments.init_from), model_class.config_class
-    found = config_class.get_config_dict(source)[0].get("model_type")
+    with naming(source):
+        found = config_class.get_config_dict(source)[0].get("model_type")
     if found == config_class.model_type:
         return model_class.from_pretrained(source, dtype=torch.float32, **arguments.model)
     if found != AccompGenConfig.model_type or arguments.stage not in PART_CLASSES:
