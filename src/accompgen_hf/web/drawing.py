@@ -12,6 +12,7 @@ import numpy as np
 _NO_CHORD = "N"
 _COLUMNS_PER_S, _MIN_COLUMNS, _MAX_COLUMNS = 20, 150, 1200
 _LANES = ("voice", "band")
+_REACH = 20  # of the 25 units on either side of a lane's middle: bands are as loud all the time, and need air
 
 
 def draw_take(
@@ -72,7 +73,7 @@ def _peaks(levels: np.ndarray, sampling_rate: int) -> np.ndarray:
 
 
 def _outline(peaks: np.ndarray, middle: int) -> str:
-    """The closed line around the middle of a lane, 24 units to either side for the loudest column."""
-    upper = [f"{column},{middle - 24 * peak:.1f}" for column, peak in enumerate(peaks)]
-    lower = [f"{column},{middle + 24 * peak:.1f}" for column, peak in enumerate(peaks)]
+    """The closed line around the middle of a lane, for the loudest column `_REACH` to either side."""
+    upper = [f"{column},{middle - _REACH * peak:.1f}" for column, peak in enumerate(peaks)]
+    lower = [f"{column},{middle + _REACH * peak:.1f}" for column, peak in enumerate(peaks)]
     return f"M{' L'.join(upper + lower[::-1])}Z"

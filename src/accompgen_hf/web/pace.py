@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 STEPS = ("listening", "semantic", "coarse", "fine", "mixing")
-# Seconds of work per second of audio: the shipped default on one core, for 9 to 60 s of singing. Until the first take
-# is finished only their ratios count.
-_FIRST_GUESS = {"listening": 0.08, "semantic": 0.12, "coarse": 1.12, "fine": 0.21, "mixing": 0.20}
+# CPU seconds per second of audio: the shipped default in compiled steps on one core, 27 s of singing. Mixing includes
+# the files of the page. Until the first take is finished only the ratios count.
+_FIRST_GUESS = {"listening": 0.016, "semantic": 0.043, "coarse": 0.27, "fine": 0.045, "mixing": 0.15}
 _ENOUGH_S, _ENOUGH_WORK = 2.0, 0.08  # of a job, before its own speed says more than the takes before it
 
 
