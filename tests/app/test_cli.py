@@ -1,6 +1,7 @@
 """The command line and its result folders, around a stub in the pipeline's place: its contract, not its music."""
 
 import re
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -177,6 +178,19 @@ def test_the_demo_takes_the_shipped_singing(stub, here, capsys, monkeypatch):
     info = soundfile.info("accompgen_out/vocadito_10-seed1/mix.wav")
     assert info.frames == soundfile.info(cli.SHIPPED_VOCALS).frames
     assert Path("accompgen_out/vocadito_10-seed1/picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_libraries_tell_programmers_is_no_note(stub, here, capsys, monkeypatch):
+    def warn(path, *_args, **_kwargs):
+        warnings.warn("`old` will be removed in v6", FutureWarning, stacklevel=1)
+        path.touch()
+
+    write_vocals(here / "take.wav")
+    monkeypatch.setattr("accompgen_hf.app.result_folders.draw_picture", warn)
+    assert cli.main(["generate", "take.wav"]) == 0
+    said = capsys.readouterr().err
+    assert "note" not in said
+    assert "seed" in said
 
 
 def test_a_silent_recording_is_told_so(stub, here, capsys):

@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     accompgen_hf.register()  # here work begins, and the heavy libraries are loaded
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_args, **_kwargs: say(f"accompgen: note: {message}")
+        warnings.simplefilter("ignore", FutureWarning)  # words of libraries for those who program with them
         try:
             return arguments.run(arguments)
         except UsageError as error:
