@@ -64,7 +64,7 @@ EDITIONS = {
         TOKEN_RECIPE,
         STUDIO,
         Path(accompgen_hf.__file__).parent / "assets/codec-fourier",
-        core_minutes={"semantic_encoder": 120, "tokens": 54, "semantic": 90, "coarse": 75, "fine": 12},
+        core_minutes={"semantic_encoder": 120, "tokens": 72, "semantic": 104, "coarse": 75, "fine": 12},
     ),
 }
 
