@@ -5,7 +5,7 @@ enlarge; once a generated band has left its singer, it stays away. Where the pas
 it in training, the same stage has nothing but the conditioning. What it says there, beside what it says without
 conditioning, is a weight of evidence for every code of every slot.
 
-Letters: B batch, S positions, N new slots, Q codebooks of the target, C codes of a codebook, d hidden width.
+Letters: B batch, S positions, N new slots, V vocabulary, C codes of a codebook.
 """
 
 import math
@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 from transformers import GenerationConfig
+
+from .logits_accompgen import BOTH, first_ids_of
 
 
 @torch.no_grad()
@@ -39,36 +41,24 @@ def find_evidence(
     Returns:
         `torch.FloatTensor` of shape `(B, N, C)`, in nats.
     """
-    config, target = model.config, len(model.config.segments) - 1
-    num_inputs = num_slots - 1  # nothing follows the last slot
-    new_positions = segment_positions[:, -1:] + 1 + torch.arange(num_inputs, device=input_ids.device)
-    segment_ids = torch.cat([segment_ids, torch.full_like(new_positions, target)], dim=1)
-    segment_positions = torch.cat([segment_positions, new_positions], dim=1)
-    ids = torch.cat([input_ids, input_ids.new_zeros(len(input_ids), num_inputs)], dim=1)  # (B, S + N - 1)
-    is_code = (segment_ids == target) & (segment_positions > 0)  # BOS is at place 0
-    told = torch.where(is_code, config.null_token_id, ids)
-    untold = torch.where((segment_ids >= 0) & (segment_ids < target), config.null_token_id, told)
-    told_logits, untold_logits = (
-        _slot_logits(model, row_ids, segment_ids, segment_positions, num_slots, part_ids) for row_ids in (told, untold)
+    is_code = (segment_ids == len(model.config.segments) - 1) & (segment_positions > 0)  # BOS is at place 0
+    hidden_ids = input_ids.masked_fill(is_code, model.config.null_token_id)
+    new_ids = input_ids.new_full((len(input_ids), num_slots - 1), model.config.null_token_id)  # none follows the last
+    inputs = model.prepare_inputs_for_generation(
+        torch.cat([hidden_ids, new_ids], dim=1),
+        segment_ids=segment_ids,
+        segment_positions=segment_positions,
+        part_ids=part_ids,
+        guided_rows=BOTH,
+        use_cache=False,
+        logits_to_keep=num_slots,
     )
-    return told_logits.log_softmax(-1) - untold_logits.log_softmax(-1)
-
-
-def _slot_logits(
-    model: Any,
-    ids: torch.LongTensor,
-    segment_ids: torch.LongTensor,
-    segment_positions: torch.LongTensor,
-    num_slots: int,
-    part_ids: torch.LongTensor | None,
-) -> torch.FloatTensor:
-    """Logits of the last slots, each of its own codebook: `(B, N, C)`."""
-    hidden_states = model.model(ids, segment_ids, segment_positions, part_ids=part_ids)[0][:, -num_slots:]  # (B, N, d)
-    codebooks = segment_positions[:, -num_slots:].expand(len(ids), -1) % len(model.heads)
-    logits = hidden_states.new_zeros(*codebooks.shape, model.config.target_segment.codebook_size)
-    for index, head in enumerate(model.heads):
-        logits[codebooks == index] = head(hidden_states[codebooks == index])
-    return logits.float()
+    logits = model(**inputs).logits.float()  # (2 B, N, V), finite lowest outside a slot's codebook
+    target = model.config.target_segment
+    first_ids = first_ids_of(target, inputs["segment_positions"][:, -num_slots:, None])  # (1 or 2 B, N, 1)
+    ids = first_ids + torch.arange(target.codebook_size, device=logits.device)
+    told, untold = logits.gather(2, ids.expand(len(logits), -1, -1)).log_softmax(-1).chunk(2)
+    return told - untold
 
 
 def resolve_evidence_scale(model: Any, generation_config: GenerationConfig | None, given: float | None) -> float:

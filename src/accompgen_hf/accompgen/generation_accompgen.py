@@ -23,11 +23,15 @@ from .codebooks_accompgen import PADDING
 from .evidence_accompgen import find_evidence, resolve_evidence_scale
 from .fast_decoding_accompgen import FastStageDecoder
 from .logits_accompgen import (
+    BOTH,
+    CONDITIONAL,
+    UNCONDITIONAL,
     AccompGenCodebookLogitsProcessor,
     AccompGenEvidenceLogitsProcessor,
     AccompGenForcedIdsLogitsProcessor,
     AccompGenGuidanceLogitsProcessor,
     AccompGenKeyedChoiceLogitsProcessor,
+    first_ids_of,
     inverse_cdf_choice,
     order_processors,
     without_guidance,
@@ -35,8 +39,6 @@ from .logits_accompgen import (
 from .numba_engine_accompgen import CompiledStageDecoder, check_engine, takes_compiled_steps
 from .seeds_accompgen import draw_uniforms, resolve_seeds
 from .weight_formats_accompgen import check_weight_format
-
-CONDITIONAL, UNCONDITIONAL, BOTH = "conditional", "unconditional", "both"
 
 
 class AccompGenGenerationMixin(GenerationMixin):
@@ -192,7 +194,7 @@ class AccompGenGenerationMixin(GenerationMixin):
         if forced_ids.ndim != 2 or len(forced_ids) != num_rows:
             raise ValueError(f"`forced_ids` must be ({num_rows}, max_new_tokens), got {tuple(forced_ids.shape)}.")
         slots = segment_positions[:, -1:] + torch.arange(forced_ids.shape[1], device=segment_positions.device)
-        codes = forced_ids - target.offset - slots % target.num_codebooks * target.codebook_size
+        codes = forced_ids - first_ids_of(target, slots)
         is_wrong = (forced_ids != PADDING) & ((codes < 0) | (codes >= target.codebook_size))
         if is_wrong.any():
             raise ValueError(

@@ -11,6 +11,7 @@ import torch
 from transformers import GenerationConfig
 from transformers.generation.logits_process import LogitsProcessor, LogitsProcessorList
 
+CONDITIONAL, UNCONDITIONAL, BOTH = "conditional", "unconditional", "both"  # which rows of guidance a stage runs
 _LARGEST_UNIFORM = 1 - 2**-23
 
 
@@ -44,7 +45,7 @@ class AccompGenCodebookLogitsProcessor(LogitsProcessor):
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         slot = self.first_slot + input_ids.shape[1] - self.prompt_length
-        start = _first_ids(self.segment, slot)
+        start = first_ids_of(self.segment, slot)
         ids = torch.arange(scores.shape[1], device=scores.device)
         is_mine = (ids >= start[:, None]) & (ids < start[:, None] + self.segment.codebook_size)
         return scores.masked_fill(~is_mine, -torch.inf)
@@ -66,7 +67,7 @@ class AccompGenEvidenceLogitsProcessor(LogitsProcessor):
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         new_slot = input_ids.shape[1] - self.prompt_length
-        start = _first_ids(self.segment, self.first_slot + new_slot)[:, None]  # (B or 1, 1)
+        start = first_ids_of(self.segment, self.first_slot + new_slot)[:, None]  # (B or 1, 1)
         added = self.evidence[:, new_slot]
         ids = (start + torch.arange(added.shape[1], device=scores.device)).expand_as(added)
         return scores.scatter_add(1, ids, added.to(scores.dtype))
@@ -107,7 +108,7 @@ class AccompGenForcedIdsLogitsProcessor(LogitsProcessor):
         return torch.where(forced >= 0, alone, scores)
 
 
-def _first_ids(segment, slots: torch.LongTensor) -> torch.LongTensor:
+def first_ids_of(segment, slots: torch.LongTensor) -> torch.LongTensor:
     """The first id of every slot's codebook."""
     return segment.offset + slots % segment.num_codebooks * segment.codebook_size
 
@@ -164,11 +165,15 @@ def inverse_cdf_choice(scores: torch.FloatTensor, uniforms: torch.FloatTensor) -
 
 
 __all__ = [
+    "BOTH",
+    "CONDITIONAL",
+    "UNCONDITIONAL",
     "AccompGenCodebookLogitsProcessor",
     "AccompGenEvidenceLogitsProcessor",
     "AccompGenForcedIdsLogitsProcessor",
     "AccompGenGuidanceLogitsProcessor",
     "AccompGenKeyedChoiceLogitsProcessor",
+    "first_ids_of",
     "inverse_cdf_choice",
     "order_processors",
     "without_guidance",
