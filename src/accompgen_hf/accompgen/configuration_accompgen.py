@@ -255,7 +255,11 @@ class AccompGenStageConfig(StreamsMixin, CheckedConfigMixin, PreTrainedConfig):
 
 @strict
 class AccompGenSemanticConfig(AccompGenStageConfig):
-    """Stage 1: p(s^i | s^v), vocal semantic ids to instrumental semantic ids, both at 50 Hz (paper §3.3)."""
+    """Stage 1: p(s^i | s^v), vocal semantic ids to instrumental semantic ids, both at 50 Hz (paper §3.3).
+
+    Args:
+        has_listener (`bool`): Whether it has the tables of an [`AccompGenListener`] (paper: no).
+    """
 
     model_type = "accompgen_semantic"
     base_config_key = "semantic_config"
@@ -265,6 +269,7 @@ class AccompGenSemanticConfig(AccompGenStageConfig):
 
     clip_duration_s: float | int = 10.0
     window_overlap_s: float | int = 5.0
+    has_listener: bool = False
 
 
 @strict

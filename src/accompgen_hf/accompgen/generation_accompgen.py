@@ -81,6 +81,7 @@ class AccompGenGenerationMixin(GenerationMixin):
         engine: str | None = None,
         forced_ids: torch.LongTensor | None = None,
         evidence_scale: float | None = None,
+        evidence: torch.FloatTensor | None = None,
         **kwargs,
     ) -> Any:
         """Generate the target of one window, as transformers' `generate` does.
@@ -102,6 +103,8 @@ class AccompGenGenerationMixin(GenerationMixin):
             evidence_scale (`float`, *optional*): Weight of [`find_evidence`], which is added to the guided
                 logits: it holds a band to its singer where the band's own past would lead it on. `None` takes that of
                 the generation config; 0 adds nothing, and costs nothing.
+            evidence (`torch.FloatTensor` of shape `(batch_size, max_new_tokens, codebook_size)`, *optional*): Numbers
+                that are added as well, such as those of a listener ([`AccompGenListener.hear`]).
             part_ids, style_ids (`torch.LongTensor` of shape `(batch_size,)`, *optional*): As in `forward`.
             kwargs: Any field of the generation config: `guidance_scale`, `temperature`, `top_k`, `top_p`, ...
 
@@ -140,11 +143,15 @@ class AccompGenGenerationMixin(GenerationMixin):
             uniforms = uniforms.gather(1, offsets)
         if forced_ids is not None:
             self._check_forced_ids(forced_ids, len(input_ids), segment_positions)
-        evidence, scale = None, resolve_evidence_scale(self, generation_config, evidence_scale)
-        if scale:
-            num_slots = kwargs.get("max_new_tokens") or kwargs["max_length"] - input_ids.shape[1]
+        num_slots = kwargs.get("max_new_tokens") or kwargs["max_length"] - input_ids.shape[1]
+        if evidence is not None:
+            shape = (len(input_ids), num_slots, self.config.target_segment.codebook_size)
+            if evidence.shape != shape:
+                raise ValueError(f"`evidence` must have shape {shape}, got {tuple(evidence.shape)}.")
+        if scale := resolve_evidence_scale(self, generation_config, evidence_scale):
             layout = (input_ids, segment_ids, segment_positions, num_slots, kwargs.get("part_ids"))
-            evidence = scale * find_evidence(self, *layout)
+            found = scale * find_evidence(self, *layout)
+            evidence = found if evidence is None else evidence + found
         return super().generate(
             input_ids,
             generation_config=generation_config,

@@ -24,6 +24,7 @@ from .configuration_accompgen import (
     AccompGenStageConfig,
 )
 from .generation_accompgen import AccompGenGenerationMixin
+from .listener_accompgen import AccompGenListener
 from .manifest_accompgen import ManifestSavingMixin
 from .model_checks_accompgen import CheckedLoadingMixin
 from .modeling_accompgen_layers import (
@@ -35,7 +36,13 @@ from .modeling_accompgen_layers import (
 from .options_accompgen import check_settings
 from .parts_accompgen import style_ids
 from .seeds_accompgen import resolve_seeds
-from .windows_accompgen import WindowedRecording, frames_per_step, played_parts, run_all_windows
+from .windows_accompgen import (
+    WindowedRecording,
+    frames_per_step,
+    listening_context_s,
+    played_parts,
+    run_all_windows,
+)
 
 
 @dataclass
@@ -246,7 +253,8 @@ class AccompGenStageForCausalLM(AccompGenStagePreTrainedModel, AccompGenGenerati
                 part; its `instrumental_semantic_ids` are the part's own.
             style (`str` or `list` of `str`, *optional*): Style of all items, or of each; `None` is any style.
             kwargs: The conditioning by name (`vocal_semantic_ids=...`, see `config.conditioning_names`), and settings
-                for `generate`: `guidance_scale`, `temperature`, `top_k`, `top_p`, ...
+                for `generate`: `guidance_scale`, `temperature`, `top_k`, `top_p`, ...; of a stage with a listener also
+                `listening_scale`, the weight of what it hears of beat and chords in 12 s around each window.
 
         Returns:
             `torch.LongTensor` of shape `(batch_size, num_frames)` for the semantic stage of one part, of several
@@ -267,8 +275,9 @@ class AccompGenStageForCausalLM(AccompGenStagePreTrainedModel, AccompGenGenerati
                 f"at {config.segments[0].frame_rate} Hz."
             )
         parts, styles = played_parts(config, part, len(first)), style_ids(config, style, len(first))
+        heard_s = listening_context_s(self, kwargs)
         recordings = [
-            WindowedRecording(config, own_seed, None, own_part, own_style)
+            WindowedRecording(config, own_seed, None, own_part, own_style, heard_s=heard_s)
             for own_seed, own_part, own_style in zip(resolve_seeds(seed, len(first)), parts, styles, strict=True)
         ]
         for index, recording in enumerate(recordings):
@@ -349,6 +358,15 @@ class AccompGenSemanticForCausalLM(AccompGenStageForCausalLM):
     """Stage 1: instrumental semantic ids from vocal semantic ids."""
 
     config_class = AccompGenSemanticConfig
+
+    def __init__(self, config: AccompGenSemanticConfig):
+        super().__init__(config)
+        if config.has_listener:
+            self.listener = AccompGenListener(config.num_clusters, len(config.part_names))
+
+    def set_listener(self, listener: AccompGenListener) -> None:
+        """Take a listener that was fitted for this stage, in the place of its own if it has one."""
+        self.listener, self.config.has_listener = listener, True
 
 
 class AccompGenCoarseForCausalLM(AccompGenStageForCausalLM):

@@ -28,6 +28,7 @@ from .windows_accompgen import (
     DEFAULT_WINDOW_BATCH_SIZE,
     PlayedPart,
     WindowedRecording,
+    listening_context_s,
     run_all_windows,
     run_next_windows,
 )
@@ -107,7 +108,8 @@ def stream_stage(
     Yields:
         `dict`: The entries that came in, with the target, as soon as it is final.
     """
-    recordings = _record_parts(model.config, seed, known, parts, style_id)
+    heard_s = listening_context_s(model, settings)
+    recordings = _record_parts(model.config, seed, known, parts, style_id, heard_s=heard_s)
     for piece in chain(pieces, [None]):
         for recording in recordings:
             if piece is None:
@@ -216,10 +218,10 @@ def generate_recordings(
         results.append({CODE_NAMES[0]: torch.cat(list(ids), dim=-1)})
     for stage, settings in stage_settings.items():
         part = getattr(model, stage)
-        groups = []
+        groups, heard_s = [], listening_context_s(part, settings)
         for result, known, seed, style_id, span in zip(results, known_codes, seeds, style_ids, spans, strict=True):
             known_target = _to_device(known.get(part.config.target_name), part.device)
-            groups.append(_record_parts(part.config, seed, known_target, parts, style_id, span))
+            groups.append(_record_parts(part.config, seed, known_target, parts, style_id, span, heard_s))
             for recording in groups[-1]:
                 recording.append(result)
         recordings = [recording for group in groups for recording in group]
@@ -244,6 +246,7 @@ def _record_parts(
     parts: tuple[int, ...],
     style_id: int,
     span: Span | None = None,
+    heard_s: float = 0.0,
 ) -> list[WindowedRecording]:
     """One recording in one stage, as one for each part that is asked for where a row is one part.
 
@@ -251,7 +254,7 @@ def _record_parts(
         ValueError: If codes are known of other parts.
     """
     if not config.num_part_rows:
-        return [WindowedRecording(config, seed, known, None, style_id, span)]
+        return [WindowedRecording(config, seed, known, None, style_id, span, heard_s)]
     if known is not None and (known.ndim != 4 or known.shape[1] != len(parts)):
         raise ValueError(
             f"`known_codes` must have `{config.target_name}` of the {len(parts)} parts that are asked for, (1, "

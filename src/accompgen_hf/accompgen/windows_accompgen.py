@@ -3,8 +3,9 @@
 Windows start a hop apart. Each continues the codes that the window before it has given for their overlap, and no code
 changes later. The last window moves left to end with the recording; without overlap it is the remainder.
 A window therefore runs as soon as its own time range is known, or the recording is known to end inside it. A recording
-holds no more than its next window can need. Everything is counted in steps of 40 ms, where a frame of each stream
-begins.
+holds no more than its next window can need. A stage with a listener hears more of the voice than a window's
+conditioning, before and behind it, and waits for that. Everything is counted in steps of 40 ms, where a frame of each
+stream begins.
 
 Letters: B recordings, K codebooks, T frames.
 """
@@ -15,10 +16,12 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from transformers.generation.streamers import BaseStreamer
 
 from .codebooks_accompgen import build_stage_inputs, ids_to_codes
 from .configuration_accompgen import GRID_RATE, SEMANTIC_NAMES, Segment
+from .listener_accompgen import LISTENING_CONTEXT_S, resolve_listening_scale
 from .regeneration_accompgen import Span, frames_per_step, join_forced
 from .seeds_accompgen import draw_uniforms
 
@@ -117,6 +120,8 @@ class StageWindow:
         conditioning (`dict` of `str` to `torch.LongTensor`): `(1, T)` or `(1, K, T)`, filled up with silence.
         prefix (`torch.LongTensor`): The codes of its first `num_kept` steps.
         forced (`torch.LongTensor`, *optional*): Codes that are given behind them, -1 where there is a choice.
+        voice (`torch.LongTensor`, *optional*): Ids `(T,)` of the voice around its new codes, if it is listened to.
+        num_before (`int`): Steps of these before the first new codes.
     """
 
     recording: "WindowedRecording"
@@ -126,6 +131,8 @@ class StageWindow:
     conditioning: dict[str, torch.LongTensor]
     prefix: torch.LongTensor
     forced: torch.LongTensor | None = None
+    voice: torch.LongTensor | None = None
+    num_before: int = 0
 
 
 class WindowedRecording:
@@ -140,6 +147,7 @@ class WindowedRecording:
         part (`PlayedPart`, *optional*): The part that is played. It takes its own of the streams of all parts that
             are appended; they come out again as they came in.
         style_id (`int`): Row of the style; 0 is any.
+        heard_s (`float`): Seconds of the voice that a listener hears before and behind each window; 0 without one.
     """
 
     def __init__(
@@ -150,7 +158,9 @@ class WindowedRecording:
         part: PlayedPart | None = None,
         style_id: int = 0,
         span: Span | None = None,
+        heard_s: float = 0.0,
     ):
+        self._heard_steps = round(heard_s * GRID_RATE)
         self.config, self.seed, self.known, self.span = config, seed, known, None if known is None else span
         self.part, self.style_id = part, style_id
         self.plan = WindowPlan(config)
@@ -192,14 +202,15 @@ class WindowedRecording:
         """Whether so many windows can run now. With overlap one is enough, and after the end any number is."""
         plan = self.plan
         last_start = plan.next_start if plan.overlap_steps else plan.next_start + (num_windows - 1) * plan.hop_steps
-        return self._is_finished or last_start + plan.window_steps <= self._num_arrived
+        return self._is_finished or last_start + plan.window_steps + self._heard_steps <= self._num_arrived
 
     def pop_windows(self, limit: int) -> list[StageWindow]:
         """Give up to `limit` windows that can run now; with overlap only one, since the next continues it."""
         windows = []
         while len(windows) < limit:
             earlier_end = self.plan.planned_end
-            planned = self.plan.next_window(self._num_arrived, self._is_finished)
+            num_known = self._num_arrived - (0 if self._is_finished else self._heard_steps)
+            planned = self.plan.next_window(num_known, self._is_finished)
             if planned is None:
                 break
             start, end = planned
@@ -213,6 +224,10 @@ class WindowedRecording:
             window.conditioning = {name: self._cut_filled(name, start) for name in self.config.conditioning_names}
             if self.span is not None and self.span.parts is not None:
                 window.forced = self.span.forced(self._cut_known(first, last))
+            if self._heard_steps:
+                heard = max(0, start - self._heard_steps)
+                num_heard = start + self.plan.window_steps + self._heard_steps - heard
+                window.voice, window.num_before = self.cut(SEMANTIC_NAMES[0], heard, num_heard)[0], first - heard
             self._lay_down_known(last, end)
             windows.append(window)
             if self.plan.overlap_steps:
@@ -261,7 +276,7 @@ class WindowedRecording:
         self._num_taken = self._num_done
         # The last window moves left by less than a hop.
         needed = self.plan.next_start - (self.plan.hop_steps if self.plan.overlap_steps else 0)
-        needed = max(self._first, min(needed, self._num_taken))
+        needed = max(self._first, min(needed - self._heard_steps, self._num_taken))
         for name, codes in self._held.items():
             self._held[name] = codes[..., (needed - self._first) * frames_per_step(name) :]
         self._first = needed
@@ -395,15 +410,49 @@ def _generate_windows(
         new_s = sum(window.end - window.start - window.num_kept for window in windows) / GRID_RATE
         new_s /= windows[0].recording.num_parts
         streamer = _ProgressStreamer(callback, new_s / (num_slots - num_kept))
+    settings, evidence = _listen(model, windows, settings, num_slots - num_kept)
     sequences = model.generate(
         **inputs,
         uniforms=uniforms[:, num_kept:],
         forced_ids=join_forced([window.forced for window in windows], target, num_slots - num_kept),
         max_new_tokens=num_slots - num_kept,
         streamer=streamer,
+        evidence=evidence,
         **settings,
     )
     return list(ids_to_codes(target, sequences[:, inputs["input_ids"].shape[1] :]).split(1))
+
+
+def listening_context_s(model: Any, settings: dict[str, Any] | None) -> float:
+    """Seconds of the voice that a stage hears before and behind each window beside its conditioning.
+
+    Args:
+        settings (`dict`, *optional*): Settings for the stage's `generate`, `listening_scale` among them.
+
+    Raises:
+        ValueError: If `listening_scale` is no number from 0 on, or the stage has no listener.
+    """
+    return LISTENING_CONTEXT_S if _listening_scale(model, settings or {}) else 0.0
+
+
+def _listening_scale(model: Any, settings: dict[str, Any]) -> float:
+    return resolve_listening_scale(model, settings.get("generation_config"), settings.get("listening_scale"))
+
+
+def _listen(
+    model: Any, windows: list[StageWindow], settings: dict[str, Any], num_slots: int
+) -> tuple[dict[str, Any], torch.FloatTensor | None]:
+    """The settings that `generate` takes, and what a listener hears: `(B, num_slots, codebook_size)`, or nothing."""
+    scale = _listening_scale(model, settings)
+    settings = {name: value for name, value in settings.items() if name != "listening_scale"}
+    if not scale:
+        return settings, None
+    rows, per_step = [], frames_per_step(SEMANTIC_NAMES[0])
+    for window in windows:
+        first, num_steps = window.num_before, window.end - window.start - window.num_kept
+        heard = model.listener.hear(window.voice, first * per_step, num_steps * per_step).flatten(0, 1)  # (N P, C)
+        rows.append(F.pad(heard, (0, 0, 0, num_slots - len(heard))))  # shorter windows run on into silence
+    return settings, scale * torch.stack(rows).to(model.device)
 
 
 def _row_ids(config: Any, windows: list[StageWindow]) -> dict[str, torch.LongTensor]:
@@ -440,6 +489,7 @@ __all__ = [
     "WindowPlan",
     "WindowedRecording",
     "frames_per_step",
+    "listening_context_s",
     "played_parts",
     "run_all_windows",
     "run_next_windows",

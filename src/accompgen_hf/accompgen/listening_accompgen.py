@@ -1,0 +1,140 @@
+"""The beat and the chords that a singer implies, found in the ids of the voice over many seconds.
+
+One id says little: it is sung a bit more often on the beat than off it, over one chord than over another. A tempo that
+is the same for half a minute, and chords that change on beats and follow each other as in songs, make much of little.
+No network of the stages' size learned to add it up in the training that it got.
+
+Letters: C clusters, T frames of 50 Hz, S steps of two frames, H parts of a beat, G tempos, O offsets, 24 chords
+(2 root + is minor) and 24 keys (12 is minor + tonic).
+"""
+
+import numpy as np
+
+PHASES_PER_BEAT = 12
+NUM_CHORDS = 24
+NO_PITCH = 12  # behind the twelve pitch classes: nobody sings
+
+_STEP_RATE = 25.0
+_BPM = np.geomspace(50.0, 200.0, 400)
+_USUAL_BPM, _BPM_OCTAVES = 110.0, 0.5  # tempos are lognormal around this one
+_OFFSETS = 24
+# Neighbouring frames say the same: what one step of 40 ms says counts so much. Set on songs for training.
+_BEAT_WEIGHT, _CHORD_WEIGHT = 0.2, 0.14
+_LEAST_CHANCE = 0.01  # of a beat, from which chords may change
+_FLOOR = 1e-3  # what no table has seen stays possible
+
+
+def find_beat_phases(beat_of_voice: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lay one tempo over all of a voice, and say where in the beat every step is.
+
+    A tempo and an offset are as likely as the places in the beat that they give to the ids, over all steps; a tempo's
+    prior is lognormal. As a tempogram does, it asks for what repeats; slow changes of tempo need shorter stretches.
+
+    Args:
+        beat_of_voice (`np.ndarray` of shape `(C, H)`): log p(part of the beat | id) - log p(part of the beat).
+        ids (`np.ndarray` of shape `(T,)`): Ids of the voice.
+
+    Returns:
+        `np.ndarray` of shape `(S, H)`: probability of each part of the beat; and `(S,)`: that a beat begins there.
+    """
+    says = _BEAT_WEIGHT * _join_frames(beat_of_voice[ids])  # (S, H)
+    num_steps = len(says)
+    beats = (np.arange(num_steps) + 0.5) / _STEP_RATE * _BPM[:, None] / 60.0  # (G, S)
+    places = np.minimum((beats % 1.0 * _OFFSETS).astype(np.intp), _OFFSETS - 1)
+    # What is said of part h of the beat at place o is summed once, and read for every offset.
+    rows = (np.arange(len(_BPM))[:, None] * _OFFSETS + places).ravel()
+    sums = np.stack(
+        [
+            np.bincount(rows, np.tile(says[:, part], len(_BPM)), len(_BPM) * _OFFSETS).reshape(len(_BPM), _OFFSETS)
+            for part in range(PHASES_PER_BEAT)
+        ],
+        axis=-1,
+    )  # (G, O, H)
+    place = np.arange(_OFFSETS)
+    scores = np.stack(
+        [
+            sums[:, place, (place + offset) % _OFFSETS * PHASES_PER_BEAT // _OFFSETS].sum(1)
+            for offset in range(_OFFSETS)
+        ],
+        axis=1,
+    )  # (G, O)
+    scores -= 0.5 * (np.log2(_BPM / _USUAL_BPM) / _BPM_OCTAVES)[:, None] ** 2
+    chances = np.exp(scores - scores.max())
+    chances /= chances.sum()
+    phases, begins = np.zeros((num_steps, PHASES_PER_BEAT)), np.zeros(num_steps)
+    for tempo, offset in np.argwhere(chances > 1e-4):
+        of_beat = (beats[tempo] + offset / _OFFSETS) % 1.0
+        phases[np.arange(num_steps), (of_beat * PHASES_PER_BEAT).astype(np.intp)] += chances[tempo, offset]
+        begins += chances[tempo, offset] * (of_beat < _BPM[tempo] / 60.0 / _STEP_RATE)
+    return phases / phases.sum(1, keepdims=True), np.minimum(begins, 1.0)
+
+
+def find_chords(
+    pitch_of_voice: np.ndarray,
+    pitch_of_chord: np.ndarray,
+    first_chord: np.ndarray,
+    next_chord: np.ndarray,
+    ids: np.ndarray,
+    begins: np.ndarray,
+) -> np.ndarray:
+    """The chords under a voice: hidden states that stay between beats, in a key that stays throughout.
+
+    Args:
+        pitch_of_voice (`np.ndarray` of shape `(C, 13)`): p(pitch class | id); the last is `NO_PITCH`.
+        pitch_of_chord (`np.ndarray` of shape `(2, 12)`): p(pitch class above the root | chord is minor).
+        first_chord (`np.ndarray` of shape `(2, 24)`): p(chord above the tonic | key is minor).
+        next_chord (`np.ndarray` of shape `(2, 24, 24)`): The same after another chord, a beat later.
+        ids (`np.ndarray` of shape `(T,)`): Ids of the voice.
+        begins (`np.ndarray` of shape `(S,)`): Probability that a beat begins at a step.
+
+    Returns:
+        `np.ndarray` of shape `(S, 24)`: probability of each chord, with all that is sung before and after.
+    """
+    chords, tonics = np.arange(NUM_CHORDS), np.arange(12)
+    pitches = (np.arange(12) - chords[:, None] // 2) % 12
+    is_sung = pitch_of_voice[:, :NO_PITCH] @ pitch_of_chord[chords[:, None] % 2, pitches].T * 12  # (C, 24)
+    says = np.log(np.maximum(is_sung + pitch_of_voice[:, NO_PITCH:], _FLOOR))
+    likely = np.exp(_CHORD_WEIGHT * _join_frames(says[ids]))  # (S, 24)
+    above = 2 * ((chords // 2 - tonics[:, None]) % 12) + chords % 2  # (12, 24)
+    start = np.concatenate([mode[above] for mode in first_chord]) / 24  # (24 keys, 24)
+    moves = np.concatenate([mode[above[:, :, None], above[:, None, :]] for mode in next_chord])  # (24 keys, 24, 24)
+
+    def forward(state: np.ndarray, chance: float) -> np.ndarray:
+        return state if chance < _LEAST_CHANCE else (1 - chance) * state + chance * (state[:, None] @ moves)[:, 0]
+
+    def backward(state: np.ndarray, chance: float) -> np.ndarray:
+        return state if chance < _LEAST_CHANCE else (1 - chance) * state + chance * (moves @ state[..., None])[..., 0]
+
+    before, state = [], start
+    for step, row in enumerate(likely):
+        state = (forward(state, begins[step]) if step else state) * row
+        state /= state.sum()
+        before.append(state)
+    found, state = np.empty_like(likely), np.ones_like(start)
+    for step in range(len(likely) - 1, -1, -1):
+        both = before[step] * state
+        found[step] = both.sum(0) / both.sum()
+        state = backward(state * likely[step], begins[step])
+        state /= state.max()
+    return found
+
+
+def weigh_codes(chances: np.ndarray, ratios: np.ndarray) -> np.ndarray:
+    """log p(code | what is heard) - log p(code), for what is heard not with certainty.
+
+    Args:
+        chances (`np.ndarray` of shape `(S, X)`): Probability of each of X things, such as chords.
+        ratios (`np.ndarray` of shape `(..., C, X)`): p(thing | code) / p(thing).
+
+    Returns:
+        `np.ndarray` of shape `(S, ..., C)`, in nats.
+    """
+    return np.log(np.maximum(np.moveaxis(ratios @ chances.T, -1, 0), _FLOOR))
+
+
+def _join_frames(said: np.ndarray) -> np.ndarray:
+    """Means over the two frames of each step, `(T, X)` to `(S, X)`."""
+    return said.reshape(len(said) // 2, 2, -1).mean(1)
+
+
+__all__ = ["NO_PITCH", "NUM_CHORDS", "PHASES_PER_BEAT", "find_beat_phases", "find_chords", "weigh_codes"]
