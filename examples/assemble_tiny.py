@@ -12,12 +12,13 @@ import accompgen_hf
 from accompgen_hf.accompgen.manifest_accompgen import write_manifest
 from accompgen_hf.files import folder_written_whole, read_json, write_json
 from accompgen_hf.hub import assemble_pipeline, save_repository
+from accompgen_hf.model_parts import load_part
 from accompgen_hf.scripts import run_script, script_parser
 
 # The other stages have the authors' 0.9. With this value, chord and beat of 50 songs, as the ids tell them, are a
-# little better (docs/measured/default.md), and ids change as often as true ones.
+# little better (docs/measured/second_edition.md), and ids change as often as true ones.
 SEMANTIC_TEMPERATURE = 0.7
-# Of a stage that has learned to listen without its past (docs/measured/next_default.md).
+# Of a stage that has learned to listen without its past (docs/measured/default.md).
 EVIDENCE_SCALE = 3.0
 PARTS = ("semantic", "coarse", "fine", "semantic_encoder", "codec")
 
@@ -25,7 +26,7 @@ PARTS = ("semantic", "coarse", "fine", "semantic_encoder", "codec")
 def parse_arguments() -> argparse.Namespace:
     parser = script_parser(__doc__)
     for part in PARTS:
-        parser.add_argument(f"--{part}", help="folder")
+        parser.add_argument(f"--{part}", help="folder, its own or a whole model's")
     parser.add_argument("--output_dir", type=Path, help="folder of the assembled model")
     parser.add_argument("--install", type=Path, help="an assembled folder")
     parser.add_argument("--report", type=Path, help="with --install: folder of report_tiny.py")
@@ -35,7 +36,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     options = parse_arguments()
     if options.install is None:
-        pipe = assemble_pipeline(**{part: getattr(options, part) for part in PARTS})
+        pipe = assemble_pipeline(**{part: load_part(getattr(options, part), part) for part in PARTS})
         settings = pipe.model.semantic.generation_config
         settings.temperature = SEMANTIC_TEMPERATURE
         if pipe.model.semantic.config.history_dropout > 1:

@@ -1,6 +1,6 @@
 """Fine-tune all three stages of a model on songs of your own, with LoRA adapters, and say what it brought.
 
-    python examples/prepare_dataset.py --source pairs --data MY_SONGS \\
+    python examples/prepare_dataset.py --source pairs --data MY_SONGS --parts drums bass other \\
         --semantic_encoder accompgen-tiny --codec accompgen-tiny --output_dir SHARDS
     python examples/fine_tune.py --data SHARDS --output_dir RUN
     accompgen assemble --base accompgen-tiny --semantic RUN/semantic/final --coarse RUN/coarse/final \\

@@ -1,13 +1,13 @@
 """Train the shipped default from nothing: songs, codec, semantic encoder, tokens, three stages, one folder.
 
-    python examples/make_tiny.py --work_dir runs/tiny
+    python examples/make_tiny.py --work_dir runs/third
 
 What each step costs is said first. Every step is a command of its own, printed before it runs, and goes on where it
 was killed; a finished step is not run again. The result lies in WORK_DIR/accompgen-tiny, its measurements in
 WORK_DIR/report. `--install` puts the result into the package, where `pipeline("vocal-accompaniment")` finds it.
 
-`--edition third` makes the model that is to follow: three parts and ten styles, from songs as loose as real ones by
-sampled instruments, on the codec with the Fourier decoder that the package carries.
+The default is the third edition: three parts and ten styles, from songs as loose as real ones by sampled instruments,
+on the codec of the package. `--edition second` makes the default before it: one part, no styles, a codec of its own.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from accompgen_hf.scripts import run_script, script_parser
 
 EXAMPLES = Path(__file__).resolve().parent
 STAGES = ("semantic", "coarse", "fine")
-# The shipped codec's: EnCodec's own decoder of 8 filters and a mel loss.
+# The second edition's: EnCodec's own decoder of 8 filters and a mel loss.
 CODEC_MODEL = {"decoder_type": "encodec", "num_filters": 8, "hidden_size": 32}
 CODEC_CLIPS = {"instrumental": 0.7, "mix": 0.15, "vocals": 0.15}
 CODEC_RECIPE = ("--num_songs", 300, "--max_steps", 11_000, "--decay_share", 0.3, "--learning_rate", 1e-3)
@@ -43,27 +43,32 @@ TOKEN_RECIPE += ("--song_duration_s", 24)
 
 @dataclass(frozen=True)
 class Edition:
-    """What differs between the shipped default and the one that is to follow."""
+    """What differs between the shipped default and the one before it."""
 
     configs: str
+    num_songs: int  # to train the stages on
     encoder_recipe: tuple = ()
     token_recipe: tuple = ()
     song_options: tuple = ()  # of the songs that the result is measured on
     codec: Path | None = None  # one that is trained already
+    has_listener: bool = False
     core_minutes: dict[str, int] = field(default_factory=dict)  # what each step took on one core
 
 
 EDITIONS = {
     "second": Edition(
         "tiny_second_edition",
+        3000,
         core_minutes={"codec": 23, "semantic_encoder": 101, "tokens": 35, "semantic": 34, "coarse": 216, "fine": 24},
     ),
     "third": Edition(
         "tiny",
+        640,
         ENCODER_RECIPE,
         TOKEN_RECIPE,
         STUDIO,
-        Path(accompgen_hf.__file__).parent / "assets/codec-fourier",
+        Path(accompgen_hf.DEFAULT_MODEL),
+        has_listener=True,
         core_minutes={"semantic_encoder": 120, "tokens": 72, "semantic": 104, "coarse": 75, "fine": 12},
     ),
 }
@@ -72,8 +77,8 @@ EDITIONS = {
 def make_parser(description: str) -> argparse.ArgumentParser:
     """The options of what is common with make_tiny_singsong.py: everything up to the tokens."""
     parser = script_parser(description)
-    parser.add_argument("--work_dir", type=Path, default=Path("runs/tiny"), help="folder of songs, tokens and runs")
-    parser.add_argument("--num_songs", type=int, default=3000, help="songs to train the stages on")
+    parser.add_argument("--work_dir", type=Path, help="folder of songs, tokens and runs (runs/EDITION)")
+    parser.add_argument("--num_songs", type=int, help="songs to train the stages on, if not the recipe's")
     parser.add_argument("--codec", type=Path, help="a codec that is trained already")
     parser.add_argument("--semantic_encoder", type=Path, help="an encoder with centroids that is trained already")
     parser.add_argument("--num_processes", type=int, default=max(1, (os.cpu_count() or 2) // 2), help="for the tokens")
@@ -84,16 +89,15 @@ def main() -> None:
     parser = make_parser(__doc__)
     described = "steps of the stages, if not the recipe's"
     parser.add_argument("--stage_steps", type=int, nargs=3, metavar=("SEMANTIC", "COARSE", "FINE"), help=described)
-    parser.add_argument("--edition", choices=list(EDITIONS), default="second", help="the shipped one is the second")
+    parser.add_argument("--edition", choices=list(EDITIONS), default="third", help="the shipped one is the third")
     precisions = "of the stages; bf16 takes less than half of the time where the processor computes in it"
     parser.add_argument("--mixed_precision", choices=("no", "bf16"), default="no", help=f"{precisions} (no)")
     parser.add_argument("--install", action="store_true", help="replace the default inside the package")
     options = parser.parse_args()
-    work, repository = options.work_dir, options.work_dir / "accompgen-tiny"
     edition = EDITIONS[options.edition]
     costs = ", ".join(f"{step} {minutes} min" for step, minutes in edition.core_minutes.items())
     print(f"== what each step took on one core of an AMD EPYC: {costs}", flush=True)
-    codec, encoder, tokens = make_tokens(options, edition)
+    work, codec, encoder, tokens = make_tokens(options)
     # 3. The three stages; their tables begin with those of encoder and codec.
     starts = {"semantic": ["--init_ids_from", encoder], "fine": ["--init_codes_from", codec]}
     starts["coarse"] = starts["semantic"] + starts["fine"]
@@ -103,10 +107,18 @@ def main() -> None:
         arguments = ("--config", config, "--data", tokens, "--output_dir", work / stage, *starts[stage], *steps)
         arguments += ("--mixed_precision", options.mixed_precision)
         run(work, stage, work / stage / "final", "train_stage.py", *arguments)
-    # 4. One folder, and what it measures.
-    parts = [part for stage in STAGES for part in (f"--{stage}", work / stage / "final")]
-    parts += ["--semantic_encoder", encoder, "--codec", codec, "--output_dir", repository]
-    run(work, "assemble", repository / "config.json", "assemble_tiny.py", *parts)
+    parts = {stage: work / stage / "final" for stage in STAGES}
+    # 4. What the semantic stage hears of the voice's beat and chords.
+    if edition.has_listener:
+        listening = work / "listener"
+        arguments = ("--stage", parts["semantic"], "--data", tokens, "--output_dir", listening)
+        run(work, "listener", listening / "config.json", "fit_listener.py", *arguments)
+        parts["semantic"] = listening
+    # 5. One folder, and what it measures.
+    repository = work / "accompgen-tiny"
+    parts |= {"semantic_encoder": encoder, "codec": codec}
+    words = [word for name, folder in parts.items() for word in (f"--{name}", folder)]
+    run(work, "assemble", repository / "config.json", "assemble_tiny.py", *words, "--output_dir", repository)
     report = work / "report"
     arguments = ("--model", repository, "--output_dir", report, "--work_dir", work, *edition.song_options)
     run(work, "report", report / "report.json", "report_tiny.py", *arguments)
@@ -114,9 +126,10 @@ def main() -> None:
         subprocess.run(command("assemble_tiny.py", "--install", repository, "--report", report), check=True)
 
 
-def make_tokens(options: argparse.Namespace, edition: Edition = EDITIONS["second"]) -> tuple[Path, Path, Path]:
-    """Train codec and encoder, and turn songs into tokens, unless they are there; return the three folders."""
-    work = options.work_dir
+def make_tokens(options: argparse.Namespace) -> tuple[Path, Path, Path, Path]:
+    """Train codec and encoder, and turn songs into tokens, unless they are there; return their folder and theirs."""
+    edition = EDITIONS[options.edition]
+    work = options.work_dir or Path("runs") / options.edition
     work.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     codec = options.codec or edition.codec or work / "codec" / "final"
@@ -130,14 +143,21 @@ def make_tokens(options: argparse.Namespace, edition: Edition = EDITIONS["second
         arguments = ("--output_dir", encoder.parent, *edition.encoder_recipe)
         run(work, "semantic_encoder", encoder, "train_semantic_encoder.py", *arguments)
     # 2. Songs -> tokens.
-    arguments = ("--num_songs", options.num_songs, "--semantic_encoder", encoder, "--codec", codec)
+    arguments = (
+        "--num_songs",
+        options.num_songs or edition.num_songs,
+        "--semantic_encoder",
+        encoder,
+        "--codec",
+        codec,
+    )
     arguments += ("--output_dir", tokens, "--songs_dir", songs, *edition.token_recipe)
     shares = [
         command("prepare_dataset.py", *arguments, "--shard", f"{index}/{options.num_processes}")
         for index in range(options.num_processes)
     ]
     run_together(work, "tokens", tokens / "manifest.json", shares)
-    return codec, encoder, tokens
+    return work, codec, encoder, tokens
 
 
 def command(script: str, *arguments: object) -> list[str]:

@@ -1,9 +1,10 @@
-"""Train SingSong-tiny, the baseline of our shipped default: the same tokens, as many parameters and training steps.
+"""Train SingSong-tiny, the baseline of our second edition: the same tokens, as many parameters and training steps.
 
-    python examples/make_tiny_singsong.py --work_dir runs/tiny
+    python examples/make_tiny_singsong.py --work_dir runs/second
 
-With the work folder of make_tiny.py it uses that run's codec, encoder and tokens; without, it makes them first. Every
-step is a command of its own and goes on where it was killed. The result lies in WORK_DIR/singsong-tiny:
+With the work folder of `make_tiny.py --edition second` it uses that run's codec, encoder and tokens; without, it makes
+them first. Every step is a command of its own and goes on where it was killed. The result lies in
+WORK_DIR/singsong-tiny:
 
     python examples/evaluate.py --singsong WORK_DIR/singsong-tiny ...
 """
@@ -23,9 +24,9 @@ def main() -> None:
     parser = make_parser(__doc__)
     described = "steps of both stages, if not the recipe's"
     parser.add_argument("--stage_steps", type=int, nargs=2, metavar=("SINGSONG", "FINE"), default=None, help=described)
+    parser.set_defaults(edition="second")  # SingSong plays one part
     options = parser.parse_args()
-    work = options.work_dir
-    codec, encoder, tokens = make_tokens(options)
+    work, codec, encoder, tokens = make_tokens(options)
     for stage, steps in zip(STAGES, options.stage_steps or match_steps(), strict=True):
         config = EXAMPLES / "configs" / "singsong" / "tiny" / f"{stage}.yaml"
         arguments = ("--config", config, "--data", tokens, "--output_dir", work / stage, "--max_steps", steps)

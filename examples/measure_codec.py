@@ -1,8 +1,8 @@
-"""Measure a codec beside the shipped one on held-out songs and draw both as spectrograms.
+"""Measure a codec on held-out songs, alone or beside another one, and draw both as spectrograms.
 
     python examples/measure_codec.py --codec runs/codec/final --output_dir report
 
-Writes `codec.json` and `codec-<source>.png` (truth, reference, codec; first four seeds). `sum` is the band as one
+Writes `codec.json` and `codec-<source>.png` (truth, baseline, codec; first four seeds). `sum` is the band as one
 track, `other` one part alone, `parts` the sum of drums, bass and other that were coded one by one.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from accompgen_hf import DEFAULT_MODEL, AccompGenCodec
+from accompgen_hf import AccompGenCodec
 from accompgen_hf.accompgen.configuration_accompgen_codec import AccompGenCodecConfig
 from accompgen_hf.accompgen.progress_accompgen import ProgressBar
 from accompgen_hf.model_parts import load_part
@@ -40,8 +40,8 @@ PARTS = ("drums", "bass", "other")
 
 def parse_arguments() -> argparse.Namespace:
     parser = script_parser(__doc__)
-    parser.add_argument("--codec", required=True, help="folder of an AccompGenCodec or EncodecModel")
-    parser.add_argument("--reference", help="folder to compare with; default: the shipped model's codec")
+    parser.add_argument("--codec", required=True, help="folder or Hub id of a codec, or of a whole model")
+    parser.add_argument("--baseline", help="another one to compare with")
     parser.add_argument("--output_dir", required=True, type=Path, help="folder of the report")
     parser.add_argument("--num_songs", type=int, default=16, help="of each renderer")
     parser.add_argument("--first_seed", type=int, default=HELD_OUT_SEED, help="seed of the first song")
@@ -138,14 +138,11 @@ def time_decoders(codecs: dict[str, AccompGenCodec], num_rounds: int = 9) -> dic
 def main() -> None:
     options = parse_arguments()
     options.output_dir.mkdir(parents=True, exist_ok=True)
-    if options.reference is None:
-        reference = load_part(DEFAULT_MODEL, "codec")
-    else:
-        reference = load_part(options.reference, "codec")
-    codecs = {"reference": reference.eval(), "codec": load_part(options.codec, "codec").eval()}
+    sources = {"baseline": options.baseline, "codec": options.codec}
+    codecs = {name: load_part(source, "codec").eval() for name, source in sources.items() if source is not None}
     results = {"num_songs": options.num_songs, "first_seed": options.first_seed}
-    sources = [*options.renderers, *(["disk"] if options.songs_dir is not None else [])]
-    results |= {source: measure(codecs, source, options) for source in sources}
+    kinds = [*options.renderers, *(["disk"] if options.songs_dir is not None else [])]
+    results |= {source: measure(codecs, source, options) for source in kinds}
     results["seconds_to_decode_10_s"] = time_decoders(codecs)
     text = json.dumps(results, indent=2)
     (options.output_dir / "codec.json").write_text(text + "\n", "utf-8")

@@ -43,7 +43,8 @@ CODE_NAMES = ("vocal_semantic_ids", "instrumental_semantic_ids", "coarse_codes",
 TOKEN_COLUMNS = ["track_id", "split", "start_s", "vocal_semantic_ids", "instrumental_semantic_ids", "codes"]
 PARTS = ("generation", "codec", "semantic_encoder", "stages")
 SEEDS = (1, 2, 3)
-STAGE_SIZES = ("--model.hidden_size", 64, "--model.head_dim", 16, "--model.intermediate_size", 168)
+STAGE_SIZES = ("--model.hidden_size", 64, "--model.num_attention_heads", 4, "--model.head_dim", 16)
+STAGE_SIZES += ("--model.intermediate_size", 168)
 STAGE_STEPS = ("--max_steps", 50, "--global_batch_size", 4, "--validation_clips", 4, "--save_every", 25)
 Hashes = dict[str, str]
 
@@ -117,7 +118,9 @@ def pin_generation() -> Hashes:
 
 def hash_result(name: str, result: dict[str, Any]) -> Hashes:
     arrays = ("audio", "mix", *CODE_NAMES)
-    return {f"generation/{name}/{key}": hash_array(result[key]) for key in arrays if key in result}
+    hashes = {f"generation/{name}/{key}": hash_array(result[key]) for key in arrays if key in result}
+    stems = {f"generation/{name}/stems/{part}": hash_array(stem) for part, stem in result.get("stems", {}).items()}
+    return hashes | stems
 
 
 def pin_stream(pipe: Any, seed: int) -> Hashes:
@@ -138,11 +141,16 @@ def pin_model(pipe: Any) -> Hashes:
     values = torch.from_numpy(pipe.processor.prepare_vocals(audio.numpy(), 16_000, seed=3))
     output = pipe.model.generate(torch.stack([values, values]), seed=[3, 9])
     hashes = {f"generation/model/{name}": hash_array(value) for name, value in output.items()}
+    part_names = list(pipe.model.config.part_names)
     for stage, target in zip(("semantic", "coarse", "fine"), CODE_NAMES[1:], strict=True):
-        part = getattr(pipe.model, stage)
-        conditioning = {name: output[name] for name in part.config.conditioning_names}
-        generate_codes = getattr(part, "generate_codes", part.generate)  # the older name of it is the second
-        hashes[f"generation/{stage}/{target}"] = hash_array(generate_codes(seed=11, **conditioning))
+        model = getattr(pipe.model, stage)
+        conditioning = {name: output[name][:1] for name in model.config.conditioning_names}  # of the first row
+        parts = {}
+        if stage != "semantic":  # a row is one part
+            for name, codes in conditioning.items():
+                conditioning[name] = codes.expand(len(part_names), -1) if name == CODE_NAMES[0] else codes[0]
+            parts = {"part": part_names}
+        hashes[f"generation/{stage}/{target}"] = hash_array(model.generate_codes(seed=11, **parts, **conditioning))
     return hashes
 
 
@@ -150,20 +158,18 @@ def pin_model(pipe: Any) -> Hashes:
 
 
 def pin_stages(work: Path, inputs: Path) -> Hashes:
-    """Tokens of a few songs, made by the shipped codec and encoder, and the weights of the stages trained on them."""
-    shipped = pipeline("vocal-accompaniment", model=accompgen_hf.DEFAULT_MODEL, device="cpu")
-    shipped.model.codec.save_pretrained(work / "shipped_codec")
-    shipped.model.semantic_encoder.save_pretrained(work / "shipped_encoder")
-    parts = ("--semantic_encoder", work / "shipped_encoder", "--codec", work / "shipped_codec")
+    """Tokens of a few songs in parts, by the shipped codec and encoder, and the weights of stages trained on them."""
+    shipped = accompgen_hf.DEFAULT_MODEL
+    parts = ("--semantic_encoder", shipped, "--codec", shipped, "--parts", "drums", "bass", "other", "--styles")
     songs = ("--num_songs", 12, "--songs_dir", inputs / "stage_songs", "--validation_share", 0.4)
     run("prepare_dataset.py", *songs, *parts, "--output_dir", work / "tokens")
     hashes: Hashes = {}
     for path in sorted((work / "tokens").glob("*.parquet")):
         tokens = read_table(path, columns=TOKEN_COLUMNS).to_pydict()
         hashes[f"training/tokens/{path.name}"] = hashlib.sha256(json.dumps(tokens).encode()).hexdigest()
-    ids, codes = ("--init_ids_from", work / "shipped_encoder"), ("--init_codes_from", work / "shipped_codec")
+    ids, codes = ("--init_ids_from", shipped), ("--init_codes_from", shipped)
     for stage, starts in {"semantic": ids, "coarse": ids + codes, "fine": codes}.items():
-        config = EXAMPLES / "configs" / "tiny_second_edition" / f"{stage}.yaml"
+        config = EXAMPLES / "configs" / "tiny" / f"{stage}.yaml"
         places = ("--config", config, "--data", work / "tokens", "--output_dir", work / stage)
         run("train_stage.py", *places, *starts, *(STAGE_SIZES if stage != "fine" else ()), *STAGE_STEPS)
         hashes[f"training/{stage}/weights"] = hash_tensors(work / stage / "final" / "model.safetensors")

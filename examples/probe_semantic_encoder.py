@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from accompgen_hf.accompgen.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
 from accompgen_hf.data.source_options import add_song_recipe_options, read_song_recipe
+from accompgen_hf.model_parts import load_part
 from accompgen_hf.scripts import run_script, script_parser
 from accompgen_hf.training.semantic_encoder.finish import probe_encoder
 from accompgen_hf.training.semantic_encoder.pool import SongPool
@@ -19,7 +19,7 @@ from accompgen_hf.training.semantic_encoder.pool import SongPool
 
 def main() -> None:
     parser = script_parser(__doc__)
-    parser.add_argument("--semantic_encoder", required=True, help="folder of the encoder with its centroids")
+    parser.add_argument("--semantic_encoder", required=True, help="folder of the encoder, or of a whole model")
     parser.add_argument("--work_dir", type=Path, required=True, help="keeps the songs")
     parser.add_argument("--num_clips", type=int, default=150, help="songs to learn the tables on")
     parser.add_argument("--num_held_out_clips", type=int, default=50, help="songs to score them on")
@@ -33,7 +33,7 @@ def main() -> None:
         SongPool(options.work_dir, number, seed, recipe, options.with_parts).build()
         for number, seed in ((options.num_clips, 0), (options.num_held_out_clips, options.first_held_out_seed))
     ]
-    encoder = AccompGenSemanticEncoder.from_pretrained(options.semantic_encoder, dtype=torch.float32)
+    encoder = load_part(options.semantic_encoder, "semantic_encoder", dtype=torch.float32)
     print("| ids of | label | accuracy | chance | information, bits |\n|---|---|---|---|---|")
     for kind, labels in probe_encoder(encoder, *pools).items():
         for name, result in labels.items():

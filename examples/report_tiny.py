@@ -1,6 +1,6 @@
 """Measure the shipped default on held-out procedural songs, and write its card.
 
-    python examples/report_tiny.py --output_dir REPORT [--model DIR] [--work_dir runs/tiny] \\
+    python examples/report_tiny.py --output_dir REPORT [--model DIR] [--work_dir runs/third] \\
         --composition lead_sheets --singers mixed --renderer mixed
 
 `report.json` holds every number, `README.md` is the model card with them, `songs.png` shows the first songs.

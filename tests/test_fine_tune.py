@@ -1,4 +1,4 @@
-"""The three commands of docs/guide/fine_tune.md, on a tiny model and six small songs."""
+"""The three commands of docs/guide/fine_tune.md, on a tiny model of three parts and six small songs."""
 
 import re
 import runpy
@@ -13,9 +13,10 @@ from accompgen_hf import AccompGenForConditionalGeneration
 from accompgen_hf.accompgen.training_record_accompgen import read_record
 from accompgen_hf.app import cli
 from accompgen_hf.data.training_tracks import hash_track
-from tiny import tiny_model
+from tiny import tiny_part_model
 
 ROOT = Path(__file__).resolve().parents[1]
+PARTS = ("drums", "bass", "other")
 pytest.importorskip("peft", reason="adapters need peft (extra `train`)")
 
 
@@ -29,10 +30,10 @@ def call(monkeypatch):
 
 
 def write_songs(folder: Path) -> None:
-    """Six pairs of 2 s: a voice and a band of other tones."""
+    """Six songs of 2 s: a voice, and the parts of a band in other tones."""
     generator = np.random.default_rng(0)
     time_s = np.arange(2 * 16_000) / 16_000
-    for kind in ("vocals", "instrumental"):
+    for kind in ("vocals", *PARTS):
         (folder / kind).mkdir(parents=True)
         for name in "abcdef":
             tone = 0.2 * np.sin(2 * np.pi * generator.uniform(100, 500) * time_s)
@@ -42,10 +43,10 @@ def write_songs(folder: Path) -> None:
 def test_songs_of_ones_own_fine_tune_a_whole_model_in_three_commands(call, tmp_path, capsys):
     songs, base, shards, run = (tmp_path / name for name in ("songs", "base", "shards", "run"))
     write_songs(songs)
-    model = tiny_model()
+    model = tiny_part_model()
     model.training_tracks = frozenset({hash_track("before")})
     model.save_pretrained(base)
-    data = ["--source", "pairs", "--data", songs, "--bandwidth", 2.4]
+    data = ["--source", "pairs", "--data", songs, "--bandwidth", 2.4, "--parts", *PARTS]
     prepare = ["prepare_dataset", *data, "--semantic_encoder", base, "--codec", base, "--output_dir", shards]
     call(*prepare, "--dry_run")
     assert "6 tracks, " in capsys.readouterr().out

@@ -1,30 +1,20 @@
-"""The codec that the package carries beside its default: small, whole, and without a hum at its frame rate."""
-
-from pathlib import Path
+"""The codec of the shipped default: without a hum at its frame rate."""
 
 import numpy as np
 import pytest
 import torch
 
-import accompgen_hf
-from accompgen_hf import AccompGenCodec
+from accompgen_hf import DEFAULT_MODEL, AccompGenCodec
 from accompgen_hf.accompgen.codec_accompgen import decode_in_blocks, encode_in_blocks
-from accompgen_hf.accompgen.manifest_accompgen import verify_manifest
+from accompgen_hf.model_parts import load_part
 from accompgen_hf.songs.song import HELD_OUT_SEED
 from accompgen_hf.training.codec.evaluation import comb_excess_db
 from accompgen_hf.training.codec.material import synthesize_tracks
 
-FOLDER = Path(accompgen_hf.__file__).parent / "assets" / "codec-fourier"
-
 
 @pytest.fixture(scope="module")
 def codec() -> AccompGenCodec:
-    return AccompGenCodec.from_pretrained(FOLDER).eval()
-
-
-def test_it_is_whole_and_at_most_12_mb():
-    assert verify_manifest(FOLDER) == []
-    assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 12_000_000
+    return load_part(DEFAULT_MODEL, "codec").eval()
 
 
 def test_its_running_sums_are_not_shipped_and_its_weights_are_float32(codec):
@@ -39,5 +29,5 @@ def test_it_does_not_hum_at_its_frame_rate(codec):
     codes = encode_in_blocks(codec, torch.from_numpy(band)[None])
     decoded = decode_in_blocks(codec, codes)[0].numpy()
     assert comb_excess_db(decoded, 75.0, 24_000) < comb_excess_db(band, 75.0, 24_000) + 3
-    # Its lines would stand 20 dB above the gaps, as those of the default's codec do.
+    # A codec whose decoder upsamples in steps hums: lines 20 dB above the gaps.
     assert decoded.std() == pytest.approx(band.std(), rel=0.3)

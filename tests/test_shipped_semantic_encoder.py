@@ -1,4 +1,4 @@
-"""The semantic encoder that the package carries for the next default: whole, small, and it tells parts apart."""
+"""The semantic encoder of the shipped default: its centroids keep their precision, and it tells parts apart."""
 
 from pathlib import Path
 
@@ -7,28 +7,23 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import accompgen_hf
-from accompgen_hf.accompgen.manifest_accompgen import verify_manifest
+from accompgen_hf import DEFAULT_MODEL
 from accompgen_hf.accompgen.modeling_accompgen_semantic_encoder import AccompGenSemanticEncoder
+from accompgen_hf.model_parts import load_part
 from accompgen_hf.songs.song import HELD_OUT_SEED, compose_song, synthesize_song
 
-FOLDER = Path(accompgen_hf.__file__).parent / "assets" / "semantic-encoder-studio"
 RATE = 16_000
 
 
 @pytest.fixture(scope="module")
 def encoder() -> AccompGenSemanticEncoder:
-    return AccompGenSemanticEncoder.from_pretrained(FOLDER).eval()
-
-
-def test_it_is_whole_and_at_most_7_mb():
-    assert verify_manifest(FOLDER) == []
-    assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 7_000_000
+    return load_part(DEFAULT_MODEL, "semantic_encoder").eval()
 
 
 def test_its_weights_are_half_precision_on_disk_and_float32_in_memory(encoder):
-    dtypes = {name: tensor.dtype for name, tensor in load_file(FOLDER / "model.safetensors").items()}
-    assert dtypes.pop("centroids") == torch.float32
+    stored = load_file(Path(DEFAULT_MODEL) / "model.safetensors")
+    dtypes = {name: tensor.dtype for name, tensor in stored.items() if name.startswith("semantic_encoder.")}
+    assert dtypes.pop("semantic_encoder.centroids") == torch.float32
     assert set(dtypes.values()) == {torch.float16}
     assert {parameter.dtype for parameter in encoder.parameters()} == {torch.float32}
     assert encoder.config.num_clusters == 1000

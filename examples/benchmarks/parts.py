@@ -22,14 +22,14 @@ from accompgen_hf.accompgen.numba_engine_accompgen import ENGINES
 from accompgen_hf.app.open_pipeline import SHIPPED_VOCALS
 
 BANDS = {"one": ["instrumental"], "three": ["drums", "bass", "other"]}
-SIZES = {"shipped": ("4x128", "4x128", "4x32"), "next": ("6x192", "5x160", "4x48")}
+SIZES = {"second": ("4x128", "4x128", "4x32"), "third": ("6x192", "5x160", "4x48")}
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--duration", type=float, default=5.0, help="of the recording, in seconds")
-    parser.add_argument("--size", choices=tuple(SIZES), default="shipped", help="of the stages")
+    parser.add_argument("--size", choices=tuple(SIZES), default="second", help="edition whose stages have these sizes")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--dry_run", action="store_true")
     return parser.parse_args()

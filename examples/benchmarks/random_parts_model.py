@@ -38,11 +38,13 @@ def build_model(options: argparse.Namespace) -> AccompGenForConditionalGeneratio
             "num_hidden_layers": num_layers,
             "hidden_size": hidden_size,
             "intermediate_size": hidden_size * 8 // 3,
-            "num_attention_heads": hidden_size // stage_config.head_dim,
+            "num_attention_heads": hidden_size // 32,
+            "head_dim": 32,
             "part_names": options.part_names,
         }
         fields = {**stage_config.to_dict(), **sizes}
         del fields["vocab_size"]  # follows from the others
+        fields.pop("has_listener", None)  # a listener is counted, and these stages have learned nothing
         setattr(config, f"{stage}_config", type(stage_config)(**fields))
     config.codec_config = build_codec_config()
     model = AccompGenForConditionalGeneration(type(config)(**config.to_dict())).eval()

@@ -386,13 +386,6 @@ def test_a_saved_folder_alone_says_which_task_it_is_for(tmp_path):
         pipelines.get_task(str(tmp_path / "elsewhere"))
 
 
-def test_the_task_without_a_model_loads_the_shipped_one():
-    pipe = pipeline("vocal-accompaniment")
-    result = pipe(as_dict(0.2, 44_100), seed=1)
-    assert result["audio"].shape == (4_800,)
-    assert next(pipe.model.semantic.parameters()).dtype == torch.float32
-
-
 def test_a_model_of_another_copy_of_the_code_runs_too(pipe, monkeypatch):
     """Code loaded beside remote weights makes every class a second time: the pipeline asks for no class of ours."""
     package = types.ModuleType("copied_accompgen")

@@ -59,7 +59,7 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_song_recipe_options(parser: argparse.ArgumentParser) -> None:
-    """Options that say how procedural songs are made; the defaults are the songs of the shipped default."""
+    """Options that say how procedural songs are made; the defaults are plain songs, those of the second edition."""
     add = parser.add_argument_group("procedural songs").add_argument
     add(
         "--composition",

@@ -101,7 +101,7 @@ def test_the_script_compares_two_codecs_on_songs_from_disk(tmp_path):
     for name, decoder_type in (("old", "encodec"), ("new", "fourier")):
         save_codec(AccompGenCodec(build_codec_config(**model, decoder_type=decoder_type)), tmp_path / name)
     command = [sys.executable, EXAMPLES / "measure_codec.py", "--codec", tmp_path / "new", "--num_songs", "4"]
-    command += ["--reference", tmp_path / "old", "--songs_dir", tmp_path / "songs", "--output_dir", tmp_path / "out"]
+    command += ["--baseline", tmp_path / "old", "--songs_dir", tmp_path / "songs", "--output_dir", tmp_path / "out"]
     subprocess.run([*command, "--renderers"], check=True, timeout=300)
     results = json.loads((tmp_path / "out" / "codec.json").read_text())
     assert set(results["disk"]) == {"sum", "parts", "other", "perplexity"}

@@ -1,0 +1,57 @@
+"""The steps that make the default and the editions before it; none of them is run here."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+import accompgen_hf
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+LAST_STEPS = ["tokens", "semantic", "coarse", "fine"]
+
+
+@pytest.fixture
+def list_steps(tmp_path, monkeypatch):
+    """A call of a script of the chain gives its steps: name and the words of the first command."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    make_tiny = importlib.import_module("make_tiny")
+    monkeypatch.chdir(tmp_path)
+
+    def call(script: str, *options: str) -> dict[str, list[str]]:
+        steps = {}
+
+        def note(_work, name, _result, commands):
+            steps[name] = commands[0]
+
+        monkeypatch.setattr(make_tiny, "run_together", note)
+        module = importlib.import_module(script)
+        monkeypatch.setattr(module, "assemble", lambda *_places: None, raising=False)
+        monkeypatch.setattr(sys, "argv", [script, *options])
+        module.main()
+        return steps
+
+    return call
+
+
+def test_the_default_is_made_with_the_packages_codec_and_gets_a_listener_before_it_is_assembled(list_steps):
+    steps = list_steps("make_tiny")
+    assert list(steps) == ["semantic_encoder", *LAST_STEPS, "listener", "assemble", "report"]
+    assert steps["tokens"][steps["tokens"].index("--codec") + 1] == accompgen_hf.DEFAULT_MODEL
+    listening = str(Path("runs", "third", "listener"))
+    assert steps["listener"][-1] == listening
+    assert steps["assemble"][steps["assemble"].index("--semantic") + 1] == listening
+
+
+def test_the_second_edition_trains_its_own_codec_and_has_no_listener(list_steps):
+    steps = list_steps("make_tiny", "--edition", "second")
+    assert list(steps) == ["codec", "semantic_encoder", *LAST_STEPS, "assemble", "report"]
+    codec = str(Path("runs", "second", "codec", "final"))
+    assert steps["assemble"][steps["assemble"].index("--codec") + 1] == codec
+
+
+def test_singsong_learns_from_the_tokens_of_the_second_edition(list_steps):
+    steps, second = list_steps("make_tiny_singsong"), list_steps("make_tiny", "--edition", "second")
+    assert list(steps) == ["codec", "semantic_encoder", "tokens", "singsong", "singsong_fine"]
+    assert steps["tokens"] == second["tokens"]
