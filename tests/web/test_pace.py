@@ -10,10 +10,10 @@ from accompgen_hf.web.jobs import VisitorJob
 from accompgen_hf.web.pace import Pace
 from accompgen_hf.web.texts import describe
 
-# CPU seconds at which the shipped default came to each step, and its end, in a studio on one core: 9 and 27 s of song.
+# CPU seconds at which the shipped default came to each step, and its end, in a studio on one core: 9 and 18 s of song.
 TIMELINES = {
-    9.1: {"listening": 0.0, "semantic": 0.18, "coarse": 0.56, "fine": 3.2, "mixing": 3.67, "end": 4.92},
-    27.3: {"listening": 0.0, "semantic": 0.44, "coarse": 1.62, "fine": 9.03, "mixing": 10.25, "end": 14.34},
+    9.1: {"listening": 0.0, "semantic": 2.77, "coarse": 7.3, "fine": 17.05, "mixing": 19.17, "end": 21.54},
+    18.2: {"listening": 0.0, "semantic": 2.63, "coarse": 13.44, "fine": 32.89, "mixing": 36.39, "end": 40.53},
 }
 
 
@@ -43,11 +43,9 @@ class Job(VisitorJob):
 @pytest.mark.parametrize("is_first", [True, False])
 @pytest.mark.parametrize("share", [0.2, 0.4, 0.6, 0.8])
 def test_the_estimate_is_within_a_factor_of_one_and_a_half(duration_s, is_first, share, monkeypatch):
-    # On a machine that needs three times as long: on this one a take of 9 s is half over before its speed counts.
-    timelines = {length: {step: 3 * at for step, at in steps.items()} for length, steps in TIMELINES.items()}
-    timeline, pace = timelines[duration_s], Pace()
+    timeline, pace = TIMELINES[duration_s], Pace()
     if not is_first:  # the take before was another recording, of 9 s
-        steps = list(timelines[9.1].items())
+        steps = list(TIMELINES[9.1].items())
         pace.learn({step: end - begin for (step, begin), (_, end) in itertools.pairwise(steps)}, 9.1)
     job = Job(pace, duration_s, timeline, share * timeline["end"])
     monkeypatch.setattr("time.monotonic", lambda: job.now)
@@ -70,8 +68,8 @@ def test_while_the_step_is_compiled_the_job_says_so_and_its_estimate_stands_stil
         assert "once" in describe(progress)
     job.enter("semantic")
     now[0] += 1.5
-    job.report("semantic", 10.0)  # 2.5 s for 0.059 of 0.524 s of work for every second of audio
-    assert job.progress().seconds_left == pytest.approx(2.5 / 0.59 * (5.24 - 0.59), rel=0.01)
+    job.report("semantic", 10.0)  # 2.5 s for 0.75 of 2.25 s of work for every second of audio
+    assert job.progress().seconds_left == pytest.approx(2.5 / 7.5 * (22.5 - 7.5), rel=0.01)
     job.enter("coarse")
     now[0] += 10
     job.end_take()
