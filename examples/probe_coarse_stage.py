@@ -1,6 +1,6 @@
 """Does a coarse stage strike where its semantic ids say? On held-out clips, without the stages before and behind it.
 
-    python examples/probe_coarse_stage.py --data runs/tiny/tokens --coarse runs/tiny/coarse/final
+    python examples/probe_coarse_stage.py --data runs/third/tokens --coarse runs/third/coarse/final
 
 Codes are drawn in two ways and decoded: each after the true codes before it, which shows what the stage knows, and all
 after its own, which shows what it plays; under the clip's own ids, under another clip's, and under none. The table
@@ -84,7 +84,13 @@ def draw_after_truth(stage: AccompGenCoarseForCausalLM, clips: list[dict]) -> to
 def draw_freely(stage: AccompGenCoarseForCausalLM, clips: list[dict]) -> torch.LongTensor:
     """Generate the clips with the stage's own settings; (B, K, T)."""
     conditioning, _ = StageCollator(stage.config).stack(clips)
-    return stage.generate_codes(**conditioning, seed=0)
+    asked: dict[str, list[str | None]] = {}
+    if "part_id" in clips[0]:
+        asked["part"] = [stage.config.part_names[clip["part_id"]] for clip in clips]
+    if "style_id" in clips[0]:
+        styles = (None, *stage.config.style_names)
+        asked["style"] = [styles[clip["style_id"]] for clip in clips]
+    return stage.generate_codes(**conditioning, **asked, seed=0)
 
 
 def measure_onsets(codec: AccompGenCodec, codes: torch.LongTensor) -> dict[str, np.ndarray]:

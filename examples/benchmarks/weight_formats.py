@@ -25,10 +25,10 @@ from accompgen_hf.accompgen.weight_formats_accompgen import WEIGHT_FORMATS
 from accompgen_hf.data.collator import StageCollator
 from accompgen_hf.data.dataset import StageClipDataset
 from accompgen_hf.data.preparation import prepare_shards
+from accompgen_hf.data.sources import Track
 from accompgen_hf.data.tokenization import TokenExtractor, TokenRecipe
-from accompgen_hf.evaluation.protocol.excerpts import held_out_song_tracks
 from accompgen_hf.scripts import run_script, script_parser
-from accompgen_hf.songs.song import HELD_OUT_SEED
+from accompgen_hf.songs.song import HELD_OUT_SEED, generate_song
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -50,13 +50,14 @@ def follow(stage: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> dict[str,
     """
     config, settings = stage.config, stage.generation_config
     names = ("input_ids", "segment_ids", "segment_positions")
+    rows = {name: inputs[name] for name in ("part_ids", "style_ids") if name in inputs}
     num_rows, num_positions = inputs["input_ids"].shape
     first = int((inputs["segment_ids"][0] < len(config.segments) - 1).sum()) + 1
     prompt = stage.prepare_inputs_for_generation(
-        **{name: inputs[name][:, :first] for name in names}, guided_rows="both"
+        **{name: inputs[name][:, :first] for name in names}, **rows, guided_rows="both"
     )
     decoder = FastStageDecoder(stage, prompt["segment_positions"], num_positions)
-    both = decoder.prefill(*(prompt[name] for name in names))
+    both = decoder.prefill(**{name: prompt[name] for name in (*names, *rows)})
     warpers = [
         AccompGenGuidanceLogitsProcessor(settings.guidance_scale),
         TemperatureLogitsWarper(settings.temperature),
@@ -92,12 +93,26 @@ def compare_formats(stage: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> 
     return rows
 
 
+def make_track(seed: int, duration_s: float, with_parts: bool) -> Track:
+    """A held-out song, which preparation reads whole or in parts."""
+    song = generate_song(seed, duration_s=duration_s, with_parts=with_parts)
+    rate = song.sampling_rate
+    return Track(
+        f"song-{seed:06d}",
+        "CC0-1.0",
+        lambda: (song.vocals, song.instrumental, rate),
+        load_parts=lambda: (song.vocals, song.parts, rate),
+    )
+
+
 def main() -> None:
     options = parse_arguments()
     model = pipeline(accompgen_hf.TASK, model=str(options.model), device="cpu").model
-    recipe = TokenRecipe(model.config.vocal_target_lufs, model.config.noise_std)
+    part_names = tuple(model.config.part_names)
+    recipe = TokenRecipe(model.config.vocal_target_lufs, model.config.noise_std, part_names=part_names)
     extractor = TokenExtractor(model.semantic_encoder, model.codec, recipe)
-    tracks = held_out_song_tracks(options.first_seed, options.num_songs, options.song_s)
+    seeds = range(options.first_seed, options.first_seed + options.num_songs)
+    tracks = [make_track(seed, options.song_s, with_parts=len(part_names) > 1) for seed in seeds]
     prepare_shards(tracks, extractor, options.output_dir / "tokens", validation_share=1.0)
     report = {}
     for name in STAGES:
