@@ -30,6 +30,7 @@ from accompgen_hf.accompgen.logits_accompgen import (
     AccompGenCodebookLogitsProcessor,
     AccompGenEvidenceLogitsProcessor,
 )
+from accompgen_hf.accompgen.numba_batches_accompgen import CompiledBatch
 from accompgen_hf.accompgen.numba_engine_accompgen import CompiledStageDecoder, pack_weights, read_choice
 from accompgen_hf.accompgen.prefill_accompgen import Prefill
 from reference import assert_equal_up_to_ties, reference_decode
@@ -268,9 +269,7 @@ def test_a_listener_hears_of_every_slot_and_may_stop():
 )
 def test_they_step_back_for_what_they_do_not_cover(monkeypatch, settings, fields, is_compiled):
     calls = []
-    monkeypatch.setattr(
-        generation, "CompiledStageDecoder", lambda *args: calls.append(1) or CompiledStageDecoder(*args)
-    )
+    monkeypatch.setattr(generation, "CompiledBatch", lambda *args: calls.append(1) or CompiledBatch(*args))
     stage = tiny_stage(AccompGenSemanticConfig, **fields)
     stage.generate_codes(**random_clip(stage.config, 1, 0.08)[0], seed=1, **settings)
     assert bool(calls) == is_compiled

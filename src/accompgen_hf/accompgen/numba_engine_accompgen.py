@@ -195,6 +195,12 @@ class CompiledWeights:
         target = config.target_segment
         self.first_ids = np.array([target.offset + k * target.codebook_size for k in range(target.num_codebooks)])
 
+    @property
+    def num_bytes(self) -> int:
+        """Of everything that a step reads but the embedding, of which it takes a row."""
+        packed = (*self.qkv, *self.output, *self.gate_up, *self.down, *self.heads)
+        return sum(array.nbytes for array in packed)
+
     @staticmethod
     def _format_without_rounding(model: nn.Module) -> str | None:
         matrices = [weight for weight in model.parameters() if weight.ndim == 2 and weight.numel() >= _MIN_HALF_SIZE]
@@ -261,6 +267,8 @@ class CompiledStageDecoder:
         input_ids (`torch.LongTensor` of shape `(B, num_prompt_positions)`): Prompt of the rows that get codes.
         forced_ids (`torch.LongTensor` of shape `(B, N)`, *optional*): Ids that are given instead of chosen; -1 leaves
             the choice.
+        rows (`slice`): Of the batch, those that this decoder takes; `processors`, `input_ids` and `forced_ids` are of
+            all.
     """
 
     def __init__(
@@ -271,23 +279,27 @@ class CompiledStageDecoder:
         processors: LogitsProcessorList,
         input_ids: torch.LongTensor,
         forced_ids: torch.LongTensor | None = None,
+        rows: slice = slice(None),
     ):
         self.model, self.choice = model, read_choice(processors)
         self.weights = pack_weights(model)
         self.first_slot = int(segment_positions[0, -1])
         self.first_target = segment_positions.shape[1] - 1 - self.first_slot
         self.num_positions, self.num_new = num_positions, num_positions - segment_positions.shape[1]
-        shape = (len(input_ids), self.num_new)
+        self.num_threads = max(1, min(torch.get_num_threads(), model.config.num_attention_heads))
+        shape = (len(input_ids[rows]), self.num_new)
         self.uniforms = np.full(shape, -1, np.float32)
         if self.choice.uniforms is not None:
-            self.uniforms[:] = self.choice.uniforms[:, : self.num_new].numpy()
+            self.uniforms[:] = self.choice.uniforms[rows, : self.num_new].numpy()
         evidence = self.choice.evidence
-        self.evidence = np.zeros((0, 0, 0), np.float32) if evidence is None else evidence.float().contiguous().numpy()
+        self.evidence = (
+            np.zeros((0, 0, 0), np.float32) if evidence is None else evidence[rows].float().contiguous().numpy()
+        )
         self.chosen, self.forced = np.zeros(shape, np.int64), np.full(shape, -1, np.int64)
         slots = self.first_slot + np.arange(self.num_new)
         self._first_ids = self.weights.first_ids[slots % len(self.weights.first_ids)]  # of every new slot's codebook
         if forced_ids is not None:
-            forced = forced_ids.numpy()
+            forced = forced_ids[rows].numpy()
             self.forced[:] = np.where(forced < 0, -1, forced - self._first_ids)
         self._arguments, self._counters = None, np.zeros(2, np.int64)
 
@@ -347,12 +359,8 @@ class CompiledStageDecoder:
             self._arguments = self._make_arguments()
             _compile_once((0, 1, slots, *self._arguments))
         self._counters[:] = 0
-        _run_on_threads(self._num_threads, self._counters, (slots, *self._arguments))
+        _run_on_threads(self.num_threads, self._counters, (slots, *self._arguments))
         return torch.from_numpy(self.chosen[:, first:last] + self._first_ids[first:last])
-
-    @property
-    def _num_threads(self) -> int:
-        return max(1, min(torch.get_num_threads(), self.model.config.num_attention_heads))
 
     def _make_arguments(self) -> tuple:
         """What `decode_slots` takes behind threads and slots."""
@@ -368,7 +376,7 @@ class CompiledStageDecoder:
         if self.rows is not None:
             added = added + self.rows[:, 0]
         packed = (weights.embedding.numpy(), added.numpy(), weights.gains.numpy(), attention, mlp, *weights.heads)
-        found = torch.zeros(2, self._num_threads, num_rows, hidden_size + -hidden_size % PANEL).numpy()
+        found = torch.zeros(2, self.num_threads, num_rows, hidden_size + -hidden_size % PANEL).numpy()
         return (
             layout,
             (*packed, weights.first_ids),
