@@ -101,14 +101,16 @@ def score_sevenths(sheet: dict[str, Any], song: SongAnnotation) -> dict[str, flo
 
 
 def agree(first: dict[str, Any], second: dict[str, Any]) -> dict[str, float | None]:
-    """How far two sheets of one song say the same."""
-    truth = [
-        (span.start_s, span.end_s, span.chord % 12, "maj" if span.chord < 12 else "min") for span in spans_of(second)
-    ]
-    truth = [row for row, span in zip(truth, spans_of(second), strict=True) if span.chord != NO_CHORD]
+    """How far two sheets of one song say the same; chords: of the time in which the second one has any."""
+    same_s = chords_s = 0.0
+    for theirs in spans_of(second):
+        if theirs.chord != NO_CHORD:
+            chords_s += theirs.end_s - theirs.start_s
+            both = (mine for mine in spans_of(first) if mine.chord == theirs.chord)
+            same_s += sum(max(0.0, min(mine.end_s, theirs.end_s) - max(mine.start_s, theirs.start_s)) for mine in both)
     return {
         "key": float(first["key"] == second["key"]),
-        "chords": score_chords(spans_of(first), truth),
+        "chords": same_s / chords_s if chords_s else None,
         "tempo": float(first["tempo_bpm"] == second["tempo_bpm"]),
         "beats, F1": score_beats(np.array(first["beat_times"]), np.array(second["beat_times"])),
     }

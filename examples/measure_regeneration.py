@@ -15,10 +15,11 @@ import numpy as np
 
 import accompgen_hf
 from accompgen_hf.accompgen.harmony_accompgen import chord_path
-from accompgen_hf.accompgen.ranking_accompgen import share_of_chord_tones, sung_pitches
+from accompgen_hf.accompgen.ranking_accompgen import PITCH_HOP_S, sung_pitches
 from accompgen_hf.accompgen.stage_chain_accompgen import CODE_NAMES
 from accompgen_hf.app.open_pipeline import load_pipeline
-from accompgen_hf.evaluation.metrics.continuity import compare_seams
+from accompgen_hf.evaluation.metrics.chords import share_of_chord_tones
+from accompgen_hf.evaluation.metrics.continuity import FLUX_HOP_S, compare_seams
 from accompgen_hf.evaluation.protocol.bootstrap import draw_songs, estimate_mean
 from accompgen_hf.files import read_json, write_json
 from accompgen_hf.scripts import run_script, script_parser
@@ -86,7 +87,7 @@ def measure_song(pipe: Any, seed: int, duration_s: float) -> dict[str, Any]:
         "other_beats": [
             compare_seams(new["audio"], rate, [beat_s])
             for beat_s in new["lead_sheet"]["beat_times"]
-            if not start_s - NEAR_S < beat_s < end_s + NEAR_S
+            if beat_s > FLUX_HOP_S / 2 and not start_s - NEAR_S < beat_s < end_s + NEAR_S
         ],
         "chord_tones": chord_tones(new["audio"], rate, pitches, start_s, end_s),
         "old_chord_tones": chord_tones(old["audio"], rate, pitches, start_s, end_s),
@@ -120,9 +121,9 @@ def chord_tones(audio: np.ndarray, rate: int, pitches: np.ndarray, start_s: floa
     """Share of sung time that is in the band's chord, inside and outside of a span."""
     path = chord_path(audio, rate)
     is_inside = np.zeros(len(pitches), bool)
-    is_inside[round(start_s * 50) : round(end_s * 50)] = True
+    is_inside[round(start_s / PITCH_HOP_S) : round(end_s / PITCH_HOP_S)] = True
     return {
-        name: share_of_chord_tones(np.where(place, pitches, np.nan), path)
+        name: share_of_chord_tones(np.where(place, pitches, np.nan), PITCH_HOP_S, path)
         for name, place in (("inside", is_inside), ("elsewhere", ~is_inside))
     }
 

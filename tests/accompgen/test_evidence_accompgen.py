@@ -52,6 +52,28 @@ def test_evidence_is_what_training_calls_a_hidden_past(config_class):
     torch.testing.assert_close(evidence, expected[0] - expected[1], rtol=1e-5, atol=1e-5)
 
 
+@torch.no_grad()
+def test_what_is_said_without_conditioning_is_asked_once(monkeypatch):
+    stage = tiny_stage(AccompGenCoarseConfig, history_dropout=1.5, part_names=("drums", "bass"))
+    forward, num_rows = stage.forward, []
+    monkeypatch.setattr(
+        stage, "forward", lambda input_ids, **inputs: num_rows.append(len(input_ids)) or forward(input_ids, **inputs)
+    )
+    whole, parts = make_prompt(stage), torch.tensor([1, 1])
+    first = find_evidence(stage, **whole, num_slots=NUM_SLOTS, part_ids=parts)
+    assert num_rows == [2, 1]  # both rows are one part
+    torch.testing.assert_close(find_evidence(stage, **whole, num_slots=NUM_SLOTS, part_ids=parts), first)
+    later = make_prompt(stage, num_frames=2)  # the same window, of which more is known
+    found = find_evidence(stage, **later, num_slots=NUM_SLOTS - 4, part_ids=parts)
+    torch.testing.assert_close(found, first[:, 4:], rtol=1e-5, atol=1e-5)
+    assert num_rows == [2, 1, 2, 2]
+    find_evidence(stage, **whole, num_slots=NUM_SLOTS, part_ids=torch.tensor([0, 1]))  # another part
+    stage.model.norm.weight.mul_(2)
+    changed = find_evidence(stage, **whole, num_slots=NUM_SLOTS, part_ids=torch.tensor([0, 1]))
+    assert num_rows == [2, 1, 2, 2, 2, 2, 2, 2]
+    assert not torch.allclose(changed[1], first[1])
+
+
 @pytest.mark.parametrize("settings", ENGINES)
 def test_much_evidence_decides_alone(settings):
     target = make_stage().config.target_segment

@@ -30,6 +30,7 @@ from accompgen_hf.accompgen.logits_accompgen import (
     AccompGenCodebookLogitsProcessor,
     AccompGenEvidenceLogitsProcessor,
 )
+from accompgen_hf.accompgen.numba_batches_accompgen import CompiledBatch
 from accompgen_hf.accompgen.numba_engine_accompgen import CompiledStageDecoder, pack_weights, read_choice
 from accompgen_hf.accompgen.prefill_accompgen import Prefill
 from reference import assert_equal_up_to_ties, reference_decode
@@ -42,18 +43,29 @@ NAMES = ("input_ids", "segment_ids", "segment_positions")
 SAMPLING = {"temperature": 0.9, "top_k": 10, "top_p": 0.95}
 
 
-def forced_logits(stage, num_known: int = 0, num_rows: int = 2):
-    """Logits of compiled steps behind a prompt of given codes, fed with more of them, beside one whole forward's."""
+def forced_logits(stage, num_known: int = 0, num_rows: int = 2, with_deaf_rows: bool = False):
+    """Logits of compiled steps behind a prompt of given codes, fed with more of them, beside one whole forward's.
+
+    Deaf rows have no conditioning, as the second half of the rows has with guidance.
+    """
     config, target = stage.config, stage.config.target_segment
     conditioning, codes = random_clip(config, num_rows, 0.24)
     whole = build_stage_inputs(config, conditioning, codes)
-    length = int((whole["segment_ids"][0] < len(config.segments) - 1).sum()) + 1 + num_known
+    is_conditioning = whole["segment_ids"] < len(config.segments) - 1
+    length = int(is_conditioning[0].sum()) + 1 + num_known
+    if with_deaf_rows:
+        deaf = whole["input_ids"].masked_fill(is_conditioning, config.null_token_id)
+        whole["input_ids"] = torch.cat([whole["input_ids"], deaf])
     with torch.inference_mode():
         expected = stage(**{name: whole[name] for name in NAMES}, use_cache=False).logits
         prompt = [whole[name][:, :length] for name in NAMES]
-        num_positions, forced = whole["input_ids"].shape[1], whole["input_ids"][:, length:]
-        decoder = CompiledStageDecoder(stage, prompt[2], num_positions, LogitsProcessorList(), prompt[0], forced)
+        num_positions, forced = whole["input_ids"].shape[1], whole["input_ids"][:num_rows, length:]
+        asked = (num_positions, LogitsProcessorList(), prompt[0][:num_rows], forced)
+        decoder = CompiledStageDecoder(stage, prompt[2], *asked)
         decoder.prefill(*prompt)
+        of_first_segment = int((whole["segment_ids"] == 0).sum())
+        is_joined = with_deaf_rows and not config.bidirectional_prefix
+        assert decoder.num_alike == (of_first_segment if is_joined else 0)
         for new in range(decoder.num_new):
             slot = num_known + new
             first = target.offset + slot % target.num_codebooks * target.codebook_size
@@ -68,6 +80,15 @@ def forced_logits(stage, num_known: int = 0, num_rows: int = 2):
 def test_logits_of_every_slot_equal_one_whole_forward(config_class, axis, fields):
     stage = tiny_stage(config_class, relative_position_axis=axis, **fields)
     for logits, expected in forced_logits(stage):
+        torch.testing.assert_close(logits, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("config_class", [AccompGenSemanticConfig, AccompGenCoarseConfig, AccompGenFineConfig])
+@pytest.mark.parametrize(
+    "fields", [{"relative_position_axis": "time"}, {"relative_position_axis": "token"}, {"bidirectional_prefix": True}]
+)
+def test_equal_keys_of_rows_without_conditioning_become_one(config_class, fields):
+    for logits, expected in forced_logits(tiny_stage(config_class, **fields), with_deaf_rows=True):
         torch.testing.assert_close(logits, expected, atol=1e-4, rtol=0)
 
 
@@ -122,7 +143,7 @@ def test_int8_rounds_every_weight_with_a_scale_per_output_and_nothing_else():
             weight.copy_((weight / scale).round() * scale)
     rounded = begin(stage)
     # The prompt runs with the weights as they are; what is behind it is compared.
-    in_int8.keys, in_int8.values = rounded.keys.clone(), rounded.values.clone()
+    in_int8.cache = tuple(array.copy() for array in rounded.cache)
     in_int8.logits[:] = rounded.logits
     assert torch.equal(in_int8.decode(0, 7), rounded.decode(0, 7))
     torch.testing.assert_close(in_int8.logits, rounded.logits, atol=1e-4, rtol=0)
@@ -248,9 +269,7 @@ def test_a_listener_hears_of_every_slot_and_may_stop():
 )
 def test_they_step_back_for_what_they_do_not_cover(monkeypatch, settings, fields, is_compiled):
     calls = []
-    monkeypatch.setattr(
-        generation, "CompiledStageDecoder", lambda *args: calls.append(1) or CompiledStageDecoder(*args)
-    )
+    monkeypatch.setattr(generation, "CompiledBatch", lambda *args: calls.append(1) or CompiledBatch(*args))
     stage = tiny_stage(AccompGenSemanticConfig, **fields)
     stage.generate_codes(**random_clip(stage.config, 1, 0.08)[0], seed=1, **settings)
     assert bool(calls) == is_compiled

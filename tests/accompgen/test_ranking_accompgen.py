@@ -1,19 +1,20 @@
-"""Ranking: pitches of a voice, chord tones, beats, silence and clipping; a song's own band is the best of bands."""
+"""Ranking: pitches of a voice, chords, beats, silence and clipping; a song's own band is the best of bands."""
 
 import functools
 
 import numpy as np
 import pytest
 
-from accompgen_hf.accompgen.harmony_accompgen import chord_path
 from accompgen_hf.accompgen.ranking_accompgen import (
     WEIGHTS,
+    Band,
     Voice,
+    mean_likelihood,
     rank_takes,
-    rate_take,
-    share_of_chord_tones,
-    share_of_common_chords,
+    rate_bands,
+    share_of_common_beats,
     share_of_silence,
+    share_on_beat,
     sung_pitches,
 )
 from accompgen_hf.songs.song import HELD_OUT_SEED, generate_song
@@ -60,22 +61,30 @@ def test_the_voice_of_a_song_is_heard_as_it_is_written():
     assert np.mean(np.abs((distance + 6) % 12 - 6) < 0.5) > 0.85
 
 
-def test_chord_tones_are_root_third_and_fifth():
-    pitches = np.array([60.0, 64.2, 66.9, 63.0, 62.0, np.nan, 60.0, 60.0])  # 20 ms each
-    c_major, c_minor, none = 0, 12, 24
-    assert share_of_chord_tones(pitches, np.array([c_major] * 3)) == pytest.approx(5 / 7)
-    assert share_of_chord_tones(pitches, np.array([c_minor] * 3)) == pytest.approx(5 / 7)
-    assert share_of_chord_tones(pitches, np.array([none] * 3)) == 0
-    assert share_of_chord_tones(np.full(5, np.nan), np.array([c_major])) == 0
-
-
-def test_common_chords_are_those_that_other_takes_play():
+def test_the_likelihood_of_a_band_is_that_of_its_chords():
     c_major, g_major, none = 0, 7, 24
-    path = np.array([c_major, c_major, g_major, none])
-    others = [np.array([c_major, c_major, g_major, none]), np.array([g_major, c_major, g_major])]
-    assert share_of_common_chords(path, others) == pytest.approx((3 / 4 + 2 / 3) / 2)
-    assert share_of_common_chords(path, []) == 0
-    assert share_of_common_chords(path[:0], others) == 0
+    likely = np.zeros((3, 24))
+    likely[:, c_major], likely[:, g_major] = (0.75, 0.5, 0.0), (0.25, 0.5, 1.0)
+    assert mean_likelihood(np.array([c_major, g_major, none, c_major]), likely) == pytest.approx((0.75 + 0.5) / 3)
+
+
+def test_common_beats_are_those_that_other_takes_have():
+    beats = np.array([0.0, 0.5, 1.0, 1.5])
+    assert share_of_common_beats(beats, [beats + 0.06]) == 1
+    assert share_of_common_beats(beats, [beats + 0.25]) == 0
+    assert share_of_common_beats(beats, [beats, beats[::2]]) == pytest.approx((1 + 2 / 3) / 2)
+    assert share_of_common_beats(beats, []) == 0
+    assert share_of_common_beats(beats[:0], [beats, beats[:0]]) == 0
+
+
+def test_onsets_on_the_beat_count_more_than_chance_and_beside_it_less():
+    onsets = np.zeros(400)
+    onsets[::50] = 1.0
+    beats = np.arange(0, 4, 0.5)
+    assert share_on_beat(onsets, beats) > 0.8
+    assert share_on_beat(onsets, beats + 0.25) < 0.2
+    assert share_on_beat(np.ones(400), beats) == pytest.approx(0.5)
+    assert share_on_beat(onsets, beats[:0]) == 0
 
 
 def test_silence_counts_in_tenths_of_a_second():
@@ -110,5 +119,17 @@ def test_equal_takes_keep_their_order_and_another_rate_changes_little():
     ranked = rank_takes(song.vocals[None], RATE, [{**take, "seed": seed} for seed in (5, 6)])
     assert [each["seed"] for each in ranked] == [5, 6]
     voice = Voice(song.vocals, RATE)
-    path = chord_path(song.instrumental, RATE)
-    assert rate_take(voice, song.instrumental, RATE, path, [path])["score"] == ranked[0]["ranking"]["score"]
+    bands = [Band(song.instrumental, RATE)] * 2
+    assert rate_bands(voice, bands)[0]["score"] == ranked[0]["ranking"]["score"]
+
+
+def test_the_takes_that_agree_rank_above_the_one_that_does_not():
+    songs = [make_song(seed) for seed in (1, 2)]
+    takes = [
+        {"audio": audio, "sampling_rate": RATE, "seed": seed}
+        for seed, audio in enumerate((songs[1].instrumental, songs[0].instrumental, 0.9 * songs[0].instrumental))
+    ]
+    ranked = {take["seed"]: take["ranking"] for take in rank_takes(np.zeros((1, 6 * RATE), np.float32), RATE, takes)}
+    for term in ("likely_chords", "common_beats"):
+        assert ranked[0][term] < min(ranked[1][term], ranked[2][term])
+    assert ranked[0]["place"] == 3

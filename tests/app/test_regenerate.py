@@ -302,7 +302,7 @@ def test_the_best_of_several_takes_is_kept_and_made_again_from_its_settings(caps
     assert (record["seed"], record["best_of"]) == (7, 3)
     assert ranking["seed"] in (7, 8, 9)
     assert ranking["num_takes"] == 3
-    assert f"kept the take of seed {ranking['seed']}, the best of 3: chord tones" in captured.err
+    assert f"kept the take of seed {ranking['seed']}, the best of 3: likely chords" in captured.err
     assert read_codes(OLD)["seed"] == ranking["seed"]
     assert cli.main(["generate", "--settings", str(OLD / "settings.json"), "--quiet"]) == 0
     assert "the audio is the recorded one, bit for bit" in capsys.readouterr().err

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import os
+import shutil
 import zipfile
 
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 import soundfile
 
 from accompgen_hf import VocalAccompanimentPipeline
+from accompgen_hf.accompgen.recordings_accompgen import Recording
+from accompgen_hf.app.result_folders import write_result
 from accompgen_hf.web import server
 from tiny import tiny_model
 
@@ -81,6 +84,19 @@ def test_regenerate_makes_a_span_of_a_take_anew_and_the_old_seed_gives_it_back(c
     assert settings["regenerated"]["from"].startswith("take-seed7")
     with pytest.raises(gradio_client.exceptions.AppError, match="The part must end after it begins"):
         client.predict(vocals, **{**span, "end_s": 0.1}, seed=8)
+
+
+def test_regenerate_takes_a_folder_of_the_command_in_another_format(client, pipe, vocals, tmp_path):
+    result = pipe(str(vocals), seed=7, return_codes=True, output_sampling_rate="input")
+    settings = {"vocals": "take.wav", "seed": 7, "format": "flac"}
+    folder = write_result(tmp_path, settings, Recording(vocals), 16_000, result, {})
+    archive = gradio_client.handle_file(shutil.make_archive(str(tmp_path / "take-seed7"), "zip", folder))
+    files = client.predict(
+        gradio_client.handle_file(vocals), archive, start_s=0.1, end_s=0.4, seed=7, api_name="/regenerate"
+    )
+    for path, name in zip(files[:2], ("mix.flac", "accompaniment.flac"), strict=True):
+        assert os.path.basename(path) == name
+        np.testing.assert_array_equal(soundfile.read(path)[0], soundfile.read(folder / name)[0])
 
 
 @pytest.mark.parametrize(

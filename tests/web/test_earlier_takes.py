@@ -37,16 +37,23 @@ def test_settings_and_codes_become_options_and_a_record(tmp_path):
     assert options == {
         "guidance_scale": 2.0,
         "preview": True,
+        "output_sampling_rate": "input",
         "regenerate": (1.0, 2.0),
         "regenerate_parts": ["drums"],
     }
-    assert take.new_settings(span, 9, (0.96, 2.04)) == {
+    assert take.new_settings(span, {"seed": 9, "regenerated": (0.96, 2.04)}) == {
         "vocals": "my.wav",
         "seed": 9,
         "guidance_scale": 2.0,
         "preview": True,
         "regenerated": {"from": "my-seed7", "start_s": 0.96, "end_s": 2.04, "parts": ["drums"]},
     }
+
+
+def test_the_rate_of_the_files_stays(tmp_path):
+    archive = write_take(tmp_path, {**SETTINGS, "sampling_rate": 48_000})
+    options = read_take(archive, tmp_path / "earlier").options(ChosenSpan(archive, 1.0, 2.0))
+    assert options["output_sampling_rate"] == 48_000
 
 
 def test_a_lead_sheet_is_known_too(tmp_path):

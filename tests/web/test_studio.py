@@ -5,6 +5,7 @@ import shutil
 import threading
 import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,9 @@ import pytest
 import soundfile
 
 from accompgen_hf import VocalAccompanimentPipeline
+from accompgen_hf.accompgen.recordings_accompgen import Recording
+from accompgen_hf.app.regenerate import regenerate_result
+from accompgen_hf.app.result_folders import write_result
 from accompgen_hf.web.earlier_takes import ChosenSpan
 from accompgen_hf.web.jobs import VisitorJob
 from accompgen_hf.web.pace import Pace
@@ -140,21 +144,63 @@ def test_a_span_of_a_take_is_made_anew_as_the_pipeline_does_it(make, part, tmp_p
     assert one_take(steps).seed == 11
 
 
+@pytest.fixture
+def counted_in(pipe, tmp_path) -> tuple[str, Path]:
+    """A recording of 1.2 s, and a result of the command with a bar of clicks before it, in flac."""
+    path = write_vocals(tmp_path, 1.2, "take.wav", 16_000)
+    result = pipe(path, seed=7, return_codes=True, output_sampling_rate="input")
+    beats = [0.05, 0.3, 0.55, 0.8, 1.05]
+    sheet = {"duration_s": 1.2, "key": None, "tempo_bpm": 240.0, "meter": 4, "beat_times": beats}
+    sheet |= {"downbeat_times": beats[::4]}
+    sheet |= {"chords": [{"start_s": 0.0, "end_s": 1.2, "name": "N", "root": None, "quality": None}]}
+    settings = {"vocals": path, "seed": 7, "count_in": 1, "format": "flac"}
+    return path, write_result(tmp_path, settings, Recording(path), 16_000, {**result, "lead_sheet": sheet}, {})
+
+
+def test_seconds_of_a_take_with_a_count_in_are_those_of_its_files_as_for_the_command(
+    pipe, studio, counted_in, tmp_path
+):
+    path, folder = counted_in
+    archive = shutil.make_archive(str(tmp_path / "take-seed7"), "zip", folder)
+    span = ChosenSpan(archive, 2.53, 2.71)  # 1.95 s of clicks; snapped to the beats at 0.55 and 0.8 s
+    by_command = regenerate_result(pipe, folder, span.start_s, span.end_s, seed=9)
+    for step in studio.regenerate("anna", path, span, 9):
+        if isinstance(step, FinishedTake):
+            records = [json.loads((each / "settings.json").read_text("utf-8")) for each in (by_command, step.folder)]
+            assert records[0]["regenerated"] == records[1]["regenerated"]
+            assert records[1]["regenerated"]["start_s"] == pytest.approx(1.95 + 0.56)
+            assert records[0]["files"] == records[1]["files"]
+            assert (step.folder / "lead_sheet.json").read_bytes() == (by_command / "lead_sheet.json").read_bytes()
+            assert step.made_anew_s == (0.56, 0.8)
+        else:
+            assert 0 <= step.fraction <= 1
+    for start_s, end_s, words in (
+        (0.0, 1.9, "Start and end count from the start of the files: there the music is from 1.95 s"),
+        (3.0, 4.0, r"The part must end after it begins, between 0 and 3.1 s, got 3.0 to 4.0 s"),
+    ):
+        with pytest.raises(Refused, match=words):
+            list(studio.regenerate("anna", path, ChosenSpan(archive, start_s, end_s)))
+
+
 @pytest.mark.parametrize(
     ("span", "words"),
     [
-        (ChosenSpan("none.zip", 0.5, 0.5), "The part must end after it begins, between 0 and 1.0 s, got 0.5 to 0.5 s"),
-        (ChosenSpan("none.zip", -1.0, 0.5), "The part must end after it begins"),
-        (ChosenSpan("none.zip", 0.0, 9.0), "The part must end after it begins"),
-        (ChosenSpan("none.zip", float("nan"), 0.5), "The part must end after it begins"),
-        (ChosenSpan("none.zip", 0.0, 0.5, "drums"), "The player must be left out with this model, got 'drums'"),
+        (ChosenSpan("take.zip", 0.5, 0.5), "The part must end after it begins, between 0 and 1.0 s, got 0.5 to 0.5 s"),
+        (ChosenSpan("take.zip", -1.0, 0.5), "The part must end after it begins"),
+        (ChosenSpan("take.zip", 0.0, 9.0), "The part must end after it begins"),
+        (ChosenSpan("take.zip", float("nan"), 0.5), "The part must end after it begins"),
+        (ChosenSpan("take.zip", 0.0, 0.5, "drums"), "The player must be left out with this model, got 'drums'"),
         (ChosenSpan("none.zip", 0.0, 0.5), "The take is no zip file from this page"),
     ],
 )
 def test_a_span_that_cannot_be_made_anew_is_refused_in_words(studio, tmp_path, span, words):
     path = write_vocals(tmp_path, 1.0, sampling_rate=16_000)
+    for step in studio.accompany("anna", path, Settings(seed=7, preview=True)):
+        if isinstance(step, FinishedTake):
+            shutil.copy(step.archive, tmp_path / "take.zip")
     with pytest.raises(Refused, match=words):
-        list(studio.regenerate("anna", path, span))
+        list(studio.regenerate("anna", path, replace(span, archive=str(tmp_path / span.archive))))
+    assert wait_until_empty(studio.folder)
 
 
 def test_without_a_seed_every_job_draws_its_own(studio, tmp_path):

@@ -10,11 +10,13 @@ Letters: B batch, S positions, N new slots, V vocabulary, C codes of a codebook.
 
 import math
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from transformers import GenerationConfig
 
-from .logits_accompgen import BOTH, first_ids_of
+from .fast_decoding_accompgen import weights_version
+from .logits_accompgen import CONDITIONAL, UNCONDITIONAL, first_ids_of
 
 
 @torch.no_grad()
@@ -44,21 +46,61 @@ def find_evidence(
     is_code = (segment_ids == len(model.config.segments) - 1) & (segment_positions > 0)  # BOS is at place 0
     hidden_ids = input_ids.masked_fill(is_code, model.config.null_token_id)
     new_ids = input_ids.new_full((len(input_ids), num_slots - 1), model.config.null_token_id)  # none follows the last
+    prompt = (torch.cat([hidden_ids, new_ids], dim=1), segment_ids, segment_positions, num_slots, part_ids)
+    return _log_probabilities(model, CONDITIONAL, *prompt) - _find_untold(model, *prompt)
+
+
+def _log_probabilities(
+    model: Any,
+    guided_rows: str,
+    input_ids: torch.LongTensor,
+    segment_ids: torch.LongTensor,
+    segment_positions: torch.LongTensor,
+    num_slots: int,
+    part_ids: torch.LongTensor | None,
+) -> torch.FloatTensor:
+    """log p of the codes of the last slots, with or without conditioning: `(B, N, C)`."""
     inputs = model.prepare_inputs_for_generation(
-        torch.cat([hidden_ids, new_ids], dim=1),
+        input_ids,
         segment_ids=segment_ids,
         segment_positions=segment_positions,
         part_ids=part_ids,
-        guided_rows=BOTH,
+        guided_rows=guided_rows,
         use_cache=False,
         logits_to_keep=num_slots,
     )
-    logits = model(**inputs).logits.float()  # (2 B, N, V), finite lowest outside a slot's codebook
+    logits = model(**inputs).logits.float()  # (B, N, V), finite lowest outside a slot's codebook
     target = model.config.target_segment
-    first_ids = first_ids_of(target, inputs["segment_positions"][:, -num_slots:, None])  # (1 or 2 B, N, 1)
+    first_ids = first_ids_of(target, inputs["segment_positions"][:, -num_slots:, None])  # (1 or B, N, 1)
     ids = first_ids + torch.arange(target.codebook_size, device=logits.device)
-    told, untold = logits.gather(2, ids.expand(len(logits), -1, -1)).log_softmax(-1).chunk(2)
-    return told - untold
+    return logits.gather(2, ids.expand(len(logits), -1, -1)).log_softmax(-1)
+
+
+def _find_untold(
+    model: Any,
+    input_ids: torch.LongTensor,
+    segment_ids: torch.LongTensor,
+    segment_positions: torch.LongTensor,
+    num_slots: int,
+    part_ids: torch.LongTensor | None,
+) -> torch.FloatTensor:
+    """log p of the codes without conditioning, which rows of one layout and one part share: kept for other windows."""
+    if len(segment_ids) > 1:  # padded
+        return _log_probabilities(model, UNCONDITIONAL, input_ids, segment_ids, segment_positions, num_slots, part_ids)
+    parts = input_ids.new_zeros(len(input_ids)) if part_ids is None else part_ids
+    parts, part_of_row = parts.unique(return_inverse=True)
+    num_known = segment_ids.shape[1] - int(segment_positions[0, -1])  # conditioning and BOS; the rest is hidden
+    places = torch.cat([segment_ids, segment_positions])[:, :num_known].tolist()
+    layout, version = (places, input_ids.shape[1], parts.tolist(), input_ids.device), weights_version(model)
+    kept = _UNTOLD.get(model)
+    if kept is None or kept[:2] != (version, layout) or kept[2].shape[1] < num_slots:
+        own = None if part_ids is None else parts
+        prompt = (input_ids[: len(parts)], segment_ids, segment_positions, num_slots, own)
+        kept = _UNTOLD[model] = (version, layout, _log_probabilities(model, UNCONDITIONAL, *prompt))
+    return kept[2][part_of_row, -num_slots:]
+
+
+_UNTOLD: "WeakKeyDictionary[Any, tuple[list, tuple, torch.FloatTensor]]" = WeakKeyDictionary()
 
 
 def resolve_evidence_scale(model: Any, generation_config: GenerationConfig | None, given: float | None) -> float:

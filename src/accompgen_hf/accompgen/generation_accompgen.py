@@ -36,7 +36,8 @@ from .logits_accompgen import (
     order_processors,
     without_guidance,
 )
-from .numba_engine_accompgen import CompiledStageDecoder, check_engine, takes_compiled_steps
+from .numba_batches_accompgen import CompiledBatch
+from .numba_engine_accompgen import check_engine, takes_compiled_steps
 from .seeds_accompgen import draw_uniforms, resolve_seeds
 from .weight_formats_accompgen import check_weight_format
 
@@ -388,7 +389,7 @@ class AccompGenGenerationMixin(GenerationMixin):
         streamer: BaseStreamer | None,
         model_kwargs: dict[str, Any],
     ) -> torch.LongTensor:
-        """The same by `CompiledStageDecoder`, some slots at a time."""
+        """The same by `CompiledBatch`, some slots at a time."""
         prompt_length = input_ids.shape[1]
         max_length = min(criterion.max_length for criterion in stopping_criteria)
         prompt = self.prepare_inputs_for_generation(input_ids, **{**model_kwargs, "past_key_values": None})
@@ -396,7 +397,7 @@ class AccompGenGenerationMixin(GenerationMixin):
         sequences[:, :prompt_length] = input_ids
         with torch.inference_mode(), torch.autocast("cpu", enabled=False):
             asked = (max_length, logits_processor, input_ids, model_kwargs.get("forced_ids"))
-            decoder = CompiledStageDecoder(self, prompt["segment_positions"], *asked)
+            decoder = CompiledBatch(self, prompt["segment_positions"], *asked)
             decoder.prefill(**{name: prompt[name] for name in _PROMPT_NAMES if name in prompt})
             for first in range(prompt_length, max_length, _SLOTS_PER_CALL):
                 last = min(first + _SLOTS_PER_CALL, max_length)

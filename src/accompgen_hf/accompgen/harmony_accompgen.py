@@ -312,7 +312,7 @@ def key_scores(degrees_on_c: np.ndarray, durations: np.ndarray, pitch_class_ener
     kinds, roots = np.divmod(degrees_on_c, PITCH_CLASSES)
     scores = {}
     for mode in MODES:
-        shares, steps = _log_shares(mode)
+        shares, steps = log_shares(mode)
         correlations = key_correlations(pitch_class_energy, mode)
         for tonic in range(PITCH_CLASSES):
             degrees = kinds * PITCH_CLASSES + (roots - tonic) % PITCH_CLASSES
@@ -323,8 +323,8 @@ def key_scores(degrees_on_c: np.ndarray, durations: np.ndarray, pitch_class_ener
     return scores
 
 
-def _log_shares(mode: str) -> tuple[np.ndarray, np.ndarray]:
-    """Of chords `(36,)`, and of their steps `(36, 36)`."""
+def log_shares(mode: str) -> tuple[np.ndarray, np.ndarray]:
+    """Logarithms of how often a mode's degrees sound `(36,)`, and of what follows each of them `(36, 36)`."""
     counts = load_tables()["chords"][mode]
     shares = np.array(counts["seconds"]) / np.sum(counts["seconds"]) + _UNSEEN_SHARE
     steps = np.full((NUM_DEGREES, NUM_DEGREES), _UNSEEN_STEPS)
@@ -399,5 +399,6 @@ __all__ = [
     "key_correlations",
     "key_scores",
     "list_degrees",
+    "log_shares",
     "smooth_chords",
 ]

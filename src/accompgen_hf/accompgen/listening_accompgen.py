@@ -10,6 +10,8 @@ Letters: C clusters, T frames of 50 Hz, S steps of two frames, H parts of a beat
 
 import numpy as np
 
+from .chords_in_keys_accompgen import find_chord_chances
+
 PHASES_PER_BEAT = 12
 NUM_CHORDS = 24
 NO_PITCH = 12  # behind the twelve pitch classes: nobody sings
@@ -20,7 +22,6 @@ _USUAL_BPM, _BPM_OCTAVES = 110.0, 0.5  # tempos are lognormal around this one
 _OFFSETS = 24
 # Neighbouring frames say the same: what one step of 40 ms says counts so much. Set on songs for training.
 _BEAT_WEIGHT, _CHORD_WEIGHT = 0.2, 0.14
-_LEAST_CHANCE = 0.01  # of a beat, from which chords may change
 _FLOOR = 1e-3  # what no table has seen stays possible
 
 
@@ -98,25 +99,7 @@ def find_chords(
     above = 2 * ((chords // 2 - tonics[:, None]) % 12) + chords % 2  # (12, 24)
     start = np.concatenate([mode[above] for mode in first_chord]) / 24  # (24 keys, 24)
     moves = np.concatenate([mode[above[:, :, None], above[:, None, :]] for mode in next_chord])  # (24 keys, 24, 24)
-
-    def forward(state: np.ndarray, chance: float) -> np.ndarray:
-        return state if chance < _LEAST_CHANCE else (1 - chance) * state + chance * (state[:, None] @ moves)[:, 0]
-
-    def backward(state: np.ndarray, chance: float) -> np.ndarray:
-        return state if chance < _LEAST_CHANCE else (1 - chance) * state + chance * (moves @ state[..., None])[..., 0]
-
-    before, state = [], start
-    for step, row in enumerate(likely):
-        state = (forward(state, begins[step]) if step else state) * row
-        state /= state.sum()
-        before.append(state)
-    found, state = np.empty_like(likely), np.ones_like(start)
-    for step in range(len(likely) - 1, -1, -1):
-        both = before[step] * state
-        found[step] = both.sum(0) / both.sum()
-        state = backward(state * likely[step], begins[step])
-        state /= state.max()
-    return found
+    return find_chord_chances(likely, start, moves, begins)
 
 
 def weigh_codes(chances: np.ndarray, ratios: np.ndarray) -> np.ndarray:

@@ -195,6 +195,12 @@ class CompiledWeights:
         target = config.target_segment
         self.first_ids = np.array([target.offset + k * target.codebook_size for k in range(target.num_codebooks)])
 
+    @property
+    def num_bytes(self) -> int:
+        """Of everything that a step reads but the embedding, of which it takes a row."""
+        packed = (*self.qkv, *self.output, *self.gate_up, *self.down, *self.heads)
+        return sum(array.nbytes for array in packed)
+
     @staticmethod
     def _format_without_rounding(model: nn.Module) -> str | None:
         matrices = [weight for weight in model.parameters() if weight.ndim == 2 and weight.numel() >= _MIN_HALF_SIZE]
@@ -261,6 +267,8 @@ class CompiledStageDecoder:
         input_ids (`torch.LongTensor` of shape `(B, num_prompt_positions)`): Prompt of the rows that get codes.
         forced_ids (`torch.LongTensor` of shape `(B, N)`, *optional*): Ids that are given instead of chosen; -1 leaves
             the choice.
+        rows (`slice`): Of the batch, those that this decoder takes; `processors`, `input_ids` and `forced_ids` are of
+            all.
     """
 
     def __init__(
@@ -271,23 +279,27 @@ class CompiledStageDecoder:
         processors: LogitsProcessorList,
         input_ids: torch.LongTensor,
         forced_ids: torch.LongTensor | None = None,
+        rows: slice = slice(None),
     ):
         self.model, self.choice = model, read_choice(processors)
         self.weights = pack_weights(model)
         self.first_slot = int(segment_positions[0, -1])
         self.first_target = segment_positions.shape[1] - 1 - self.first_slot
         self.num_positions, self.num_new = num_positions, num_positions - segment_positions.shape[1]
-        shape = (len(input_ids), self.num_new)
+        self.num_threads = max(1, min(torch.get_num_threads(), model.config.num_attention_heads))
+        shape = (len(input_ids[rows]), self.num_new)
         self.uniforms = np.full(shape, -1, np.float32)
         if self.choice.uniforms is not None:
-            self.uniforms[:] = self.choice.uniforms[:, : self.num_new].numpy()
+            self.uniforms[:] = self.choice.uniforms[rows, : self.num_new].numpy()
         evidence = self.choice.evidence
-        self.evidence = np.zeros((0, 0, 0), np.float32) if evidence is None else evidence.float().contiguous().numpy()
+        self.evidence = (
+            np.zeros((0, 0, 0), np.float32) if evidence is None else evidence[rows].float().contiguous().numpy()
+        )
         self.chosen, self.forced = np.zeros(shape, np.int64), np.full(shape, -1, np.int64)
         slots = self.first_slot + np.arange(self.num_new)
         self._first_ids = self.weights.first_ids[slots % len(self.weights.first_ids)]  # of every new slot's codebook
         if forced_ids is not None:
-            forced = forced_ids.numpy()
+            forced = forced_ids[rows].numpy()
             self.forced[:] = np.where(forced < 0, -1, forced - self._first_ids)
         self._arguments, self._counters = None, np.zeros(2, np.int64)
 
@@ -301,26 +313,44 @@ class CompiledStageDecoder:
     ) -> None:
         """Run the prompt through the stage by products of matrices, and take over its keys and values."""
         self.rows = self.model.model.embed_rows(len(input_ids), part_ids, style_ids)
-        newest, cache = self.weights.prefill.run(input_ids, segment_ids, segment_positions, self.rows)
-        num_rows, codebook_size = len(input_ids), self.model.config.target_segment.codebook_size
+        num_rows, num_told, prefill = len(input_ids), len(self.chosen), self.weights.prefill
+        # Of the half without conditioning, whose ids are all null there.
+        self.num_alike = prefill.count_alike(input_ids[num_told:], segment_ids) if num_rows > num_told else 0
+        halves = [(slice(None), 0)]
+        if self.num_alike:
+            halves = [(slice(num_told), 0), (slice(num_told, None), self.num_alike)]
+        newest, caches = [], []
+        for own, num_alike in halves:
+            rows = None if self.rows is None else self.rows[own]
+            found, cache = prefill.run(input_ids[own], segment_ids, segment_positions, rows, num_alike)
+            newest.append(found)
+            caches.append((own, max(0, num_alike - 1), cache))
+        codebook_size = self.model.config.target_segment.codebook_size
         self.logits = torch.zeros(num_rows, codebook_size + -codebook_size % PANEL)
         head = self.model.heads[self.first_slot % len(self.model.heads)]
-        self.logits[:, :codebook_size] = head(newest)
-        self._take_over(cache, num_rows)
+        self.logits[:, :codebook_size] = head(torch.cat(newest))
+        self._lay_out(caches, num_rows)
 
-    def _take_over(self, layers: list[tuple[torch.Tensor, torch.Tensor]], num_rows: int) -> None:
-        """Lay the prompt's keys and values, each `(R, H, S, D)`, out in panels."""
+    def _lay_out(self, caches: list[tuple[slice, int, list]], num_rows: int) -> None:
+        """Lay the prompt's keys and values out in panels.
+
+        Args:
+            caches: For some rows each: which, their first position, and every layer's keys and values `(R, H, S, D)`.
+        """
         config = self.model.config
         num_panels, width = -(-self.num_positions // PANEL), config.head_dim
         channels = PANEL if width % PANEL == 0 else PANEL // 2
-        shape = (len(layers), num_rows, config.num_attention_heads)
-        self.keys = torch.zeros(*shape, num_panels, width, PANEL)
-        self.values = torch.zeros(*shape, width // channels, self.num_positions, channels)
-        for layer, (keys, values) in enumerate(layers):
-            num_known = keys.shape[2]
-            keys = F.pad(keys, (0, 0, 0, -num_known % PANEL)).unflatten(2, (-1, PANEL))
-            self.keys[layer, :, :, : keys.shape[2]] = keys.transpose(3, 4)
-            self.values[layer, :, :, :, :num_known] = values.unflatten(3, (-1, channels)).transpose(2, 3)
+        shape = (config.num_hidden_layers, num_rows, config.num_attention_heads)
+        # numpy asks the system for large pages, as torch does not: a step reads all of these arrays.
+        keys = np.zeros((*shape, num_panels, width, PANEL), np.float32)
+        values = np.zeros((*shape, width // channels, self.num_positions, channels), np.float32)
+        for rows, first, layers in caches:
+            for layer, (own_keys, own_values) in enumerate(layers):
+                end = first + own_keys.shape[2]
+                own_keys = F.pad(own_keys, (0, 0, first, -end % PANEL)).unflatten(2, (-1, PANEL)).transpose(3, 4)
+                keys[layer, rows, :, : own_keys.shape[2]] = own_keys
+                values[layer, rows, :, :, first:end] = own_values.unflatten(3, (-1, channels)).transpose(2, 3)
+        self.cache = (keys, values)
 
     def decode(self, first: int, last: int) -> torch.LongTensor:
         """Choose the new slots from `first` to `last`, in order; returns their ids `(B, last - first)`."""
@@ -329,12 +359,8 @@ class CompiledStageDecoder:
             self._arguments = self._make_arguments()
             _compile_once((0, 1, slots, *self._arguments))
         self._counters[:] = 0
-        _run_on_threads(self._num_threads, self._counters, (slots, *self._arguments))
+        _run_on_threads(self.num_threads, self._counters, (slots, *self._arguments))
         return torch.from_numpy(self.chosen[:, first:last] + self._first_ids[first:last])
-
-    @property
-    def _num_threads(self) -> int:
-        return max(1, min(torch.get_num_threads(), self.model.config.num_attention_heads))
 
     def _make_arguments(self) -> tuple:
         """What `decode_slots` takes behind threads and slots."""
@@ -342,18 +368,19 @@ class CompiledStageDecoder:
         num_rows, hidden_size = len(self.logits), config.hidden_size
         tables, pieces, target, num_distances = self._bias_tables()
         is_time = config.relative_position_axis == "time"
-        layout = (self.first_target, config.target_segment.codebook_size, is_time, num_distances)
+        codebook_size = config.target_segment.codebook_size
+        layout = (self.first_target, codebook_size, is_time, num_distances, self.num_alike)
         attention = (*weights.qkv, *weights.output, weights.qk_gains.numpy())
         mlp = (*weights.gate_up, *weights.down)
         added = weights.target_embedding.expand(num_rows, -1).contiguous()
         if self.rows is not None:
             added = added + self.rows[:, 0]
         packed = (weights.embedding.numpy(), added.numpy(), weights.gains.numpy(), attention, mlp, *weights.heads)
-        found = torch.zeros(2, self._num_threads, num_rows, hidden_size + -hidden_size % PANEL).numpy()
+        found = torch.zeros(2, self.num_threads, num_rows, hidden_size + -hidden_size % PANEL).numpy()
         return (
             layout,
             (*packed, weights.first_ids),
-            (self.keys.numpy(), self.values.numpy()),
+            self.cache,
             (tables, pieces, target),
             (self._counters, self.logits.numpy(), *found),
             (*self.choice[:5], self.uniforms, self.forced, self.evidence, self.chosen),

@@ -120,35 +120,59 @@ def _add_all(values, found, num_rows, size):
 
 
 @inline
+def _add_bias(table, pieces, first, last, scores):
+    """Add the bias of the keys from `first` to `last`, piece by piece."""
+    for piece in range(pieces.shape[0]):
+        start, length, source = pieces[piece, 0], pieces[piece, 1], pieces[piece, 2]
+        skipped, end = max(0, first - start), min(start + length, last)
+        place, row_of_bias = scores[start + skipped : end], table[source + skipped :]
+        for index in range(len(place)):
+            place[index] += row_of_bias[index]
+
+
+@inline
+def _join_bias(tables, pieces, num_alike, scores, joined):
+    """The bias of one key that stands for the first so many ones, for every head: log Σ e^bias."""
+    for head in range(len(joined)):
+        for index in range(num_alike):
+            scores[index] = _f(0)
+        _add_bias(tables[head], pieces, 0, num_alike, scores)
+        highest, total = largest_of(scores, num_alike), _f(0)
+        for index in range(num_alike):
+            total += exp_of_negative(scores[index] - highest)
+        joined[head] = highest + np.log(total)
+
+
+@inline
 def _attend(query, cache, layer, row, head, num_keys, bias, scores, out, out_first, ones):
     """softmax(q Kᵀ + B) V of one head of one row; `query` holds 1 / sqrt(D) already (Eq. 3)."""
-    keys, values, bias_tables, bias_pieces = cache[0], cache[1], bias[0], bias[1]
+    keys, values = cache
+    bias_tables, bias_pieces, joined_bias, first_deaf_row, first_deaf_key = bias
     num_heads, num_panels, width = keys.shape[2], keys.shape[3], keys.shape[4]
-    first = ((layer * keys.shape[1] + row) * num_heads + head) * num_panels * width * PANEL
-    for panel in range((num_keys + PANEL - 1) // PANEL):
-        place = first + panel * width * PANEL
+    first_key = first_deaf_key if row >= first_deaf_row else 0
+    first = ((layer * keys.shape[1] + row) * num_heads + head) * num_panels
+    for panel in range(first_key // PANEL, (num_keys + PANEL - 1) // PANEL):
+        place = (first + panel) * width * PANEL
         product_of_one(keys, place, ones, 0, query, 0, width, scores, panel * PANEL, PANEL, width)
-    table = bias_tables[head]
-    for piece in range(bias_pieces.shape[0]):
-        start, length, source = bias_pieces[piece, 0], bias_pieces[piece, 1], bias_pieces[piece, 2]
-        place, row_of_bias = scores[start : start + length], table[source : source + length]
-        for index in range(length):
-            place[index] += row_of_bias[index]
-    highest = largest_of(scores, num_keys)
-    total = _f(0)
-    for index in range(num_keys):
-        weight = exp_of_negative(scores[index] - highest)
-        scores[index] = weight
+    first_score = scores[first_key]
+    _add_bias(bias_tables[head], bias_pieces, first_key, num_keys, scores)
+    if first_key > 0:  # it stands for all keys before it
+        scores[first_key] = first_score + joined_bias[head]
+    seen = scores[first_key:num_keys]
+    highest, total = largest_of(seen, len(seen)), _f(0)
+    for index in range(len(seen)):
+        weight = exp_of_negative(seen[index] - highest)
+        seen[index] = weight
         total += weight
     channels = values.shape[5]  # 32 or 16 a panel
     first = ((layer * keys.shape[1] + row) * num_heads + head) * values.shape[3]
     for panel in range(values.shape[3]):
-        place = (first + panel) * values.shape[4] * channels
+        place = ((first + panel) * values.shape[4] + first_key) * channels
         out_place = out_first + panel * channels
         if channels == PANEL:
-            product_of_one(values, place, ones, 0, scores, 0, 0, out, out_place, 0, num_keys)
+            product_of_one(values, place, ones, 0, seen, 0, 0, out, out_place, 0, len(seen))
         else:
-            narrow_product(values, place, ones, 0, scores, 0, 0, out, out_place, 0, num_keys)
+            narrow_product(values, place, ones, 0, seen, 0, 0, out, out_place, 0, len(seen))
     factor = _ONE / total
     for index in range(width):
         out[out_first + index] *= factor
@@ -321,7 +345,8 @@ def _build_decode_slots(digest):
 
         Args:
             slots: First and last of the new slots to do, their number in all, the target's slot before the first.
-            layout: Position of slot 0, codebook size, whether the bias counts time, distances of its table.
+            layout: Position of slot 0, codebook size, whether the bias counts time, distances of its table, first
+                positions that are one in the rows without conditioning.
             weights: Embedding, what is added to it per row, gains (2 L + 1, d), tuples for attention and MLP, heads.
             cache: Keys (L, R, H, P, D, 32) and values (L, R, H, D / 32, S, 32).
             bias: Tables (H, columns), pieces and target as `_place_bias` takes them.
@@ -329,7 +354,7 @@ def _build_decode_slots(digest):
             choice: Guidance scale, temperature, top-k, top-p, kept at least, uniforms, forced ids, evidence, chosen.
         """
         first, last, num_new, first_slot = slots
-        first_target, codebook_size, is_time, num_distances = layout
+        first_target, codebook_size, is_time, num_distances, num_alike = layout
         head_weight, head_scale, first_ids = weights[5], weights[6], weights[7]
         counters, logits, chosen = buffers[0], buffers[1], choice[8]
         num_codebooks, num_layers, size = head_weight.shape[0], weights[3][0].shape[0], weights[0].shape[1]
@@ -339,7 +364,9 @@ def _build_decode_slots(digest):
         hidden, normed, of_attention, of_mlp, of_choice = _make_scratch(
             len(logits), buffers[2].shape[2], weights, cache, heads[1] - heads[0], blocks[1] - blocks[0], codebook_size
         )
-        scratch, own_bias = (hidden, normed, of_attention, of_mlp), (bias[0], bias[1].copy())
+        scratch, pieces = (hidden, normed, of_attention, of_mlp), bias[1].copy()
+        joined_bias = np.zeros(len(bias[0]), np.float32)
+        own_bias = (bias[0], pieces, joined_bias, len(chosen), max(0, num_alike - 1))
         meetings = 0
         for new in range(first, last):
             choose_codes(rows, new, logits, choice, of_choice)
@@ -348,7 +375,9 @@ def _build_decode_slots(digest):
                 break
             slot = first_slot + new + 1
             _embed(hidden, weights[0], weights[1], first_ids[(slot - 1) % num_codebooks], chosen, new)
-            _place_bias(own_bias[1], bias[2], slot, first_target, is_time, num_distances)
+            _place_bias(pieces, bias[2], slot, first_target, is_time, num_distances)
+            if num_alike > 0:
+                _join_bias(bias[0], pieces, num_alike, of_attention[2], joined_bias)
             position = first_target + slot
             for layer in range(num_layers):
                 if _run_layer(

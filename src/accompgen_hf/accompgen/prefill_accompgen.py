@@ -2,7 +2,8 @@
 
 It computes what the stage's `forward` computes with an empty cache, without what nobody reads: the last layer answers
 the newest position alone, attention does not look at keys after a block of queries, and a bias is kept for the next
-window, which has the same layout.
+window, which has the same layout. Where rows begin with one id over and over, as without conditioning they do, one
+position stands for all of these.
 
 Letters: R rows, H heads, S positions, D head width, d hidden width.
 """
@@ -26,7 +27,19 @@ class Prefill:
     def __init__(self, model: nn.Module):
         self.decoder = model.model
         self.is_causal = not model.config.bidirectional_prefix
-        self._kept_bias: tuple[tuple, torch.Tensor] | None = None
+        self._kept_bias: dict[int, tuple[tuple, torch.Tensor]] = {}
+
+    def count_alike(self, input_ids: torch.LongTensor, segment_ids: torch.LongTensor) -> int:
+        """Leading positions of the first segment that hold one id in each row; 0 unless there are several.
+
+        Their keys and values are equal in every layer: no position is embedded, and what attention finds among equal
+        values does not depend on its weights.
+        """
+        if not self.is_causal:
+            return 0
+        is_alike = (input_ids == input_ids[:, :1]).all(0) & (segment_ids[0] == segment_ids[0, 0])
+        num_alike = int(is_alike.long().cumprod(0).sum())
+        return num_alike if num_alike > 1 else 0
 
     def run(
         self,
@@ -34,13 +47,18 @@ class Prefill:
         segment_ids: torch.LongTensor,
         segment_positions: torch.LongTensor,
         rows: torch.FloatTensor | None = None,
+        num_alike: int = 0,
     ) -> tuple[torch.FloatTensor, list[tuple[torch.Tensor, torch.Tensor]]]:
         """Run one prompt; `rows` `(R, 1, d)` is added at every position.
+
+        With `num_alike` (from `count_alike`), the first so many positions become one, the last of them.
 
         Returns:
             The last norm's output at the newest position `(R, d)`, and every layer's keys and values.
         """
-        bias = self._bias(segment_ids, segment_positions)
+        bias = self._bias(segment_ids, segment_positions, num_alike)
+        first = max(0, num_alike - 1)
+        input_ids, segment_ids = input_ids[:, first:], segment_ids[:, first:]
         segments = self.decoder.embed_segments(segment_ids)
         hidden_states = self.decoder.embed_tokens(input_ids) + (segments if rows is None else segments + rows)
         cache, num_layers = [], len(self.decoder.layers)
@@ -74,15 +92,21 @@ class Prefill:
             blocks.append(F.scaled_dot_product_attention(query[:, :, start:end], keys, values, attn_mask=own_bias))
         return torch.cat(blocks, dim=2)
 
-    def _bias(self, segment_ids: torch.LongTensor, segment_positions: torch.LongTensor) -> torch.Tensor:
-        layout = (segment_ids.numpy().tobytes(), segment_positions.numpy().tobytes())
-        kept = self._kept_bias
+    def _bias(
+        self, segment_ids: torch.LongTensor, segment_positions: torch.LongTensor, num_alike: int
+    ) -> torch.Tensor:
+        layout = (segment_ids.numpy().tobytes(), segment_positions.numpy().tobytes(), num_alike)
+        kept = self._kept_bias.get(min(num_alike, 1))
         if kept is not None and kept[0] == layout:
             return kept[1]
         num_positions = segment_ids.shape[1]
         bias = self.decoder.relative_bias(segment_ids, segment_positions, num_positions, num_positions)
+        if num_alike:  # a key that stands for several has the weight of all of them
+            bias = bias[..., num_alike - 1 :, :]
+            joined = bias[..., :num_alike].logsumexp(-1, keepdim=True)
+            bias = torch.cat([joined, bias[..., num_alike:]], dim=-1)
         if bias.nbytes <= _MOST_KEPT_BYTES:
-            self._kept_bias = (layout, bias)
+            self._kept_bias[min(num_alike, 1)] = (layout, bias)
         return bias
 
 

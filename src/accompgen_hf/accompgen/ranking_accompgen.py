@@ -1,13 +1,12 @@
-"""Which of several takes fits the singer best: what can be heard of voice and band alone, without any truth.
+"""Which of several takes fits the singer best: what can be heard of voice and bands alone, without any truth.
 
-Five terms, each a share between 0 and 1:
+What a voice asks for is played by many takes, an accident by one. Five terms, each between 0 and 1:
 
-- `chord_tones`: of the sung time, in which the sung pitch class is a tone of the chord that the band plays;
-- `common_chords`: of the time, in which another take plays the same chord, on average over the other takes: what a
-  voice asks for is played by many takes, an accident by one;
+- `likely_chords`: how likely the band's chords are, on average, by the sung notes and what all takes play;
 - `on_beat`: how strong the singer's onsets are on the band's beats, against everywhere; 0.5 is chance;
-- `silence`: of the time, in which the band is below -60 dBFS;
-- `clipping`: of the samples, whose peaks had to be bent.
+- `common_beats`: how far its beats are those of another take (F1), on average over the other takes;
+- `silence`: share of the time in which the band is below -60 dBFS;
+- `clipping`: share of the samples whose peaks had to be bent.
 
 The score is their sum by `WEIGHTS`. The singer's tuning is taken out first.
 
@@ -19,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from .audio_accompgen import fold_to_mono
-from .harmony_accompgen import CHORD_HOP_S, NO_CHORD, chord_path
+from .harmony_accompgen import chord_fits, smooth_chords
+from .likely_chords_accompgen import find_likely_chords
 from .resampling_accompgen import resample
 from .rhythm_accompgen import (
     FRAME_RATE,
@@ -31,15 +31,23 @@ from .rhythm_accompgen import (
     rhythm_curves,
 )
 
-WEIGHTS = {"chord_tones": 1.0, "common_chords": 1.0, "on_beat": 1.0, "silence": -1.0, "clipping": -1.0}
+WEIGHTS = {
+    "likely_chords": 2.0,
+    "on_beat": 1.0,
+    "common_beats": 1.0,
+    "silence": -1.0,
+    "clipping": -1.0,
+}
 
 _PITCH_RATE, _PITCH_WINDOW, _PITCH_HOP = 8000, 512, 160  # 64 ms every 20 ms
+PITCH_HOP_S = _PITCH_HOP / _PITCH_RATE
 _LOWEST_HZ, _HIGHEST_HZ = 65.0, 1000.0
 _MAX_APERIODICITY = 0.2  # of YIN (de Cheveigné & Kawahara 2002)
 _VOICE_GATE_DB = -35.0  # below the voice's loudest frames
 _SILENCE_DB, _SILENCE_HOP_S = -60.0, 0.1
 _BENT_PEAK = 0.9  # as in `soften_peaks`
 _NEAR_BEAT = 3  # frames to either side, 30 ms
+_SAME_BEAT_S = 0.07  # to either side, as beats are scored
 
 
 def check_keep(keep: int | None, num_variations: int) -> None:
@@ -71,11 +79,8 @@ def rank_takes(vocals: np.ndarray, sampling_rate: int, takes: list[dict[str, Any
         stand in the order of their seeds.
     """
     voice = Voice(fold_to_mono(vocals), sampling_rate)
-    paths = [chord_path(take["audio"], take["sampling_rate"]) for take in takes]
-    terms = [
-        rate_take(voice, take["audio"], take["sampling_rate"], paths[index], paths[:index] + paths[index + 1 :])
-        for index, take in enumerate(takes)
-    ]
+    bands = [Band(take["audio"], take["sampling_rate"]) for take in takes]
+    terms = rate_bands(voice, bands)
     order = sorted(range(len(takes)), key=lambda index: -terms[index]["score"])
     return [
         {**takes[index], "ranking": {**terms[index], "place": place, "num_takes": len(takes)}}
@@ -101,26 +106,48 @@ class Voice:
         self.onsets = onset_strength(onset_bands(vocals, sampling_rate))
 
 
-def rate_take(
-    voice: Voice, audio: np.ndarray, sampling_rate: int, path: np.ndarray, other_paths: list[np.ndarray]
-) -> dict[str, float]:
-    """Every term of one take, and `score`.
+class Band:
+    """What is heard of a take.
 
     Args:
-        voice (`Voice`): The singer.
         audio (`np.ndarray` of shape `(num_samples,)`): The accompaniment alone.
         sampling_rate (`int`): Rate in Hz.
-        path (`np.ndarray`): Its `chord_path`.
-        other_paths (`list` of `np.ndarray`): Those of the other takes.
+
+    Attributes:
+        fits (`np.ndarray` of shape `(num_chord_frames, 25)`): Its `chord_fits`, 10 frames per second.
+        path (`np.ndarray` of shape `(num_chord_frames,)`): Its `chord_path`.
+        beats (`np.ndarray`): Seconds of its beats.
+        silence, clipping (`float`): The terms of these names.
     """
-    terms = {
-        "chord_tones": share_of_chord_tones(voice.pitches, path),
-        "common_chords": share_of_common_chords(path, other_paths),
-        "on_beat": share_on_beat(voice.onsets, audio, sampling_rate, path),
-        "silence": share_of_silence(audio, sampling_rate),
-        "clipping": float(np.mean(np.abs(audio) > _BENT_PEAK)),
-    }
-    return {**terms, "score": float(sum(WEIGHTS[name] * value for name, value in terms.items()))}
+
+    def __init__(self, audio: np.ndarray, sampling_rate: int):
+        self.fits = chord_fits(audio, sampling_rate)
+        self.path = smooth_chords(self.fits)
+        self.beats = np.zeros(0)
+        onsets = onset_bands(audio, sampling_rate)
+        if has_beats(onsets):
+            self.beats = follow_beats(onset_strength(onsets), find_grids(rhythm_curves(onsets, self.path))).times
+        self.silence = share_of_silence(audio, sampling_rate)
+        self.clipping = float(np.mean(np.abs(audio) > _BENT_PEAK))
+
+
+def rate_bands(voice: Voice, bands: list[Band]) -> list[dict[str, float]]:
+    """Every term of every band, and `score`: one `dict` each, in the order of `bands`."""
+    num_frames = min(len(band.fits) for band in bands)
+    fits = np.mean([band.fits[:num_frames] for band in bands], axis=0)
+    likely = find_likely_chords(voice.pitches, PITCH_HOP_S, fits)
+    rated = []
+    for index, band in enumerate(bands):
+        others = bands[:index] + bands[index + 1 :]
+        terms = {
+            "likely_chords": mean_likelihood(band.path, likely),
+            "on_beat": share_on_beat(voice.onsets, band.beats),
+            "common_beats": share_of_common_beats(band.beats, [other.beats for other in others]),
+            "silence": band.silence,
+            "clipping": band.clipping,
+        }
+        rated.append({**terms, "score": float(sum(WEIGHTS[name] * value for name, value in terms.items()))})
+    return rated
 
 
 def sung_pitches(vocals: np.ndarray, sampling_rate: int) -> np.ndarray:
@@ -172,58 +199,50 @@ def _refine(aperiodicity: np.ndarray, best: np.ndarray) -> np.ndarray:
     return columns + 1 + np.clip(shift, -0.5, 0.5)
 
 
-def share_of_chord_tones(pitches: np.ndarray, path: np.ndarray) -> float:
-    """Share of the sung frames whose pitch class is in the chord of their instant; 0 without sung frames.
-
-    Args:
-        pitches (`np.ndarray` of shape `(F,)`): Result of [`sung_pitches`].
-        path (`np.ndarray` of shape `(num_chord_frames,)`): Result of `chord_path` of the band.
-    """
-    frames = np.flatnonzero(np.isfinite(pitches))
-    if not len(frames):
-        return 0.0
-    instants = np.rint(frames * _PITCH_HOP / _PITCH_RATE / CHORD_HOP_S).astype(int)
-    chords = path[np.minimum(instants, len(path) - 1)]
-    intervals = (np.rint(pitches[frames]).astype(int) - chords) % 12
-    is_third = intervals == np.where(chords < 12, 4, 3)
-    return float(np.mean((chords != NO_CHORD) & ((intervals == 0) | is_third | (intervals == 7))))
-
-
-def share_of_common_chords(path: np.ndarray, other_paths: list[np.ndarray]) -> float:
-    """Share of the frames in which another take plays the same chord, on average over the others; 0 without others.
+def mean_likelihood(path: np.ndarray, likely: np.ndarray) -> float:
+    """Mean probability of a band's chords; "no chord" has none.
 
     Args:
         path (`np.ndarray` of shape `(num_chord_frames,)`): Result of `chord_path` of the band.
-        other_paths (`list` of `np.ndarray`): The same of the other takes; frames that one of two lacks do not count.
+        likely (`np.ndarray` of shape `(num_frames, 24)`): Result of `find_likely_chords`; it may be shorter.
     """
-    shares = []
-    for other in other_paths:
-        both = min(len(path), len(other))
-        shares.append(np.mean((path[:both] == other[:both]) & (path[:both] != NO_CHORD)) if both else 0.0)
-    return float(np.mean(shares)) if shares else 0.0
+    chords = path[: len(likely)]
+    padded = np.pad(likely, ((0, 0), (0, 1)))  # `NO_CHORD` is the last one
+    return float(np.mean(padded[np.arange(len(chords)), chords]))
 
 
-def share_on_beat(voice_onsets: np.ndarray, audio: np.ndarray, sampling_rate: int, path: np.ndarray) -> float:
+def share_on_beat(voice_onsets: np.ndarray, beats: np.ndarray) -> float:
     """How much the singer's onsets lie on the band's beats; 0 without beats.
 
     The mean strength within 30 ms of the beats over the sum of this and the mean of all: 0.5 is chance.
 
     Args:
         voice_onsets (`np.ndarray`): Strength of the voice's onsets, 100 frames per second.
-        audio (`np.ndarray` of shape `(num_samples,)`): The band.
-        sampling_rate (`int`): Rate in Hz.
-        path (`np.ndarray`): Its `chord_path`.
+        beats (`np.ndarray`): Seconds of the band's beats.
     """
-    bands = onset_bands(audio, sampling_rate)
-    if not has_beats(bands):
+    if not len(beats):
         return 0.0
-    strength = onset_strength(bands)
-    beats = follow_beats(strength, find_grids(rhythm_curves(bands, path))).times
     places = np.rint(beats * FRAME_RATE).astype(int)[:, None] + np.arange(-_NEAR_BEAT, _NEAR_BEAT + 1)
     at_beats = voice_onsets[np.clip(places, 0, len(voice_onsets) - 1)].max(axis=1).mean()
     everywhere = np.lib.stride_tricks.sliding_window_view(voice_onsets, 2 * _NEAR_BEAT + 1).max(axis=1).mean()
     total = at_beats + everywhere
     return float(at_beats / total) if total > 0 else 0.0
+
+
+def share_of_common_beats(beats: np.ndarray, other_beats: list[np.ndarray]) -> float:
+    """F1 of beats against those of other takes, on average over these; 0 without others.
+
+    Beats within 70 ms are the same. They lie further apart than twice that, so each meets one other at most.
+
+    Args:
+        beats (`np.ndarray`): Seconds of a band's beats.
+        other_beats (`list` of `np.ndarray`): The same of the other takes.
+    """
+    shares = []
+    for other in other_beats:
+        num_same = np.count_nonzero(np.abs(beats[:, None] - other) <= _SAME_BEAT_S)
+        shares.append(2 * num_same / max(1, len(beats) + len(other)))
+    return float(np.mean(shares)) if shares else 0.0
 
 
 def share_of_silence(audio: np.ndarray, sampling_rate: int) -> float:
@@ -234,13 +253,15 @@ def share_of_silence(audio: np.ndarray, sampling_rate: int) -> float:
 
 
 __all__ = [
+    "PITCH_HOP_S",
     "WEIGHTS",
+    "Band",
     "Voice",
     "check_keep",
+    "mean_likelihood",
     "rank_takes",
-    "rate_take",
-    "share_of_chord_tones",
-    "share_of_common_chords",
+    "rate_bands",
+    "share_of_common_beats",
     "share_of_silence",
     "share_on_beat",
     "sung_pitches",

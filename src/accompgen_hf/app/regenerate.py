@@ -1,7 +1,7 @@
 """Another take of a span of a result, in a folder beside the old one: what the command and the page call."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ PIPELINE_SETTINGS = [
     for option in GENERATION_OPTIONS.values()
     if option.is_setting and option.key == option.name and option.step in (FORWARD, POSTPROCESS)
 ]
-EDGES = ("start_s", "end_s")  # in the record of a take
 
 
 def regenerate_result(
@@ -73,7 +72,7 @@ def regenerate_result(
         seed = draw_seed()
     span = None if start_s is None else (start_s, end_s)
     if span is not None and count_in_s:
-        span = _behind_count_in(span, count_in_s, vocals.num_samples / vocals.sampling_rate)
+        span = behind_count_in(span, count_in_s, vocals.num_samples / vocals.sampling_rate)
     result = pipe(
         {"array": vocals.read(), "sampling_rate": vocals.sampling_rate},
         seed=seed,
@@ -91,11 +90,7 @@ def regenerate_result(
         raise ValueError(
             "`start_s` is needed: the vocals are no longer than the result, so there is nothing to continue."
         )
-    changed = {"from": folder.name}
-    changed |= {name: round(edge_s + count_in_s, 6) for name, edge_s in zip(EDGES, result["regenerated"], strict=True)}
-    changed |= {} if parts is None else {"parts": list(parts)}
-    kept = {key: value for key, value in settings.items() if key not in (*RECORD_KEYS, "best_of")}
-    kept |= {"seed": result["seed"], "regenerated": changed}
+    kept = settings_of_take(settings, folder.name, result, count_in_s, parts)
     made_with = describe_model(pipe)
     parent = folder.parent if parent is None else parent
     return write_result(
@@ -103,10 +98,38 @@ def regenerate_result(
     )
 
 
-def _behind_count_in(
+def settings_of_take(
+    settings: Mapping[str, Any],
+    earlier_name: str,
+    result: Mapping[str, Any],
+    count_in_s: float,
+    parts: Sequence[str] | None,
+) -> dict[str, Any]:
+    """`settings.json` of a take of which a span is new: that of the earlier take, with what was made anew.
+
+    Args:
+        settings: Those of the earlier take.
+        earlier_name (`str`): Its name.
+        result: What the pipeline gave, with `seed` and `regenerated`.
+        count_in_s (`float`): Seconds of clicks before the music of the files.
+        parts: The parts that were made anew; `None` is all of them.
+    """
+    kept = {key: value for key, value in settings.items() if key not in (*RECORD_KEYS, "best_of")}
+    start_s, end_s = (round(edge_s + count_in_s, 6) for edge_s in result["regenerated"])
+    changed = {"from": earlier_name, "start_s": start_s, "end_s": end_s}
+    changed |= {} if parts is None else {"parts": list(parts)}
+    return {**kept, "seed": result["seed"], "regenerated": changed}
+
+
+def behind_count_in(
     span: tuple[float, float | None], count_in_s: float, duration_s: float
 ) -> tuple[float, float | None]:
-    """Seconds of the music of seconds of the files.
+    """Turn seconds of a result's files into seconds of its music; what lies in the count-in is left out.
+
+    Args:
+        span: Start and end in seconds of the files; an end of `None` is that of the music.
+        count_in_s (`float`): Seconds of clicks before the music.
+        duration_s (`float`): Seconds of music behind them.
 
     Raises:
         ValueError: If the span lies in the count-in, or behind the music.
@@ -147,4 +170,11 @@ def open_vocals(settings: dict[str, Any], device: str) -> Recording:
     return vocals
 
 
-__all__ = ["PIPELINE_SETTINGS", "open_vocals", "read_known", "regenerate_result"]
+__all__ = [
+    "PIPELINE_SETTINGS",
+    "behind_count_in",
+    "open_vocals",
+    "read_known",
+    "regenerate_result",
+    "settings_of_take",
+]

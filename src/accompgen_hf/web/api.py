@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import gradio as gr
 
 from accompgen_hf.accompgen.parts_accompgen import ANY_STYLE
+from accompgen_hf.app.result_folders import list_audio
 from accompgen_hf.web.earlier_takes import ChosenSpan
 from accompgen_hf.web.studio import FinishedTake, Progress, Refused, Settings, Studio
 
@@ -81,8 +82,8 @@ class Endpoints:
         Args:
             recording (str): The audio file that the take accompanies.
             take (str): The zip file of the take.
-            start_s (float): Start of the span in seconds.
-            end_s (float): End of the span in seconds.
+            start_s (float): Start of the span in seconds of the take's files, their count-in included.
+            end_s (float): End of the span in the same seconds.
             seed (int): Seed of the span; -1 draws a new one.
             player (str): One part of the band, or "all".
 
@@ -97,7 +98,8 @@ class Endpoints:
             for step in steps:
                 if isinstance(step, FinishedTake):
                     # Given while the job is open: gradio copies the files, which are deleted when it ends.
-                    yield str(step.folder / "mix.wav"), str(step.folder / "accompaniment.wav"), str(step.archive)
+                    band, mix = list_audio(step.folder)[:2]
+                    yield str(step.folder / mix), str(step.folder / band), str(step.archive)
         except Refused as error:
             raise gr.Error(str(error), print_exception=False) from error
 

@@ -4,14 +4,15 @@ Visitors send such files: only three of their members are read, and no name in t
 """
 
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from accompgen_hf.app.kept_codes import CODES_FILE
 from accompgen_hf.app.lead_sheet_files import SHEET_FILES
-from accompgen_hf.app.regenerate import PIPELINE_SETTINGS, read_known
-from accompgen_hf.app.result_folders import RECORD_KEYS, read_settings
+from accompgen_hf.app.regenerate import PIPELINE_SETTINGS, behind_count_in, read_known, settings_of_take
+from accompgen_hf.app.result_folders import read_settings
 
 _MAX_MEMBER_BYTES = 16 * 2**20
 _UNREADABLE = "The take is no zip file from this page. Download it again, or make a new take."
@@ -19,7 +20,7 @@ _UNREADABLE = "The take is no zip file from this page. Download it again, or mak
 
 @dataclass(frozen=True)
 class ChosenSpan:
-    """What is made anew: seconds of the take in the zip file `archive`, of all parts or of one."""
+    """What is made anew: seconds of the files in the zip file `archive`, count-in included; of all parts or of one."""
 
     archive: str
     start_s: float
@@ -29,24 +30,42 @@ class ChosenSpan:
 
 @dataclass(frozen=True)
 class EarlierTake:
-    """What a zip file says of its take: `settings.json`, and codes and lead sheet as `known_codes` of the pipeline."""
+    """What a zip file says of its take.
+
+    Attributes:
+        name (`str`): Name of the file without its ending.
+        settings (`dict`): Its `settings.json`.
+        known_codes (`dict`): Codes and lead sheet, as `known_codes` of the pipeline.
+        count_in_s (`float`): Seconds of clicks before the music.
+    """
 
     name: str
     settings: dict[str, Any]
     known_codes: dict[str, Any]
+    count_in_s: float = 0.0
+
+    def find_music(self, span: ChosenSpan, duration_s: float) -> ChosenSpan:
+        """Return the span in seconds of the music, of which there are `duration_s` behind the count-in.
+
+        Raises:
+            ValueError: If the span lies in the count-in, or behind the music.
+        """
+        if not self.count_in_s:
+            return span
+        start_s, end_s = behind_count_in((span.start_s, span.end_s), self.count_in_s, duration_s)
+        return replace(span, start_s=start_s, end_s=end_s)
 
     def options(self, span: ChosenSpan) -> dict[str, Any]:
-        """Options of the pipeline's call that makes the span anew."""
+        """Options of the pipeline's call that makes a span of the music anew."""
         chosen = {name: self.settings[name] for name in PIPELINE_SETTINGS if name in self.settings}
         parts = {} if span.part is None else {"regenerate_parts": [span.part]}
+        chosen["output_sampling_rate"] = self.settings.get("sampling_rate", "input")
         return {**chosen, **parts, "known_codes": self.known_codes, "regenerate": (span.start_s, span.end_s)}
 
-    def new_settings(self, span: ChosenSpan, seed: int, made_s: tuple[float, float]) -> dict[str, Any]:
-        """`settings.json` of the new take; `made_s` is the span after it was moved to beats."""
-        kept = {key: value for key, value in self.settings.items() if key not in (*RECORD_KEYS, "best_of")}
-        changed = {"from": self.name, "start_s": made_s[0], "end_s": made_s[1]}
-        changed |= {} if span.part is None else {"parts": [span.part]}
-        return {**kept, "seed": seed, "regenerated": changed}
+    def new_settings(self, span: ChosenSpan, result: Mapping[str, Any]) -> dict[str, Any]:
+        """`settings.json` of the new take, whose `result` the pipeline gave."""
+        parts = None if span.part is None else [span.part]
+        return settings_of_take(self.settings, self.name, result, self.count_in_s, parts)
 
 
 def read_take(archive: str, folder: Path) -> EarlierTake:
@@ -67,7 +86,7 @@ def read_take(archive: str, folder: Path) -> EarlierTake:
                 if files.getinfo(name).file_size > _MAX_MEMBER_BYTES:
                     raise ValueError(_UNREADABLE)
                 (folder / name).write_bytes(files.read(name))
-        known, _ = read_known(folder)
-        return EarlierTake(Path(archive).stem, read_settings(folder / "settings.json"), known)
+        known, count_in_s = read_known(folder)
+        return EarlierTake(Path(archive).stem, read_settings(folder / "settings.json"), known, count_in_s)
     except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
         raise ValueError(_UNREADABLE) from error

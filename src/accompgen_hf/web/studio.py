@@ -27,7 +27,7 @@ from accompgen_hf.accompgen.seeds_accompgen import resolve_seeds
 from accompgen_hf.accompgen.working_time_accompgen import working_time
 from accompgen_hf.app.open_pipeline import describe_model
 from accompgen_hf.app.result_folders import result_name, take_name, write_result
-from accompgen_hf.web.earlier_takes import ChosenSpan, read_take
+from accompgen_hf.web.earlier_takes import ChosenSpan, EarlierTake, read_take
 from accompgen_hf.web.jobs import Progress, Stopped, VisitorJob
 from accompgen_hf.web.pace import Pace
 
@@ -44,6 +44,7 @@ _POLL_S = 0.3
 # The library's messages are written for people who call functions; visitors of a page have no parameters.
 _FOR_VISITORS = (
     (r"`source`( \(bytes\))?", "The recording"),
+    (r"`start_s` and `end_s`", "Start and end"),
     (r" \(`max_duration_s`\)", ""),
     (r", or raise the limit", ""),
     (r", or pass `allow_truncated=True` to use what is there", ""),
@@ -110,7 +111,8 @@ class _Order:
     vocals: np.ndarray
     sampling_rate: int
     settings: Settings
-    span: ChosenSpan | None = None
+    span: ChosenSpan | None = None  # in seconds of the music
+    earlier: EarlierTake | None = None
 
 
 class Studio:
@@ -179,15 +181,21 @@ class Studio:
         settings.check()
         vocals, sampling_rate = self._read(path)
         duration_s = vocals.shape[-1] / sampling_rate
-        start_s, end_s = span.start_s, span.end_s
-        if not 0 <= start_s < end_s <= duration_s + _POLL_S:
+        earlier = self._read_take(span.archive)
+        start_s, end_s, last_s = span.start_s, span.end_s, earlier.count_in_s + duration_s
+        if not 0 <= start_s < end_s <= last_s + _POLL_S:
             raise Refused(
-                f"The part must end after it begins, between 0 and {duration_s:.1f} s, got {start_s} to {end_s} s."
+                f"The part must end after it begins, between 0 and {last_s:.1f} s, got {start_s} to {end_s} s."
             )
+        try:
+            span = earlier.find_music(span, duration_s)
+        except ValueError as error:
+            raise Refused(for_visitors(str(error))) from error
         if span.part is not None and span.part not in self.part_names:
             known = f"one of {', '.join(self.part_names)}" if self.part_names else "left out with this model"
             raise Refused(f"The player must be {known}, got {span.part!r}.")
-        yield from self._run(visitor, _Order(os.path.basename(path), vocals, sampling_rate, settings, span))
+        order = _Order(os.path.basename(path), vocals, sampling_rate, settings, span, earlier)
+        yield from self._run(visitor, order)
 
     def _run(self, visitor: str, order: _Order) -> Iterator[Progress | FinishedTake]:
         job = self._open_job(visitor, order)
@@ -265,6 +273,14 @@ class Studio:
             raise Refused("The recording is silent. Was the right microphone chosen, and was it not muted?")
         return vocals, sampling_rate
 
+    def _read_take(self, archive: str) -> EarlierTake:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="take-", dir=self.folder) as folder:
+            try:
+                return read_take(archive, Path(folder) / "earlier")
+            except ValueError as error:
+                raise Refused(str(error)) from error
+
     def _open_job(self, visitor: str, order: _Order) -> VisitorJob:
         settings, span = order.settings, order.span
         duration_s = order.vocals.shape[-1] / order.sampling_rate
@@ -299,27 +315,27 @@ class Studio:
             shutil.rmtree(job.folder, ignore_errors=True)
 
     def _make_take(self, job: VisitorJob, order: _Order, seed: int) -> FinishedTake:
-        earlier, span, vocals, sampling_rate = None, order.span, order.vocals, order.sampling_rate
+        earlier, span, vocals, sampling_rate = order.earlier, order.span, order.vocals, order.sampling_rate
         options = order.settings.options()
         # One call per take, as on the command line: each can be made again by its own settings.json.
         play = self.play or functools.partial(self.pipe, callback=job.report)
         always = {"output_sampling_rate": "input", "return_codes": True, "show_progress": False}
         recording = {"array": vocals, "sampling_rate": sampling_rate}
-        if span is None:
+        if earlier is None:
             result = play(recording, seed=seed, **options, **always)
+            take_of = known_sheet = None
             record, name = {"vocals": order.name, "seed": seed, **options}, result_name(order.name, seed)
         else:
             try:
-                earlier = read_take(span.archive, job.folder / "earlier")
                 result = play(recording, seed=seed, **{**always, **earlier.options(span)})
             except ValueError as error:  # another model's codes, or another recording's
                 raise Refused(for_visitors(str(error))) from error
-            record = earlier.new_settings(span, seed, result["regenerated"])
+            take_of, known_sheet = earlier.name, earlier.known_codes.get("lead_sheet")
+            record = earlier.new_settings(span, result)
             name = take_name(earlier.name) + f"-{seed}"
         job.enter("mixing")
         made_with = describe_model(self.pipe)
-        take_of = None if earlier is None else earlier.name
-        folder = write_result(job.folder, record, vocals, sampling_rate, result, made_with, take_of)
+        folder = write_result(job.folder, record, vocals, sampling_rate, result, made_with, take_of, known_sheet)
         archive = shutil.make_archive(str(job.folder / name), "zip", folder)
         return FinishedTake(
             number=job.take,

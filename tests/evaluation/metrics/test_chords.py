@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from accompgen_hf.accompgen.harmony_accompgen import ChordSpan
-from accompgen_hf.evaluation.metrics.chords import chord_tone_energy, score_chords
+from accompgen_hf.evaluation.metrics.chords import chord_tone_energy, score_chords, share_of_chord_tones
 
 
 def test_chord_scores_weigh_time_and_leave_out_other_qualities():
@@ -28,3 +28,12 @@ def test_energy_lies_on_the_tones_that_are_played():
     assert np.mean(shares) == pytest.approx(3 / 12)
     assert chord_tone_energy(np.zeros(len(time)), rate, chords) is None
     assert chord_tone_energy(audio, rate, []) is None
+
+
+def test_chord_tones_are_root_third_and_fifth():
+    pitches = np.array([60.0, 64.2, 66.9, 63.0, 62.0, np.nan, 60.0, 60.0])  # 20 ms each
+    c_major, c_minor, none = 0, 12, 24
+    assert share_of_chord_tones(pitches, 0.02, np.array([c_major] * 3)) == pytest.approx(5 / 7)
+    assert share_of_chord_tones(pitches, 0.02, np.array([c_minor] * 3)) == pytest.approx(5 / 7)
+    assert share_of_chord_tones(pitches, 0.02, np.array([none] * 3)) == 0
+    assert share_of_chord_tones(np.full(5, np.nan), 0.02, np.array([c_major])) == 0

@@ -1,11 +1,12 @@
-"""Scores of chords: those that `harmony_accompgen` hears, and the energy on the tones of the true ones."""
+"""Scores of chords: those that `harmony_accompgen` hears, the energy on the tones of the true ones, and sung tones."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from accompgen_hf.accompgen.harmony_accompgen import PITCH_CLASS_NAMES, ChordSpan, chroma
+from accompgen_hf.accompgen.harmony_accompgen import CHORD_HOP_S, NO_CHORD, PITCH_CLASS_NAMES, ChordSpan, chroma
+from accompgen_hf.accompgen.likely_chords_accompgen import chord_tones
 from accompgen_hf.accompgen.optional_accompgen import import_optional
 from accompgen_hf.songs.theory import CHORD_INTERVALS
 
@@ -71,3 +72,20 @@ def chord_tone_energy(audio: np.ndarray, sampling_rate: int, truth: Sequence[Any
         on_tones += float(sounding[:, tones].sum())
         total += float(sounding.sum())
     return on_tones / total if total > 0 else None
+
+
+def share_of_chord_tones(pitches: np.ndarray, pitch_hop_s: float, path: np.ndarray) -> float:
+    """Share of the sung time whose pitch class is root, third or fifth of the chord of its instant; 0 if nobody sings.
+
+    Args:
+        pitches (`np.ndarray` of shape `(num_pitches,)`): Sung pitches as MIDI numbers, NaN where nothing is sung.
+        pitch_hop_s (`float`): Seconds from one to the next.
+        path (`np.ndarray` of shape `(num_chord_frames,)`): Result of `chord_path` of a band.
+    """
+    frames = np.flatnonzero(np.isfinite(pitches))
+    if not len(frames):
+        return 0.0
+    chords = path[np.minimum(np.rint(frames * pitch_hop_s / CHORD_HOP_S).astype(int), len(path) - 1)]
+    notes = np.rint(pitches[frames]).astype(int) % 12
+    is_tone = [chord != NO_CHORD and note in chord_tones(chord) for note, chord in zip(notes, chords, strict=True)]
+    return float(np.mean(is_tone))
