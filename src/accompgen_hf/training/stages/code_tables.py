@@ -3,7 +3,7 @@
 EnCodec's codebooks are residual: a frame is the sum of one vector per codebook. A stage that starts with random tables
 learns the place of every single code from the few times it is seen; with the codec's geometry it knows from the first
 step which codes sound alike, and the sum of a frame's embeddings is the frame. In the same way centroids say which
-semantic ids mean alike (ours, not the paper's; measured in docs/measured/default.md).
+semantic ids mean alike (ours, not the paper's; measured in docs/measured/second_edition.md).
 """
 
 import torch
