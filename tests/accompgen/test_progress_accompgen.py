@@ -2,7 +2,9 @@
 
 import contextlib
 import io
+import os
 import re
+import signal
 
 import pytest
 
@@ -112,3 +114,13 @@ def test_a_terminal_gets_a_bar_for_each_stage(monkeypatch):
     assert "semantic" in drawn
     assert "fine" in drawn
     assert "\r" in drawn
+
+
+def test_a_process_that_is_killed_while_it_draws_leaves_no_lock_behind():
+    child = os.fork()
+    if child == 0:
+        ProgressBar.get_lock().acquire()
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert ProgressBar.get_lock().acquire(timeout=1)
+    ProgressBar.get_lock().release()

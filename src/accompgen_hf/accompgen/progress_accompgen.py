@@ -1,6 +1,7 @@
 """Progress on stderr: a bar on a terminal or in a notebook, and in a log file a line every ten seconds."""
 
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -57,6 +58,10 @@ class ProgressBar(tqdm):
             self.disable = True
             self._decr_instances(self)
             self.display()
+
+
+# tqdm's own lock is shared with forked processes: one that is killed while it draws would hold it for ever.
+ProgressBar.set_lock(threading.RLock())
 
 
 class StageProgress:
