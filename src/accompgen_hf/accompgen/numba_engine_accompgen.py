@@ -267,8 +267,8 @@ class CompiledStageDecoder:
         input_ids (`torch.LongTensor` of shape `(B, num_prompt_positions)`): Prompt of the rows that get codes.
         forced_ids (`torch.LongTensor` of shape `(B, N)`, *optional*): Ids that are given instead of chosen; -1 leaves
             the choice.
-        rows (`slice`): Of the batch, those that this decoder takes; `processors`, `input_ids` and `forced_ids` are of
-            all.
+        rows (`slice`): Rows of the batch that this decoder takes; `processors`, `input_ids` and `forced_ids` are of
+            all rows.
     """
 
     def __init__(
