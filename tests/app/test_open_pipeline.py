@@ -23,12 +23,21 @@ def test_the_devices_are_tried_in_order(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("hidden_size", "environment", "device", "expected"),
-    [(96, {}, "cpu", 1), (1024, {}, "cpu", 3), (96, {"OMP_NUM_THREADS": "3"}, "cpu", 3), (96, {}, "cuda", 3)],
+    ("hidden_size", "num_parts", "environment", "device", "expected"),
+    [
+        (96, 1, {}, "cpu", 1),
+        (96, 3, {}, "cpu", 2),
+        (1024, 1, {}, "cpu", 3),
+        (96, 1, {"OMP_NUM_THREADS": "3"}, "cpu", 3),
+        (96, 1, {}, "cuda", 3),
+    ],
 )
-def test_a_small_model_gets_one_thread_unless_told_otherwise(monkeypatch, hidden_size, environment, device, expected):
+def test_a_small_model_gets_few_threads_unless_told_otherwise(
+    monkeypatch, hidden_size, num_parts, environment, device, expected
+):
     stage = SimpleNamespace(config=SimpleNamespace(hidden_size=hidden_size))
-    model = SimpleNamespace(semantic=stage, coarse=stage, fine=stage)
+    config = SimpleNamespace(part_names=("drums", "bass", "other")[:num_parts])
+    model = SimpleNamespace(semantic=stage, coarse=stage, fine=stage, config=config)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

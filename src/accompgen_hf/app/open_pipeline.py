@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 SHIPPED_VOCALS = Path(__file__).resolve().parents[1] / "assets" / "vocals" / "vocadito_10.wav"
-_ONE_THREAD_HIDDEN_SIZE = 256
+_FEW_THREADS_HIDDEN_SIZE = 256
 
 
 class UsageError(Exception):
@@ -52,16 +52,18 @@ def load_pipeline(model: str | None, device: str) -> Any:
 
 
 def choose_threads(pipe: Any) -> None:
-    """Give a small model on the CPU one thread, unless OMP_NUM_THREADS or `--threads` says otherwise.
+    """Give a small model on the CPU few threads, unless OMP_NUM_THREADS or `--threads` says otherwise.
 
-    Its products are too small to share: two threads spend their time waiting for each other. A larger model keeps
-    torch's number, one for every core. This process is ours; the library never changes the number of threads.
+    Its products are too small to share: with one part it gets one thread, since two spend their time waiting for each
+    other. With several parts there are as many more rows, and two threads pay (docs/measured/performance.md). A larger
+    model keeps torch's number, one for every core. This process is ours; the library never changes the number.
     """
     import torch
 
     sizes = [getattr(pipe.model, name).config.hidden_size for name in ("semantic", "coarse", "fine")]
-    if pipe.device.type == "cpu" and max(sizes) <= _ONE_THREAD_HIDDEN_SIZE and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1)
+    if pipe.device.type == "cpu" and max(sizes) <= _FEW_THREADS_HIDDEN_SIZE and "OMP_NUM_THREADS" not in os.environ:
+        has_parts = len(pipe.model.config.part_names) > 1
+        torch.set_num_threads(min(2, torch.get_num_threads()) if has_parts else 1)
 
 
 def set_threads(num_threads: int | None) -> None:
