@@ -8,7 +8,6 @@ conditioning, is a weight of evidence for every code of every slot.
 Letters: B batch, S positions, N new slots, V vocabulary, C codes of a codebook.
 """
 
-import math
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -17,6 +16,7 @@ from transformers import GenerationConfig
 
 from .fast_decoding_accompgen import weights_version
 from .logits_accompgen import CONDITIONAL, UNCONDITIONAL, first_ids_of
+from .options_accompgen import resolve_scale
 
 
 @torch.no_grad()
@@ -46,47 +46,27 @@ def find_evidence(
     is_code = (segment_ids == len(model.config.segments) - 1) & (segment_positions > 0)  # BOS is at place 0
     hidden_ids = input_ids.masked_fill(is_code, model.config.null_token_id)
     new_ids = input_ids.new_full((len(input_ids), num_slots - 1), model.config.null_token_id)  # none follows the last
-    prompt = (torch.cat([hidden_ids, new_ids], dim=1), segment_ids, segment_positions, num_slots, part_ids)
-    return _log_probabilities(model, CONDITIONAL, *prompt) - _find_untold(model, *prompt)
+    prompt = {"segment_ids": segment_ids, "segment_positions": segment_positions, "part_ids": part_ids}
+    prompt |= {"input_ids": torch.cat([hidden_ids, new_ids], dim=1), "logits_to_keep": num_slots}
+    return _log_probabilities(model, CONDITIONAL, prompt) - _find_untold(model, prompt)
 
 
-def _log_probabilities(
-    model: Any,
-    guided_rows: str,
-    input_ids: torch.LongTensor,
-    segment_ids: torch.LongTensor,
-    segment_positions: torch.LongTensor,
-    num_slots: int,
-    part_ids: torch.LongTensor | None,
-) -> torch.FloatTensor:
+def _log_probabilities(model: Any, guided_rows: str, prompt: dict[str, Any]) -> torch.FloatTensor:
     """log p of the codes of the last slots, with or without conditioning: `(B, N, C)`."""
-    inputs = model.prepare_inputs_for_generation(
-        input_ids,
-        segment_ids=segment_ids,
-        segment_positions=segment_positions,
-        part_ids=part_ids,
-        guided_rows=guided_rows,
-        use_cache=False,
-        logits_to_keep=num_slots,
-    )
+    inputs = model.prepare_inputs_for_generation(**prompt, guided_rows=guided_rows, use_cache=False)
     logits = model(**inputs).logits.float()  # (B, N, V), finite lowest outside a slot's codebook
     target = model.config.target_segment
-    first_ids = first_ids_of(target, inputs["segment_positions"][:, -num_slots:, None])  # (1 or B, N, 1)
+    first_ids = first_ids_of(target, inputs["segment_positions"][:, -logits.shape[1] :, None])  # (1 or B, N, 1)
     ids = first_ids + torch.arange(target.codebook_size, device=logits.device)
     return logits.gather(2, ids.expand(len(logits), -1, -1)).log_softmax(-1)
 
 
-def _find_untold(
-    model: Any,
-    input_ids: torch.LongTensor,
-    segment_ids: torch.LongTensor,
-    segment_positions: torch.LongTensor,
-    num_slots: int,
-    part_ids: torch.LongTensor | None,
-) -> torch.FloatTensor:
+def _find_untold(model: Any, prompt: dict[str, Any]) -> torch.FloatTensor:
     """log p of the codes without conditioning, which rows of one layout and one part share: kept for other windows."""
+    input_ids, part_ids, num_slots = prompt["input_ids"], prompt["part_ids"], prompt["logits_to_keep"]
+    segment_ids, segment_positions = prompt["segment_ids"], prompt["segment_positions"]
     if len(segment_ids) > 1:  # padded
-        return _log_probabilities(model, UNCONDITIONAL, input_ids, segment_ids, segment_positions, num_slots, part_ids)
+        return _log_probabilities(model, UNCONDITIONAL, prompt)
     parts = input_ids.new_zeros(len(input_ids)) if part_ids is None else part_ids
     parts, part_of_row = parts.unique(return_inverse=True)
     num_known = segment_ids.shape[1] - int(segment_positions[0, -1])  # conditioning and BOS; the rest is hidden
@@ -94,9 +74,8 @@ def _find_untold(
     layout, version = (places, input_ids.shape[1], parts.tolist(), input_ids.device), weights_version(model)
     kept = _UNTOLD.get(model)
     if kept is None or kept[:2] != (version, layout) or kept[2].shape[1] < num_slots:
-        own = None if part_ids is None else parts
-        prompt = (input_ids[: len(parts)], segment_ids, segment_positions, num_slots, own)
-        kept = _UNTOLD[model] = (version, layout, _log_probabilities(model, UNCONDITIONAL, *prompt))
+        own = {"input_ids": input_ids[: len(parts)], "part_ids": None if part_ids is None else parts}
+        kept = _UNTOLD[model] = (version, layout, _log_probabilities(model, UNCONDITIONAL, {**prompt, **own}))
     return kept[2][part_of_row, -num_slots:]
 
 
@@ -109,16 +88,13 @@ def resolve_evidence_scale(model: Any, generation_config: GenerationConfig | Non
     Raises:
         ValueError: If it is no number from 0 on, or the stage has never been trained with a hidden past.
     """
-    if given is None:
-        given = getattr(generation_config or model.generation_config, "evidence_scale", None) or 0.0
-    if not isinstance(given, (int, float)) or not 0 <= given < math.inf:
-        raise ValueError(f"`evidence_scale` must be a number from 0 on, got {given!r}.")
+    given = resolve_scale("evidence_scale", generation_config or model.generation_config, given)
     if given and not model.config.history_dropout:
         raise ValueError(
             "`evidence_scale` must be 0 for a stage that was trained without a hidden past (its `history_dropout` is "
             f"0), got {given!r}."
         )
-    return float(given)
+    return given
 
 
 __all__ = ["find_evidence", "resolve_evidence_scale"]

@@ -3,7 +3,6 @@
 Letters: C clusters, P parts, H parts of a beat, T frames of 50 Hz, N frames that evidence is asked of.
 """
 
-import math
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from torch import nn
 from transformers import GenerationConfig
 
 from .listening_accompgen import NO_PITCH, NUM_CHORDS, PHASES_PER_BEAT, find_beat_phases, find_chords, weigh_codes
+from .options_accompgen import resolve_scale
 
 LISTENING_CONTEXT_S = 12.0  # heard before and behind a window
 
@@ -77,16 +77,13 @@ def resolve_listening_scale(model: Any, generation_config: GenerationConfig | No
     Raises:
         ValueError: If it is no number from 0 on, or the stage has no listener.
     """
-    if given is None:
-        given = getattr(generation_config or model.generation_config, "listening_scale", None) or 0.0
-    if isinstance(given, bool) or not isinstance(given, (int, float)) or not 0 <= given < math.inf:
-        raise ValueError(f"`listening_scale` must be a number from 0 on, got {given!r}.")
+    given = resolve_scale("listening_scale", generation_config or model.generation_config, given)
     if given and getattr(model, "listener", None) is None:
         raise ValueError(
             "`listening_scale` must be 0 for a stage without a listener (its `has_listener` is False; "
             f"examples/fit_listener.py makes one), got {given!r}."
         )
-    return float(given)
+    return given
 
 
 __all__ = ["LISTENING_CONTEXT_S", "AccompGenListener", "resolve_listening_scale"]

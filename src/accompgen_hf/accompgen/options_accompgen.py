@@ -176,6 +176,19 @@ def check_settings(settings: Mapping[str, Any]) -> None:
             raise ValueError(f"`{name}` cannot be set for a whole recording: {_NO_SETTINGS[name]}.")
 
 
+def resolve_scale(name: str, generation_config: Any, given: Any) -> float:
+    """A weight that was given, or the generation config's of this name; 0 without either.
+
+    Raises:
+        ValueError: If it is no number from 0 on.
+    """
+    if given is None:
+        given = getattr(generation_config, name, None) or 0.0
+    if not is_of_kind(given, float) or given < 0:
+        raise ValueError(f"`{name}` must be a number from 0 on, got {given!r}.")
+    return float(given)
+
+
 def limit_options(**ranges: tuple[float, float]) -> dict[str, GenerationOption]:
     """The options that a service offers, by name, each with the range that it allows."""
     return {name: replace(GENERATION_OPTIONS[name], low=low, high=high) for name, (low, high) in ranges.items()}
@@ -191,5 +204,6 @@ __all__ = [
     "check_settings",
     "is_of_kind",
     "limit_options",
+    "resolve_scale",
     "split_by_step",
 ]
