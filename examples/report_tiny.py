@@ -21,8 +21,8 @@ from accompgen_hf.accompgen.progress_accompgen import ProgressBar
 from accompgen_hf.app.picture import draw_picture
 from accompgen_hf.data.dataset import StageClipDataset
 from accompgen_hf.data.preparation import prepare_shards
+from accompgen_hf.data.song_source import song_track
 from accompgen_hf.data.source_options import add_song_recipe_options, read_song_recipe
-from accompgen_hf.data.sources import Track
 from accompgen_hf.data.tokenization import TokenExtractor, TokenRecipe
 from accompgen_hf.evaluation.metrics.keys import best_tonic
 from accompgen_hf.files import write_json, write_text
@@ -90,7 +90,7 @@ def measure_stages(pipe, songs: list, tokens_dir: Path) -> dict:
     config = pipe.model.config
     recipe = TokenRecipe(config.vocal_target_lufs, config.noise_std, part_names=tuple(config.part_names))
     extractor = TokenExtractor(pipe.model.semantic_encoder, pipe.model.codec, recipe)
-    tracks = [to_track(song, config.style_names) for song in songs]
+    tracks = [song_track(song, config.style_names) for song in songs]
     prepare_shards(tracks, extractor, tokens_dir, validation_share=1.0)
     results = {}
     for name in STAGES:
@@ -98,18 +98,6 @@ def measure_stages(pipe, songs: list, tokens_dir: Path) -> dict:
         dataset = StageClipDataset(tokens_dir, stage.config, split="validation")
         results[name] = validate_stage(stage, dataset, num_clips=2 * len(songs), batch_size=4)
     return results
-
-
-def to_track(song: Song, style_names: list[str]) -> Track:
-    """A song as preparation reads it, with its style if the model knows it."""
-    style = song.annotation.style if song.annotation.style in style_names else None
-    return Track(
-        f"song-{song.annotation.seed:06d}",
-        "CC0-1.0",
-        lambda: (song.vocals, song.instrumental, song.sampling_rate),
-        load_parts=lambda: (song.vocals, song.parts, song.sampling_rate),
-        style=style,
-    )
 
 
 def measure_music(pipe, songs: list, options: argparse.Namespace) -> dict:

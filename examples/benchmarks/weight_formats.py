@@ -25,7 +25,7 @@ from accompgen_hf.accompgen.weight_formats_accompgen import WEIGHT_FORMATS
 from accompgen_hf.data.collator import StageCollator
 from accompgen_hf.data.dataset import StageClipDataset
 from accompgen_hf.data.preparation import prepare_shards
-from accompgen_hf.data.sources import Track
+from accompgen_hf.data.song_source import song_track
 from accompgen_hf.data.tokenization import TokenExtractor, TokenRecipe
 from accompgen_hf.scripts import run_script, script_parser
 from accompgen_hf.songs.song import HELD_OUT_SEED, generate_song
@@ -93,18 +93,6 @@ def compare_formats(stage: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> 
     return rows
 
 
-def make_track(seed: int, duration_s: float, with_parts: bool) -> Track:
-    """A held-out song, which preparation reads whole or in parts."""
-    song = generate_song(seed, duration_s=duration_s, with_parts=with_parts)
-    rate = song.sampling_rate
-    return Track(
-        f"song-{seed:06d}",
-        "CC0-1.0",
-        lambda: (song.vocals, song.instrumental, rate),
-        load_parts=lambda: (song.vocals, song.parts, rate),
-    )
-
-
 def main() -> None:
     options = parse_arguments()
     model = pipeline(accompgen_hf.TASK, model=str(options.model), device="cpu").model
@@ -112,7 +100,8 @@ def main() -> None:
     recipe = TokenRecipe(model.config.vocal_target_lufs, model.config.noise_std, part_names=part_names)
     extractor = TokenExtractor(model.semantic_encoder, model.codec, recipe)
     seeds = range(options.first_seed, options.first_seed + options.num_songs)
-    tracks = [make_track(seed, options.song_s, with_parts=len(part_names) > 1) for seed in seeds]
+    asked = {"duration_s": options.song_s, "with_parts": len(part_names) > 1}
+    tracks = [song_track(generate_song(seed, **asked)) for seed in seeds]
     prepare_shards(tracks, extractor, options.output_dir / "tokens", validation_share=1.0)
     report = {}
     for name in STAGES:

@@ -1,7 +1,7 @@
 """Procedural songs as a source of aligned pairs, with a folder that keeps them between preparations."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from accompgen_hf.files import write_array
 from accompgen_hf.songs.band import PARTS
 from accompgen_hf.songs.composition import MAX_CLIP_DURATION_S
 from accompgen_hf.songs.recipe import PLAIN_SONGS, SongRecipe
-from accompgen_hf.songs.song import HELD_OUT_SEED
+from accompgen_hf.songs.song import HELD_OUT_SEED, Song
 
 SONG_SAMPLING_RATE = 24000
 SONG_LICENCE = "CC0-1.0"
@@ -53,6 +53,17 @@ def song_tracks(
         )
         for seed in _check_seeds(first_seed, num_songs)
     ]
+
+
+def song_track(song: Song, style_names: Sequence[str] = ()) -> Track:
+    """A song that is there already as preparation reads it, whole or in parts; its style if it is one of these."""
+    return Track(
+        f"song-{song.annotation.seed:06d}",
+        SONG_LICENCE,
+        lambda: (song.vocals, song.instrumental, song.sampling_rate),
+        load_parts=lambda: (song.vocals, song.parts, song.sampling_rate),
+        style=song.annotation.style if song.annotation.style in style_names else None,
+    )
 
 
 def song_recordings(
