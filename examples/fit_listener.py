@@ -33,15 +33,15 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     options = parse_arguments()
     stage = load_part(options.stage, "semantic")
-    shards = ShardFolders(options.data)
-    check_shards(shards.manifests, shards.names, stage.config)
+    sources = [ShardFolders(folder) for folder in options.data]
+    check_shards([shards.manifests[0] for shards in sources], options.data, stage.config)
     songs = []
-    for folder, manifest in zip(options.data, shards.manifests, strict=True):
-        source = manifest.settings["source"]
+    for folder, shards in zip(options.data, sources, strict=True):
+        source = shards.manifests[0].settings["source"]
         if source.get("corpus") != "songs":
             raise ValueError(f"`data` must be shards of procedural songs, got {folder} of {source}.")
         recipe = SongRecipe(**{name: source["recipe"][name] for name in ("composition", "singers")})
-        rows, _ = ShardFolders(folder).read_split("train", 1)
+        rows, _ = shards.read_split("train", 1)
         for row in ProgressBar(rows, desc=f"songs of {folder}", unit="song"):
             seed, num_frames = int(row.track_id.rpartition("-")[2]), len(row.vocal_semantic_ids)
             songs.append((row, recipe.compose(seed, duration_s=num_frames / FRAME_RATE)))

@@ -1,12 +1,14 @@
 """Clips on disk: made once, read the same, with labels that agree with the annotation."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 pytest.importorskip("sklearn")
 from accompgen_hf.songs.recipe import SongRecipe
 from accompgen_hf.songs.song import compose_song
-from accompgen_hf.training.semantic_encoder.pool import SongPool, label_frames
+from accompgen_hf.training.semantic_encoder.pool import SongPool, find_beat_places, label_frames
 
 
 def test_frame_labels_agree_with_the_annotation():
@@ -25,6 +27,12 @@ def test_frame_labels_agree_with_the_annotation():
     frames = (beats * 50).astype(int)
     assert (labels["beat_phase"][frames + 1] == 0).all()  # a frame's centre may lie just before the beat
     assert (labels["beat_phase"][frames - 2] == 3).all()
+
+
+def test_places_in_beats_count_from_the_songs_start():
+    annotation = replace(compose_song(3, duration_s=10.0), tempo_bpm=60.0, start_s=0.25)
+    assert find_beat_places(annotation, 51, 4).tolist() == [1] * 12 + [2] * 13 + [3] * 12 + [0] * 13 + [1]
+    assert find_beat_places(annotation, 3, 12).tolist() == [3, 3, 3]
 
 
 def test_a_pool_gains_the_parts_of_its_bands(parts_of_bands, parts, tmp_path):

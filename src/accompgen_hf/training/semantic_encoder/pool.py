@@ -49,8 +49,7 @@ def label_frames(annotation: SongAnnotation, num_frames: int) -> dict[str, np.nd
             labels["is_onset"][np.abs(centres - note.start_s) < 0.03] = 1
     for beat_s in annotation.beat_times:
         labels["is_beat"][np.abs(centres - beat_s) < 0.03] = 1
-    beats_passed = (centres + annotation.start_s) / annotation.beat_s
-    labels["beat_phase"] = (beats_passed % 1 * PHASES_PER_BEAT).astype(np.int8)
+    labels["beat_phase"] = find_beat_places(annotation, num_frames, PHASES_PER_BEAT).astype(np.int8)
     for chord in annotation.chords:
         is_chord = (centres >= chord.start_s) & (centres < chord.end_s)
         labels["chord_root"][is_chord] = chord.root
@@ -58,6 +57,12 @@ def label_frames(annotation: SongAnnotation, num_frames: int) -> dict[str, np.nd
     labels["tonic"] = np.full(num_frames, annotation.tonic, np.int8)
     labels["is_minor_key"] = np.full(num_frames, annotation.mode == "minor", np.int8)
     return labels
+
+
+def find_beat_places(annotation: SongAnnotation, num_frames: int, places_per_beat: int) -> np.ndarray:
+    """Place in its beat of every 20-ms frame's centre as int64, 0 from the beat on to `places_per_beat` - 1."""
+    centres = (np.arange(num_frames) + 0.5) / FRAME_RATE
+    return ((centres + annotation.start_s) / annotation.beat_s % 1 * places_per_beat).astype(np.int64)
 
 
 def number_chords(labels: dict[str, np.ndarray], without: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from accompgen_hf.accompgen.listener_accompgen import AccompGenListener
 from accompgen_hf.accompgen.listening_accompgen import NO_PITCH, NUM_CHORDS, PHASES_PER_BEAT
 from accompgen_hf.data.shards import TokenRow
 from accompgen_hf.songs.annotation import SongAnnotation
-from accompgen_hf.training.semantic_encoder.pool import FRAME_RATE, label_frames, number_chords
+from accompgen_hf.training.semantic_encoder.pool import FRAME_RATE, find_beat_places, label_frames, number_chords
 
 # Counts that every cell starts with: an id that was seen a few times only says little.
 _BEAT_PRIOR, _CHORD_PRIOR, _PITCH_PRIOR, _MOVE_PRIOR = 0.5, 0.25, 0.05, 0.05
@@ -40,8 +40,7 @@ def fit_listener(
         voice, codes = row.vocal_semantic_ids, row.instrumental_semantic_ids.reshape(num_parts, -1)
         labels = label_frames(annotation, len(voice))
         chords = number_chords(labels, -1)
-        beats = (np.arange(len(voice)) + 0.5) / FRAME_RATE + annotation.start_s
-        places = (beats / annotation.beat_s % 1 * PHASES_PER_BEAT).astype(int)
+        places = find_beat_places(annotation, len(voice), PHASES_PER_BEAT)
         pitches = np.where(labels["midi_pitch"] >= 0, labels["midi_pitch"] % 12, NO_PITCH).astype(int)
         has_chord = chords >= 0
         is_sung = has_chord & (pitches < NO_PITCH)
