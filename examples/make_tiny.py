@@ -92,8 +92,15 @@ def main() -> None:
     parser.add_argument("--edition", choices=list(EDITIONS), default="third", help="the shipped one is the third")
     precisions = "of the stages; bf16 takes less than half of the time where the processor computes in it"
     parser.add_argument("--mixed_precision", choices=("no", "bf16"), default="no", help=f"{precisions} (no)")
-    parser.add_argument("--install", action="store_true", help="replace the default inside the package")
+    parser.add_argument(
+        "--install", action="store_true", help="replace the default inside the package; third edition alone"
+    )
     options = parser.parse_args()
+    if options.install and options.edition != "third":
+        raise ValueError(
+            f"`--install` is for `--edition third`, got {options.edition}: the third edition's recipe takes its codec "
+            "from the package, and would lose it. Leave `--install` out: the model lies in WORK_DIR/accompgen-tiny."
+        )
     edition = EDITIONS[options.edition]
     costs = ", ".join(f"{step} {minutes} min" for step, minutes in edition.core_minutes.items())
     print(f"== what each step took on one core of an AMD EPYC: {costs}", flush=True)

@@ -51,6 +51,15 @@ def test_the_second_edition_trains_its_own_codec_and_has_no_listener(list_steps)
     assert steps["assemble"][steps["assemble"].index("--codec") + 1] == codec
 
 
+def test_only_the_edition_that_starts_from_the_packages_codec_may_replace_the_package(list_steps, monkeypatch):
+    with pytest.raises(ValueError, match="`--install` is for `--edition third`, got second"):
+        list_steps("make_tiny", "--edition", "second", "--install")
+    installed = []
+    monkeypatch.setattr("subprocess.run", lambda words, check: installed.append(words))
+    list_steps("make_tiny", "--install")
+    assert installed[0][2:4] == ["--install", str(Path("runs", "third", "accompgen-tiny"))]
+
+
 def test_singsong_learns_from_the_tokens_of_the_second_edition(list_steps):
     steps, second = list_steps("make_tiny_singsong"), list_steps("make_tiny", "--edition", "second")
     assert list(steps) == ["codec", "semantic_encoder", "tokens", "singsong", "singsong_fine"]
