@@ -16,11 +16,11 @@ from typing import Any
 
 import mido
 import numpy as np
-from tqdm.auto import tqdm
 
 import accompgen_hf
 from accompgen_hf.accompgen.harmony_accompgen import NO_CHORD, PITCH_CLASS_NAMES, ChordSpan, Key
 from accompgen_hf.accompgen.lead_sheet_accompgen import make_lead_sheet, spell_root
+from accompgen_hf.accompgen.progress_accompgen import ProgressBar
 from accompgen_hf.app.lead_sheet_files import format_sheet
 from accompgen_hf.app.song_midi import encode_midi
 from accompgen_hf.evaluation.metrics.beats import score_beats
@@ -150,7 +150,7 @@ def measure_true_bands(songs: list[SongAnnotation]) -> tuple[dict[str, list], li
     rows: dict[str, list] = {"the sum": [], "the parts": [], "the parts, against the sum": []}
     work_s = error_s = 0.0
     example = ""
-    for song in tqdm(songs, desc="true bands", unit="song"):
+    for song in ProgressBar(songs, desc="true bands", unit="song"):
         band, parts = render_band_parts(song, RATE)
         start = time.process_time()
         of_sum = make_lead_sheet(band, RATE)
@@ -179,7 +179,7 @@ def measure_generated_bands(songs: list[SongAnnotation], model: str) -> list[dic
 
     pipe = load_pipeline(None if model == accompgen_hf.__name__ else model, "cpu")
     scores = []
-    for song in tqdm(songs, desc="generated bands", unit="song"):
+    for song in ProgressBar(songs, desc="generated bands", unit="song"):
         result = pipe({"array": render_vocals(song, RATE), "sampling_rate": RATE}, seed=0, show_progress=False)
         stems = result.get("stems", {"all": result["audio"]})
         total = np.sum(list(stems.values()), axis=0, dtype=np.float32)

@@ -5,8 +5,10 @@ import io
 import os
 import re
 import signal
+import threading
 
 import pytest
+from tqdm.auto import tqdm
 
 from accompgen_hf.accompgen import progress_accompgen, working_time_accompgen
 from accompgen_hf.accompgen.progress_accompgen import ProgressBar, StageProgress
@@ -101,11 +103,12 @@ def test_a_loop_of_a_script_leaves_what_is_prepared_out_of_its_pace(monkeypatch)
         bar.disable = True
 
 
-def test_a_terminal_gets_a_bar_for_each_stage(monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
+
+def test_a_terminal_gets_a_bar_for_each_stage(monkeypatch):
     monkeypatch.setattr("sys.stderr", Terminal())
     with StageProgress(2.0, {"semantic": 1.0, "fine": 1.0}) as progress:
         progress.report("semantic", 2.0)
@@ -124,3 +127,19 @@ def test_a_process_that_is_killed_while_it_draws_leaves_no_lock_behind():
     os.waitpid(child, 0)
     assert ProgressBar.get_lock().acquire(timeout=1)
     ProgressBar.get_lock().release()
+
+
+def test_the_bars_of_stages_do_not_wait_for_the_lock_that_processes_share(monkeypatch):
+    monkeypatch.setattr("sys.stderr", Terminal())
+
+    def draw() -> None:
+        with StageProgress(2.0, {"semantic": 1.0}) as progress:
+            progress.report("semantic", 2.0)
+
+    drawing = threading.Thread(target=draw)
+    with tqdm.get_lock():  # as a killed process would hold it
+        drawing.start()
+        drawing.join(timeout=10)
+        is_waiting = drawing.is_alive()
+    drawing.join()
+    assert not is_waiting

@@ -21,7 +21,14 @@ def is_log(file: Any) -> bool:
     return not _IS_WIDGET and not getattr(file, "isatty", lambda: False)()
 
 
-class ProgressBar(tqdm):
+class _Bar(tqdm):
+    """tqdm with a lock of this process: one that is killed while it draws would hold tqdm's, which forks share."""
+
+
+_Bar.set_lock(threading.RLock())
+
+
+class ProgressBar(_Bar):
     """tqdm, but where nothing can be drawn over, a line every ten seconds and at the end."""
 
     def __init__(self, *args: Any, **kwargs: Any):
@@ -60,10 +67,6 @@ class ProgressBar(tqdm):
             self.display()
 
 
-# tqdm's own lock is shared with forked processes: one that is killed while it draws would hold it for ever.
-ProgressBar.set_lock(threading.RLock())
-
-
 class StageProgress:
     """The stages of a generation, one after the other: a bar each, or the whole as lines of a log.
 
@@ -84,7 +87,7 @@ class StageProgress:
         if not self._is_log:
             disable = None if is_shown is None else not is_shown
             self._bars = {
-                stage: tqdm(total=seconds, desc=stage, disable=disable, bar_format=_FORMAT, position=index)
+                stage: _Bar(total=seconds, desc=stage, disable=disable, bar_format=_FORMAT, position=index)
                 for index, stage in enumerate(shares)
             }
 
