@@ -411,7 +411,7 @@ class AccompGenGenerationMixin(GenerationMixin):
 
 
 _PROMPT_NAMES = ("input_ids", "segment_ids", "segment_positions", "part_ids", "style_ids")
-_SLOTS_PER_CALL = 64  # a call has a price, and between calls a listener hears of what is done
+_SLOTS_PER_CALL = 64  # a call has a price, and between calls the streamer learns what is done
 _SLICE_PROCESSORS = (
     AccompGenGuidanceLogitsProcessor,
     TemperatureLogitsWarper,

@@ -322,8 +322,8 @@ def _name_quality(chord: int, treble: np.ndarray) -> tuple[int | None, str | Non
         return None, None
     root, is_minor = chord % PITCH_CLASSES, chord >= PITCH_CLASSES
     for quality in ("min7",) if is_minor else ("7", "maj7"):
-        interval, threshold = _SEVENTHS[quality]
-        if len(treble) and treble[:, (root + interval) % PITCH_CLASSES].mean() > threshold:
+        interval, least_chroma = _SEVENTHS[quality]
+        if len(treble) and treble[:, (root + interval) % PITCH_CLASSES].mean() > least_chroma:
             return root, quality
     return root, "min" if is_minor else "maj"
 

@@ -40,9 +40,8 @@ from .working_time_accompgen import not_counted
 logger = logging.getLogger(__name__)
 ENGINES = ("numba", "torch")
 PANEL, INNER_BLOCK = 32, 16  # as in `numba_kernels_accompgen.py`, which may not be imported yet
-_MIN_HALF_SIZE = (
-    2**20
-)  # of a layer's largest matrix: a smaller one stays in the cache, where half the bytes gain nothing
+# Of a layer's largest matrix: a smaller one stays in the cache, where half the bytes gain nothing.
+_MIN_HALF_SIZE = 2**20
 
 
 class Choice(NamedTuple):
