@@ -6,7 +6,7 @@ The voice is the shipped recording, repeated. Every duration runs in a process o
 is its own. Starting the process and loading the model are not counted, and a second of music warms up. Times are the
 processor's and, beside them, the clock's, which other work on the machine lengthens. For every duration a table says
 what each part of the work costs, per second of music: the prompt of a stage's windows ("prefill") and its steps, the
-mix, and also the picture and the files that the command writes.
+mix, and also the picture and the files that the command writes. As in the command, Python looks for garbage rarely.
 """
 
 import argparse
@@ -22,11 +22,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from accompgen_hf.accompgen import pipeline_accompgen
+from accompgen_hf.accompgen import generation_accompgen, pipeline_accompgen
 from accompgen_hf.accompgen.audio_accompgen import load_audio
 from accompgen_hf.accompgen.fast_decoding_accompgen import FastStageDecoder
 from accompgen_hf.accompgen.numba_engine_accompgen import ENGINES, CompiledStageDecoder
 from accompgen_hf.app import result_folders
+from accompgen_hf.app.garbage import collected_rarely
 from accompgen_hf.app.open_pipeline import SHIPPED_VOCALS, describe_model, load_pipeline, set_threads
 from accompgen_hf.scripts import run_script, script_parser
 
@@ -38,6 +39,12 @@ PARTS = {
     "coarse": "generate",
     "fine": "generate",
     "codec": "decode",
+}
+# What stands in other modules, under the name that its caller uses.
+FUNCTIONS = {
+    "lead sheet": (pipeline_accompgen, "make_lead_sheet"),
+    "mix": (pipeline_accompgen, "mix"),
+    "picture": (result_folders, "draw_picture"),
 }
 
 
@@ -65,8 +72,12 @@ class PartTimes:
         for decoder in (FastStageDecoder, CompiledStageDecoder):
             name_of = lambda decoder: f"{stage_names[id(decoder.model)]} prefill"  # noqa: E731
             decoder.prefill = self.timed(name_of, decoder.prefill)
-        pipeline_accompgen.mix = self.timed("mix", pipeline_accompgen.mix)
-        result_folders.draw_picture = self.timed("picture", result_folders.draw_picture)
+        for part, (module, function) in FUNCTIONS.items():
+            setattr(module, function, self.timed(part, getattr(module, function)))
+        name_of_evidence = lambda stage: f"{stage_names[id(stage)]} evidence"  # noqa: E731
+        generation_accompgen.find_evidence = self.timed(name_of_evidence, generation_accompgen.find_evidence)
+        if getattr(model.semantic, "listener", None) is not None:
+            model.semantic.listener.hear = self.timed("listener", model.semantic.listener.hear)
 
     def timed(self, part: str | Callable, call: Callable) -> Callable:
         """The call, with its seconds added to a part; a function names the part by the call's first argument."""
@@ -93,6 +104,7 @@ class PartTimes:
         return time.process_time(), time.perf_counter()
 
 
+@collected_rarely()
 def measure(duration_s: float, options: argparse.Namespace) -> dict[str, Any]:
     """Accompany one song; runs in a process of its own."""
     pipe = load_pipeline(options.model, options.device)
@@ -108,9 +120,11 @@ def measure(duration_s: float, options: argparse.Namespace) -> dict[str, Any]:
     start = times.now()
     result = times.timed("song", pipe)({"array": vocals, "sampling_rate": rate}, seed=0, **how)
     total = [after - before for after, before in zip(times.now(), start, strict=True)]
-    times.separate("song", [part for part in times.seconds if part in PARTS or part == "mix"], "level, resampling")
+    outside = [part for part in times.seconds if part in (*PARTS, "listener", "lead sheet", "mix")]
+    times.separate("song", outside, "level, resampling")
     for stage in STAGES:
-        times.separate(stage, [f"{stage} prefill"], f"{stage} steps")
+        inside = [part for part in (f"{stage} prefill", f"{stage} evidence") if part in times.seconds]
+        times.separate(stage, inside, f"{stage} steps")
     with tempfile.TemporaryDirectory() as folder:
         settings = {"vocals": "voice.wav", "seed": 0}
         write = times.timed("write", result_folders.write_result)

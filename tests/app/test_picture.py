@@ -15,6 +15,7 @@ from accompgen_hf.app.picture import (
     _measure_lane,
     draw_picture,
     find_onsets,
+    iter_log_mel,
     log_mel,
     onset_strength,
 )
@@ -65,16 +66,23 @@ def test_the_mel_is_the_same_across_block_borders():
     np.testing.assert_allclose(whole[:, 2510:3490], late[:, 10:990], atol=1e-3)
 
 
-def test_a_recording_in_blocks_is_measured_as_the_whole(monkeypatch):
+@pytest.mark.parametrize(("max_kept_frames", "num_passes"), [(900, 1), (899, 2)])
+def test_a_recording_in_blocks_is_measured_as_the_whole(monkeypatch, max_kept_frames, num_passes):
     audio = np.tile(clicks([0.5, 1.0, 1.75]), (2, 3))
     audio[1] *= 0.3
     mel = log_mel(audio, 24_000)
     monkeypatch.setattr("accompgen_hf.app.picture._MAX_COLUMNS", 70)
+    monkeypatch.setattr("accompgen_hf.app.picture._MAX_KEPT_FRAMES", max_kept_frames)
+    passes = []
+    monkeypatch.setattr(
+        "accompgen_hf.app.picture.iter_log_mel", lambda blocks: passes.append(1) or iter_log_mel(blocks)
+    )
     for lane in (_measure_lane(audio, 24_000), _measure_lane(Recording(audio, 24_000), 0)):
         assert lane.duration_s == 9.0
         np.testing.assert_allclose(lane.strength, onset_strength(mel), atol=1e-4)
         columns = [mel[:, start : start + 13].max(axis=1) for start in range(0, 900, 13)]
         np.testing.assert_allclose(lane.columns, np.stack(columns, axis=1), atol=1e-4)
+    assert len(passes) == 2 * num_passes
 
 
 def read_png(path) -> np.ndarray:

@@ -16,6 +16,7 @@ from accompgen_hf.accompgen.optional_accompgen import import_optional
 from accompgen_hf.accompgen.options_accompgen import GENERATION_OPTIONS, GenerationOption
 from accompgen_hf.app.console import report_failure, say
 from accompgen_hf.app.delivery_choices import FORMATS, MAX_COUNT_IN_BARS
+from accompgen_hf.app.garbage import collected_rarely
 from accompgen_hf.app.open_pipeline import (
     SHIPPED_VOCALS,
     UsageError,
@@ -42,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "_ARGCOMPLETE" in os.environ:  # a shell asks how the line may go on
         import_optional("argcomplete", "Completing in the shell", ".[completion]").autocomplete(parser)
     arguments = parser.parse_args(argv)
-    accompgen_hf.register()  # here work begins, and the heavy libraries are loaded
-    with warnings.catch_warnings():
+    with collected_rarely(), warnings.catch_warnings():
+        accompgen_hf.register()  # here work begins, and the heavy libraries are loaded
         warnings.showwarning = lambda message, *_args, **_kwargs: say(f"accompgen: note: {message}")
         warnings.simplefilter("ignore", FutureWarning)  # words of libraries for those who program with them
         try:
