@@ -124,8 +124,6 @@ def _write_repository(
         for name, content in (more_files or {}).items():
             (staged / name).write_bytes(content)
         write_manifest(staged)
-        for file in staged.iterdir():  # safetensors are written for their owner alone
-            file.chmod(0o755 if file.is_dir() else 0o644)
     return folder
 
 

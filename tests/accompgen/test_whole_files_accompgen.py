@@ -1,6 +1,7 @@
 """Files and folders are whole or absent, whatever happens while they are written."""
 
 import hashlib
+import os
 
 import pytest
 
@@ -27,6 +28,17 @@ def test_a_folder_takes_the_place_of_the_old_one_as_a_whole(tmp_path):
         write_half()
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["c"]
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_files_of_a_folder_are_read_by_whom_the_folder_is(tmp_path):
+    with folder_written_whole(tmp_path / "folder") as staging:
+        (staging / "code").mkdir()
+        for name in ("weights", "code/model"):
+            (staging / name).touch(mode=0o600)
+        staging.chmod(0o750)
+    modes = [(tmp_path / "folder" / name).stat().st_mode & 0o777 for name in ("weights", "code/model")]
+    assert modes == [0o640, 0o640]
 
 
 def test_a_hash_is_that_of_the_bytes(tmp_path):

@@ -56,8 +56,14 @@ def publish_file(temporary: str | os.PathLike, path: str | os.PathLike) -> None:
 
 
 def publish_folder(staging: Path, folder: Path) -> None:
-    """Flush a filled folder to the disk and give it its name; an older folder of that name is deleted first."""
+    """Flush a filled folder to the disk and give it its name; an older folder of that name is deleted first.
+
+    Who may list the folder may read its files: safetensors are written for their owner alone.
+    """
+    readable = staging.stat().st_mode & 0o444
     for path in [*staging.rglob("*"), staging]:
+        if path.is_file():
+            path.chmod(path.stat().st_mode | readable)
         flush_to_disk(path)
     if folder.exists():
         shutil.rmtree(folder)

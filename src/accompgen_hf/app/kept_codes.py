@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from accompgen_hf.accompgen.stage_chain_accompgen import CODE_NAMES
 
@@ -35,10 +35,7 @@ def write_codes(path: str | os.PathLike, result: Mapping[str, Any]) -> None:
         raise ValueError("`result` must have codes: call the pipeline with `return_codes=True`.")
     codes = {name: result[name].to("cpu", torch.int16).contiguous() for name in CODE_NAMES if name in result}
     origin = {name: result.get(name) for name in ("seed", "token_fingerprint")}
-    try:
-        save_file(codes, path, {"origin": json.dumps(origin, sort_keys=True)})
-    except SafetensorError as error:
-        raise OSError(f"{os.fspath(path)!r} could not be written ({error}). Is the disk full?") from error
+    Path(path).write_bytes(save(codes, {"origin": json.dumps(origin, sort_keys=True)}))
 
 
 def read_codes(folder: str | os.PathLike) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from accompgen_hf.accompgen.progress_accompgen import ProgressBar
-from accompgen_hf.files import write_array, write_arrays, written_whole
+from accompgen_hf.files import write_array, write_arrays, write_bytes
 
 RARE_SHARE = 0.1  # a cluster is rare below this share of the mean number of frames per cluster
 
@@ -238,13 +238,12 @@ def report_centroids(
 
 def save_centroids(path: str | os.PathLike, centroids: np.ndarray, report: CentroidReport | None = None) -> None:
     """Write centroids as safetensors (tensor `centroids`, float32), with the report in the file's metadata."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     metadata = {"format": "pt"}
     if report is not None:
         metadata["report"] = json.dumps(asdict(report))
-    with written_whole(path) as temporary:
-        save_file({"centroids": np.ascontiguousarray(centroids, dtype=np.float32)}, temporary, metadata=metadata)
+    write_bytes(path, save({"centroids": np.ascontiguousarray(centroids, dtype=np.float32)}, metadata))
 
 
 def extract_feature_shards(
