@@ -52,6 +52,15 @@ def test_a_folder_without_audio_is_refused(tmp_path):
         list_jobs([str(tmp_path)], 0)
 
 
+def test_results_in_a_folder_are_no_recordings(tmp_path):
+    touch(tmp_path / "a.wav", tmp_path / "settings.json", tmp_path / "mixes" / "accompaniment.wav")
+    write_record(tmp_path / "other_output" / "a-seed7")
+    found = [Path(job.source) for job in list_jobs([str(tmp_path)], 0)]
+    assert found == [tmp_path / "a.wav", tmp_path / "mixes" / "accompaniment.wav"]
+    with pytest.raises(ValueError, match=r"holds no audio but that of results: give a folder with \.wav"):
+        list_jobs([str(tmp_path / "other_output")], 0)
+
+
 def test_a_process_knows_its_place():
     assert process_place({}) == (0, 1)
     assert process_place({"RANK": "2", "WORLD_SIZE": "4"}) == (2, 4)

@@ -48,7 +48,8 @@ def list_jobs(
     a file that is added later leaves those of the others alone.
 
     Args:
-        sources: Files and folders. Folders are searched in depth for files with the ending of an audio format.
+        sources: Files and folders. Folders are searched in depth for files with the ending of an audio format; those
+            of earlier results are left out.
         excluded: A folder whose files are no sources, such as that of the results.
 
     Raises:
@@ -66,10 +67,20 @@ def list_jobs(
 def _list_audio(folder: str, excluded: str | os.PathLike | None) -> list[str]:
     left_out = None if excluded is None else Path(excluded).resolve()
     found = list_audio_files(folder)
-    files = [str(path) for path in found if left_out is None or left_out not in path.resolve().parents]
+    results = {parent for parent in {path.parent for path in found} if _is_result(parent)}
+    files = [
+        str(path)
+        for path in found
+        if path.parent not in results and (left_out is None or left_out not in path.resolve().parents)
+    ]
     if not files:
-        raise ValueError(f"{folder!r} holds no audio: give a folder with {', '.join(AUDIO_SUFFIXES)} files.")
+        what = "no audio but that of results" if found else "no audio"
+        raise ValueError(f"{folder!r} holds {what}: give a folder with {', '.join(AUDIO_SUFFIXES)} files.")
     return files
+
+
+def _is_result(folder: Path) -> bool:
+    return (folder / "settings.json").is_file() and any(folder.glob("accompaniment.*"))
 
 
 def process_place(environment: Mapping[str, str] | None = None) -> tuple[int, int]:
