@@ -256,6 +256,7 @@ def test_an_option_out_of_range_exits_with_2(here, capsys, option, message):
     ("failure", "message"),
     [
         (ValueError("`top_k` must be at least 1, got 0."), "error: take.wav: `top_k` must be at least 1, got 0."),
+        (ValueError("Copy it again, or pass `allow_truncated=True` to use"), "or add `--allow-truncated` to use"),
         (RuntimeError("CUDA out of memory"), "try `--preview`, a shorter recording or `--device cpu`"),
         (KeyError("stage"), "KeyError: 'stage' (`--debug` shows where)"),
     ],

@@ -266,7 +266,9 @@ def test_what_cannot_be_regenerated_is_refused(pipe, capsys):
     with pytest.raises(ValueError, match="`regenerate_parts` must be left out: this model plays one part"):
         regenerate_result(pipe, OLD, 0.4, 0.8, parts=["drums"])
     for arguments, code, message in (
-        ([str(OLD), "--from", "5", "--to", "6"], 1, "must begin inside the 1.2 s whose codes are known"),
+        ([str(OLD), "--from", "0.8", "--to", "0.4"], 2, "`--to` must lie behind `--from`, got 0.8 to 0.4"),
+        ([str(OLD), *SPAN, "--parts", "drums"], 1, "`--parts` must be left out: this model plays one part"),
+        ([str(OLD), "--from", "5", "--to", "6"], 1, "the span of `--from` and `--to` must begin inside the 1.2 s"),
         ([str(OLD)], 2, "say where the span begins with `--from`"),
         ([str(OLD), "--from", "5"], 1, "got 5 s to the end"),
         (["missing", *SPAN], 2, "there is no folder 'missing'"),

@@ -3,10 +3,26 @@
 import sys
 import traceback
 
+# The library's messages are written for people who call functions; these names are not those of the options.
+_OPTIONS = {
+    "pass `allow_truncated=True`": "add `--allow-truncated`",
+    "`regenerate_parts`": "`--parts`",
+    "`regenerate`": "the span of `--from` and `--to`",
+    "`start_s`": "`--from`",
+    "`end_s`": "`--to`",
+}
+
 
 def say(message: str) -> None:
     """Print one line on stderr."""
     print(message, file=sys.stderr, flush=True)
+
+
+def name_options(words: str) -> str:
+    """A message of the library with the options of the command in the place of its parameters."""
+    for parameter, option in _OPTIONS.items():
+        words = words.replace(parameter, option)
+    return words
 
 
 def report_failure(error: Exception, is_debug: bool, subject: str = "") -> None:
@@ -18,4 +34,4 @@ def report_failure(error: Exception, is_debug: bool, subject: str = "") -> None:
     if isinstance(error, MemoryError) or "out of memory" in words.lower():
         words += " (try `--preview`, a shorter recording or `--device cpu`)"
     hint = "" if is_expected or is_debug else " (`--debug` shows where)"
-    say(f"accompgen: error: {subject}{words or type(error).__name__}{hint}")
+    say(f"accompgen: error: {subject}{name_options(words) or type(error).__name__}{hint}")

@@ -43,6 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"there is no file {arguments.vocals!r}")
     if arguments.start_s is None and (arguments.vocals is None or arguments.end_s is not None):
         raise UsageError("say where the span begins with `--from`, or give longer `--vocals` to continue")
+    if arguments.end_s is not None and arguments.end_s <= arguments.start_s:
+        raise UsageError(f"`--to` must lie behind `--from`, got {arguments.start_s:g} to {arguments.end_s:g}")
     model = read_settings(Path(arguments.folder) / "settings.json").get("model")
     pipe = load_pipeline(model if arguments.model is None else arguments.model, choose_device(arguments.device))
     set_threads(arguments.threads)
