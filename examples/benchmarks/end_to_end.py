@@ -53,7 +53,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--durations", type=float, nargs="+", default=[10, 60, 600], help="seconds")
     parser.add_argument("--model", help="a folder or Hub repository; without it the small default")
     parser.add_argument("--device", default="cpu", help="where the model runs")
-    parser.add_argument("--threads", type=int, help="of the CPU (small models: 1, others: one a core)")
+    parser.add_argument("--threads", type=int, help="of the CPU (1 or 2 for small models, else one a core)")
     parser.add_argument("--engine", choices=ENGINES, help="what computes the steps on the CPU (numba if installed)")
     parser.add_argument("--weight_format", help="what the model's set_weight_format takes")
     return parser.parse_args()

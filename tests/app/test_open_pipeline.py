@@ -5,7 +5,16 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from accompgen_hf.app import cli
 from accompgen_hf.app.open_pipeline import UsageError, choose_device, choose_threads, set_threads
+
+
+@pytest.mark.parametrize("command", ["generate", "demo", "regenerate", "web"])
+def test_every_command_says_how_many_threads_it_takes(command, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "--threads N of the CPU (small models: 1, or 2 if they play several parts;" in said
 
 
 def test_the_devices_are_tried_in_order(monkeypatch):

@@ -20,6 +20,7 @@ from accompgen_hf.app.garbage import collected_rarely
 from accompgen_hf.app.open_pipeline import (
     SHIPPED_VOCALS,
     UsageError,
+    add_machine_options,
     choose_device,
     load_pipeline,
     open_separator,
@@ -124,10 +125,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="bars of clicks before the mix; every file begins as much earlier",
     )
     add("--settings", metavar="FILE", help="settings.json or a tagged take of an earlier result: make the same again")
-    add("--device", default="auto", help="auto, cuda, cuda:1, mps or cpu (auto: the first of these that is there)")
-    add(
-        "--threads", type=_number(int, 1), metavar="N", help="of the CPU (small models: 1, others: one for every core)"
-    )
+    add_machine_options(add, _number)
     add("--quiet", action="store_true", help="no progress bars")
     add("--debug", action="store_true", help="show the full traceback of an error")
 

@@ -1,7 +1,7 @@
 """How the commands and the page open the pipeline: which device, which model, how many threads."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,13 @@ def choose_device(name: str) -> str:
     if name not in present:
         raise UsageError(f"`--device` must be auto or one of {', '.join(present)} on this machine, got {name!r}")
     return name
+
+
+def add_machine_options(add: Callable[..., Any], number: Callable[..., Callable[[str], Any]]) -> None:
+    """Add `--device` and `--threads` to a command; `number` makes a parser of numbers in a range."""
+    add("--device", default="auto", help="auto, cuda, cuda:1, mps or cpu (auto: the first of these that is there)")
+    described = "of the CPU (small models: 1, or 2 if they play several parts; others: one for every core)"
+    add("--threads", type=number(int, 1), metavar="N", help=described)
 
 
 def load_pipeline(model: str | None, device: str) -> Any:

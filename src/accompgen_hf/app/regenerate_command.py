@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from accompgen_hf.app.console import say
-from accompgen_hf.app.open_pipeline import UsageError, choose_device, load_pipeline, set_threads
+from accompgen_hf.app.open_pipeline import UsageError, add_machine_options, choose_device, load_pipeline, set_threads
 
 
 def add_regenerate_command(commands: Any, number: Callable[..., Callable[[str], Any]]) -> None:
@@ -23,8 +23,7 @@ def add_regenerate_command(commands: Any, number: Callable[..., Callable[[str], 
     add("--vocals", metavar="FILE", help="the vocals, if they have moved; longer ones are continued without --from")
     add("--model", help="a folder or Hub repository, if the model has moved")
     add("-o", "--output", metavar="DIR", help="parent of the new folder (that of the old one)")
-    add("--device", default="auto", help="auto, cuda, cuda:1, mps or cpu (auto: the first of these that is there)")
-    add("--threads", type=number(int, 1), metavar="N", help="of the CPU")
+    add_machine_options(add, number)
     add("--quiet", action="store_true", help="no progress bars")
     add("--debug", action="store_true", help="show the full traceback of an error")
     parser.set_defaults(run=run)

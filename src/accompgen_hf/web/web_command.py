@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from accompgen_hf.app.open_pipeline import choose_device, load_pipeline, set_threads
+from accompgen_hf.app.open_pipeline import add_machine_options, choose_device, load_pipeline, set_threads
 
 
 def add_web_command(commands: Any, number: Callable[..., Callable[[str], Any]]) -> None:
@@ -15,13 +15,7 @@ def add_web_command(commands: Any, number: Callable[..., Callable[[str], Any]]) 
     web = commands.add_parser("web", help="a web page: record or upload, listen, download (needs the extra `web`)")
     add = web.add_argument
     add("--model", help="a folder or Hub repository; without it the small default inside the package")
-    add("--device", default="auto", help="auto, cuda, cuda:1, mps or cpu (auto: the first of these that is there)")
-    add(
-        "--threads",
-        type=number(int, 1),
-        metavar="N",
-        help="number of CPU threads (small models: 1, others: one per core)",
-    )
+    add_machine_options(add, number)
     add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 lets the whole network in (%(default)s)")
     add("--port", type=number(int, 1, 65_535), metavar="N", help="port to listen on (the first free one from 7860)")
     seconds, megabytes = number(float, 1), number(float, 0.1)
