@@ -11,6 +11,7 @@ from accompgen_hf.accompgen.listening_accompgen import (
     PHASES_PER_BEAT,
     find_beat_phases,
     find_chords,
+    settle_chords,
     weigh_codes,
 )
 
@@ -84,3 +85,19 @@ def test_what_is_heard_for_certain_weighs_codes_by_its_own_ratio():
     chances = np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])
     expected = np.log([[[2.0, 1.0]], [[1.25, 0.5]], [[0.5, 1e-3]]])
     np.testing.assert_allclose(weigh_codes(chances, ratios), expected)
+
+
+def test_parts_agree_on_the_likeliest_chord():
+    chances = np.full((2, NUM_CHORDS), 0.1 / 22)
+    chances[0, [4, 9]], chances[1, [4, 9]] = (0.46, 0.44), (0.4, 0.5)
+    settled = settle_chords(chances)
+    assert settled.argmax(1).tolist() == [4, 9]
+    np.testing.assert_allclose(settled.max(1), 0.9)
+    np.testing.assert_allclose(settled.sum(1), 1.0)
+    # Bass and other know one id each for both chords: of what was heard, they would weigh chord 4 against 9 by chance.
+    ratios = np.ones((2, 2, NUM_CHORDS))
+    ratios[:, 0, 4], ratios[:, 1, 9] = 12.0, 12.0
+    heard, agreed = weigh_codes(chances, ratios), weigh_codes(settled, ratios)
+    assert np.abs(heard[..., 0] - heard[..., 1]).max() < 0.3
+    assert (agreed[0, :, 0] - agreed[0, :, 1] > 2).all()
+    assert (agreed[1, :, 1] - agreed[1, :, 0] > 2).all()

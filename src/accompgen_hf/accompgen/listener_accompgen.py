@@ -10,7 +10,15 @@ import torch
 from torch import nn
 from transformers import GenerationConfig
 
-from .listening_accompgen import NO_PITCH, NUM_CHORDS, PHASES_PER_BEAT, find_beat_phases, find_chords, weigh_codes
+from .listening_accompgen import (
+    NO_PITCH,
+    NUM_CHORDS,
+    PHASES_PER_BEAT,
+    find_beat_phases,
+    find_chords,
+    settle_chords,
+    weigh_codes,
+)
 from .options_accompgen import resolve_scale
 
 LISTENING_CONTEXT_S = 12.0  # heard before and behind a window
@@ -64,7 +72,7 @@ class AccompGenListener(nn.Module):
         ids = voice_ids.cpu().numpy()
         phases, begins = find_beat_phases(tables["beat_of_voice"], ids)
         names = ("pitch_of_voice", "pitch_of_chord", "first_chord", "next_chord")
-        chords = find_chords(*(tables[name] for name in names), ids, begins)
+        chords = settle_chords(find_chords(*(tables[name] for name in names), ids, begins))
         steps = slice(first // 2, (first + num_frames) // 2)
         evidence = weigh_codes(phases[steps], tables["beat_of_code"])
         evidence += weigh_codes(chords[steps], tables["chord_of_code"])
