@@ -4,6 +4,7 @@ import functools
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from accompgen_hf import AccompGenCoarseConfig, AccompGenSemanticConfig
 from accompgen_hf.accompgen.codebooks_accompgen import build_stage_inputs
@@ -52,6 +53,15 @@ def test_evidence_is_what_training_calls_a_hidden_past(config_class):
     torch.testing.assert_close(evidence, expected[0] - expected[1], rtol=1e-5, atol=1e-5)
 
 
+def test_a_padded_prompt_has_the_evidence_of_the_plain_one():
+    prompt = make_prompt(make_stage())
+    plain = find_evidence(make_stage(), **prompt, num_slots=NUM_SLOTS)
+    padding = {"input_ids": 0, "segment_ids": -1, "segment_positions": -1}
+    padded = {name: F.pad(prompt[name].expand(2, -1), (3, 0), value=value) for name, value in padding.items()}
+    found = find_evidence(make_stage(), **padded, num_slots=NUM_SLOTS)
+    torch.testing.assert_close(found, plain, rtol=1e-5, atol=1e-5)
+
+
 def test_a_style_is_told_and_left_out_of_what_is_untold():
     stage = tiny_stage(AccompGenSemanticConfig, history_dropout=1.5, style_names=("waltz", "swing"))
     prompt, style_ids = make_prompt(stage), torch.tensor([2, 0])
@@ -79,12 +89,10 @@ def test_a_style_is_told_and_left_out_of_what_is_untold():
 
 
 @torch.no_grad()
-def test_what_is_said_without_conditioning_is_asked_once(monkeypatch):
+def test_what_is_said_without_conditioning_is_asked_once():
     stage = tiny_stage(AccompGenCoarseConfig, history_dropout=1.5, part_names=("drums", "bass"))
-    forward, num_rows = stage.forward, []
-    monkeypatch.setattr(
-        stage, "forward", lambda input_ids, **inputs: num_rows.append(len(input_ids)) or forward(input_ids, **inputs)
-    )
+    num_rows = []
+    stage.model.norm.register_forward_hook(lambda _norm, _inputs, states: num_rows.append(len(states)))
     whole, parts = make_prompt(stage), torch.tensor([1, 1])
     first = find_evidence(stage, **whole, num_slots=NUM_SLOTS, part_ids=parts)
     assert num_rows == [2, 1]  # both rows are one part

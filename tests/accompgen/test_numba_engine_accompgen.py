@@ -32,7 +32,7 @@ from accompgen_hf.accompgen.logits_accompgen import (
 )
 from accompgen_hf.accompgen.numba_batches_accompgen import CompiledBatch
 from accompgen_hf.accompgen.numba_engine_accompgen import CompiledStageDecoder, pack_weights, read_choice
-from accompgen_hf.accompgen.prefill_accompgen import Prefill
+from accompgen_hf.accompgen.prefill_accompgen import Prefill, prefill_of
 from reference import assert_equal_up_to_ties, reference_decode
 from tiny import random_clip, tiny_stage
 
@@ -193,10 +193,10 @@ def test_a_prompt_gives_the_keys_and_values_of_the_stages_forward(fields, monkey
     prompt = [inputs[name] for name in NAMES]
     cache, prefill = DynamicCache(), Prefill(stage)
     with torch.inference_mode():
-        expected = stage.model(*prompt, cache)[0][:, -1]
-        for _ in range(2):  # with a bias made anew, and with the one that was kept
-            newest, found = prefill.run(*prompt)
-            torch.testing.assert_close(newest, expected, atol=1e-4, rtol=0)
+        expected = stage.model(*prompt, cache)[0]
+        for num_newest in (1, 11):  # with a bias made anew, and with the one that was kept
+            newest, found = prefill.run(*prompt, num_newest=num_newest)
+            torch.testing.assert_close(newest, expected[:, -num_newest:], atol=1e-4, rtol=0)
             for layer, (keys, values) in zip(cache.layers, found, strict=True):
                 torch.testing.assert_close(keys, layer.keys, atol=1e-4, rtol=0)
                 torch.testing.assert_close(values, layer.values, atol=1e-4, rtol=0)
@@ -209,8 +209,39 @@ def test_a_prompt_of_another_layout_gets_a_bias_of_its_own():
         for duration_s in (0.24, 0.4):
             inputs = build_stage_inputs(stage.config, random_clip(stage.config, 1, duration_s)[0])
             prompt = [inputs[name] for name in NAMES]
-            expected = stage.model(*prompt)[0][:, -1]
+            expected = stage.model(*prompt)[0][:, -1:]
             torch.testing.assert_close(prefill.run(*prompt)[0], expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("is_deaf", [False, True])
+@pytest.mark.parametrize("fields", [{}, {"bidirectional_prefix": True}, {"relative_position_axis": "time"}])
+def test_a_prompt_that_begins_as_the_kept_layout_takes_its_bias(fields, is_deaf):
+    stage = tiny_stage(AccompGenCoarseConfig, **fields)
+    inputs = build_stage_inputs(stage.config, *random_clip(stage.config, 1, 0.24))
+    whole, num_target = [inputs[name] for name in NAMES], int((inputs["segment_ids"] == 2).sum())
+    if is_deaf:
+        whole[0] = whole[0].masked_fill(whole[1] < 2, stage.config.null_token_id)
+    prefill, made = Prefill(stage), []
+    num_alike = prefill.count_alike(*whole[:2])
+    assert (num_alike > 0) == (is_deaf and not fields.get("bidirectional_prefix"))
+    with torch.inference_mode():
+        expected = stage.model(*whole)[0]
+        stage.model.relative_bias.register_forward_hook(lambda *_: made.append(1))
+        for length in (whole[0].shape[1], whole[0].shape[1] - num_target + 1, whole[0].shape[1] - 3):
+            newest, _ = prefill.run(*[ids[:, :length] for ids in whole], None, num_alike)
+            torch.testing.assert_close(newest[:, 0], expected[:, length - 1], atol=1e-4, rtol=0)
+    assert len(made) == 1
+
+
+def test_evidence_and_steps_share_a_prefill_until_a_weight_changes():
+    stage = tiny_stage(AccompGenSemanticConfig)
+    shared = prefill_of(stage)
+    assert prefill_of(stage) is shared
+    assert pack_weights(stage).prefill is shared
+    with torch.no_grad():
+        stage.model.relative_bias.weight.add_(1)
+    assert prefill_of(stage) is not shared
+    assert pack_weights(stage).prefill is prefill_of(stage)
 
 
 def test_a_changed_weight_is_heard_in_the_next_call():

@@ -15,8 +15,9 @@ import torch
 from transformers import GenerationConfig
 
 from .fast_decoding_accompgen import weights_version
-from .logits_accompgen import CONDITIONAL, UNCONDITIONAL, first_ids_of
+from .logits_accompgen import CONDITIONAL, UNCONDITIONAL
 from .options_accompgen import resolve_scale
+from .prefill_accompgen import prefill_of
 
 
 @torch.no_grad()
@@ -55,11 +56,18 @@ def find_evidence(
 def _log_probabilities(model: Any, guided_rows: str, prompt: dict[str, Any]) -> torch.FloatTensor:
     """log p of the codes of the last slots, with or without conditioning: `(B, N, C)`."""
     inputs = model.prepare_inputs_for_generation(**prompt, guided_rows=guided_rows, use_cache=False)
-    logits = model(**inputs).logits.float()  # (B, N, V), finite lowest outside a slot's codebook
-    target = model.config.target_segment
-    first_ids = first_ids_of(target, inputs["segment_positions"][:, -logits.shape[1] :, None])  # (1 or B, N, 1)
-    ids = first_ids + torch.arange(target.codebook_size, device=logits.device)
-    return logits.gather(2, ids.expand(len(logits), -1, -1)).log_softmax(-1)
+    num_slots, layout = inputs["logits_to_keep"], (inputs["segment_ids"], inputs["segment_positions"])
+    asked, row_ids = (inputs["input_ids"], *layout), (inputs.get("part_ids"), inputs.get("style_ids"))
+    if len(layout[0]) == 1 and model.device.type == "cpu":
+        prefill, rows = prefill_of(model), model.model.embed_rows(len(asked[0]), *row_ids)
+        num_alike = prefill.count_alike(*asked[:2]) if guided_rows == UNCONDITIONAL else 0
+        hidden_states, _ = prefill.run(*asked, rows, num_alike, num_slots)
+    else:
+        part_ids, style_ids = row_ids
+        hidden_states = model.model(*asked, part_ids=part_ids, style_ids=style_ids)[0][:, -num_slots:]
+    of_codebooks = torch.stack([head(hidden_states) for head in model.heads], dim=2).float()  # (B, N, K, C)
+    codebooks = layout[1][:, -num_slots:, None, None] % len(model.heads)  # of every slot, (1 or B, N, 1, 1)
+    return of_codebooks.take_along_dim(codebooks, 2).squeeze(2).log_softmax(-1)
 
 
 def _find_untold(model: Any, prompt: dict[str, Any]) -> torch.FloatTensor:

@@ -34,7 +34,7 @@ from .logits_accompgen import (
     AccompGenKeyedChoiceLogitsProcessor,
 )
 from .optional_accompgen import import_optional
-from .prefill_accompgen import Prefill
+from .prefill_accompgen import prefill_of
 from .working_time_accompgen import not_counted
 
 logger = logging.getLogger(__name__)
@@ -176,7 +176,7 @@ class CompiledWeights:
 
     def __init__(self, model: nn.Module, version: list):
         config, layers = model.config, model.model.layers
-        self.version, self.prefill = version, Prefill(model)
+        self.version, self.prefill = version, prefill_of(model)
         self.format = model.weight_format or self._format_without_rounding(model)
         self.embedding = model.model.embed_tokens.weight.detach().contiguous()
         self.target_embedding = model.model.embed_segments.weight[-1].detach()
@@ -327,7 +327,7 @@ class CompiledStageDecoder:
         codebook_size = self.model.config.target_segment.codebook_size
         self.logits = torch.zeros(num_rows, codebook_size + -codebook_size % PANEL)
         head = self.model.heads[self.first_slot % len(self.model.heads)]
-        self.logits[:, :codebook_size] = head(torch.cat(newest))
+        self.logits[:, :codebook_size] = head(torch.cat(newest)[:, -1])
         self._lay_out(caches, num_rows)
 
     def _lay_out(self, caches: list[tuple[slice, int, list]], num_rows: int) -> None:
