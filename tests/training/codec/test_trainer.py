@@ -56,6 +56,27 @@ def test_a_smaller_decoder_starts_from_blocks_of_a_trained_one(tmp_path):
         tiny_arguments(tmp_path, keep_decoder_layers=(1,))
 
 
+def test_a_larger_decoder_starts_as_the_smaller_one_and_learns(tmp_path):
+    first = make_trainer(tmp_path / "a")
+    save_codec(first.model, tmp_path / "codec")
+    settings = {"init_from": str(tmp_path / "codec"), "freeze_encoder": True}
+    trainer = make_trainer(tmp_path / "b", **settings, num_added_decoder_layers=2)
+    model, same = trainer.model, make_trainer(tmp_path / "c", **settings).model
+    assert model.config.num_decoder_layers == len(model.decoder.blocks) == len(same.decoder.blocks) + 2
+    codes = torch.randint(model.config.codebook_size, (1, 1, 8, 20), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected, found = (codec.eval().decode(codes, [None]).audio_values for codec in (same, model))
+    error = (found - expected).norm() / expected.norm()
+    assert error < 0.01
+    model.train()
+    before = model.decoder.blocks[-1].expand.weight.clone()
+    for _ in range(3):
+        trainer.step()
+    assert not torch.equal(model.decoder.blocks[-1].expand.weight, before)
+    with pytest.raises(ValueError, match="`num_added_decoder_layers` must be 0, or with `init_from` more, got 1"):
+        tiny_arguments(tmp_path, num_added_decoder_layers=1)
+
+
 def test_from_the_freeze_step_on_the_decoder_trains_alone(tmp_path):
     trainer = make_trainer(tmp_path, freeze_step=5, max_steps=20)
     for _ in range(5):

@@ -36,6 +36,7 @@ class CodecTrainingArguments:
         convergence_weight (`float`): Weight of the linear distance inside the linear-frequency loss.
         keep_decoder_layers (`tuple[int, ...]`, *optional*): With `init_from`: the blocks of its Fourier decoder that
             are kept, by their numbers. `None` keeps all.
+        num_added_decoder_layers (`int`): With `init_from`: blocks that are added behind those of its Fourier decoder.
         discriminator_step (`int`, *optional*): First update with discriminators. `None` is never.
         discriminator_stop_step (`int`, *optional*): First update without them again. `None` is never.
         use_bf16 (`bool`): Encoder and decoder blocks compute in bfloat16.
@@ -70,6 +71,7 @@ class CodecTrainingArguments:
     init_from: str | None = None
     freeze_encoder: bool = False
     keep_decoder_layers: tuple[int, ...] | None = None
+    num_added_decoder_layers: int = 0
     seed: int = 0
     max_steps: int = 30_000
     num_continuous_steps: int = 1_200
@@ -126,6 +128,11 @@ class CodecTrainingArguments:
             raise ValueError("`freeze_encoder` needs `init_from`, a codec whose encoder has learned; got None.")
         if self.keep_decoder_layers is not None and self.init_from is None:
             raise ValueError("`keep_decoder_layers` needs `init_from`, a codec that has them; got None.")
+        if self.num_added_decoder_layers and (self.init_from is None or self.num_added_decoder_layers < 0):
+            raise ValueError(
+                "`num_added_decoder_layers` must be 0, or with `init_from` more, "
+                f"got {self.num_added_decoder_layers} with {self.init_from}."
+            )
         if not 0 < self.decay_share <= 1:
             raise ValueError(f"`decay_share` must be above 0 and at most 1, got {self.decay_share}.")
         if self.freeze_step is not None and self.freeze_step <= self.num_continuous_steps:

@@ -29,6 +29,7 @@ from accompgen_hf.training.codec.quantizer import (
 )
 from accompgen_hf.training.learning_rate import LearningRate
 
+ADDED_LAYER_SCALE = 1e-3  # of a new block behind trained ones
 DISCRIMINATOR_INTERVAL = 2  # turns of a discriminator per update of its own
 
 
@@ -100,6 +101,19 @@ def keep_decoder_layers(model: AccompGenCodec, kept: Sequence[int]) -> AccompGen
     return smaller
 
 
+@torch.no_grad()
+def add_decoder_layers(model: AccompGenCodec, num_added: int) -> AccompGenCodec:
+    """Return a codec with more blocks behind those of another's Fourier decoder, which hardly change it at first."""
+    if not num_added:
+        return model
+    num_layers = model.config.num_decoder_layers + num_added
+    larger = AccompGenCodec(AccompGenCodecConfig(**{**model.config.to_dict(), "num_decoder_layers": num_layers}))
+    larger.load_state_dict({**larger.state_dict(), **model.state_dict()})
+    for block in larger.decoder.blocks[-num_added:]:
+        block.layer_scale.fill_(ADDED_LAYER_SCALE)
+    return larger
+
+
 class CodecTrainer:
     """A codec, its optimizers and the place in the run; one `step()` is one update."""
 
@@ -136,8 +150,9 @@ class CodecTrainer:
         if self.arguments.init_from is not None:
             model = load_part(self.arguments.init_from, "codec", dtype=torch.float32)
             start_running_sums(model.quantizer)
-            kept = self.arguments.keep_decoder_layers
-            return model if kept is None else keep_decoder_layers(model, kept)
+            if self.arguments.keep_decoder_layers is not None:
+                model = keep_decoder_layers(model, self.arguments.keep_decoder_layers)
+            return add_decoder_layers(model, self.arguments.num_added_decoder_layers)
         model = AccompGenCodec(build_codec_config(**self.arguments.model))
         clips = draw_clips(self.songs, self.arguments, 0, model.config.hop_length)
         initialize_from_data(model, clips)
