@@ -28,18 +28,19 @@ def find_evidence(
     segment_positions: torch.LongTensor,
     num_slots: int,
     part_ids: torch.LongTensor | None = None,
-    style_ids: torch.LongTensor | None = None,
 ) -> torch.FloatTensor:
-    """log p(code | conditioning, style) - log p(code) of the slots behind a prompt, all codes before them hidden.
+    """log p(code | conditioning) - log p(code) of the slots behind a prompt, all codes before them hidden.
 
-    No slot depends on what is chosen before it, so the whole window runs at once, before the first choice.
+    No slot depends on what is chosen before it, so the whole window runs at once, before the first choice. Rows have
+    any style: with the style in one term alone, codes that few songs but those of this style have weigh too much, and
+    bands lose the beat (docs/measured/default.md).
 
     Args:
         model (`AccompGenStageForCausalLM`): The stage.
         input_ids (`torch.LongTensor` of shape `(B, S)`): Prompt, as `generate` takes it.
         segment_ids, segment_positions (`torch.LongTensor` of shape `(B or 1, S)`): Segment and place of each position.
         num_slots (`int`): New slots, N.
-        part_ids, style_ids (`torch.LongTensor` of shape `(B,)`, *optional*): As in `forward`.
+        part_ids (`torch.LongTensor` of shape `(B,)`, *optional*): As in `forward`.
 
     Returns:
         `torch.FloatTensor` of shape `(B, N, C)`, in nats.
@@ -49,8 +50,7 @@ def find_evidence(
     new_ids = input_ids.new_full((len(input_ids), num_slots - 1), model.config.null_token_id)  # none follows the last
     prompt = {"segment_ids": segment_ids, "segment_positions": segment_positions, "part_ids": part_ids}
     prompt |= {"input_ids": torch.cat([hidden_ids, new_ids], dim=1), "logits_to_keep": num_slots}
-    told = _log_probabilities(model, CONDITIONAL, prompt | {"style_ids": style_ids})
-    return told - _find_untold(model, prompt)
+    return _log_probabilities(model, CONDITIONAL, prompt) - _find_untold(model, prompt)
 
 
 def _log_probabilities(model: Any, guided_rows: str, prompt: dict[str, Any]) -> torch.FloatTensor:

@@ -150,8 +150,8 @@ class AccompGenGenerationMixin(GenerationMixin):
             if evidence.shape != shape:
                 raise ValueError(f"`evidence` must have shape {shape}, got {tuple(evidence.shape)}.")
         if scale := resolve_evidence_scale(self, generation_config, evidence_scale):
-            rows = {name: kwargs.get(name) for name in ("part_ids", "style_ids")}
-            found = scale * find_evidence(self, input_ids, segment_ids, segment_positions, num_slots, **rows)
+            layout = (input_ids, segment_ids, segment_positions, num_slots, kwargs.get("part_ids"))
+            found = scale * find_evidence(self, *layout)
             evidence = found if evidence is None else evidence + found
         return super().generate(
             input_ids,
