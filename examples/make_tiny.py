@@ -69,7 +69,7 @@ EDITIONS = {
         STUDIO,
         Path(accompgen_hf.DEFAULT_MODEL),
         has_listener=True,
-        core_minutes={"semantic_encoder": 120, "tokens": 72, "semantic": 104, "coarse": 75, "fine": 12},
+        core_minutes={"semantic_encoder": 120, "tokens": 72, "semantic": 104, "coarse": 75, "fine": 43},
     ),
 }
 

@@ -55,7 +55,7 @@ def test_its_semantic_stage_listens_and_weighs_evidence(pipe, take):
     semantic = pipe.model.semantic
     assert semantic.config.has_listener
     settings = semantic.generation_config
-    assert (settings.listening_scale, settings.evidence_scale) == (3, 3)
+    assert (settings.listening_scale, settings.evidence_scale) == (3, 2)
     ids = take["vocal_semantic_ids"]
     ids = ids[None] if ids.ndim == 1 else ids
     plan = semantic.generate_codes(vocal_semantic_ids=ids, seed=0)
