@@ -93,7 +93,7 @@ def keep_decoder_layers(model: AccompGenCodec, kept: Sequence[int]) -> AccompGen
     num_layers = model.config.num_decoder_layers
     if not kept or not set(kept) <= set(range(num_layers)):
         raise ValueError(f"`keep_decoder_layers` must name blocks from 0 to {num_layers - 1}, got {list(kept)}.")
-    smaller = AccompGenCodec(AccompGenCodecConfig(**{**model.config.to_dict(), "num_decoder_layers": len(kept)}))
+    smaller = _of_layers(model, len(kept))
     blocks = model.decoder.blocks
     model.decoder.blocks = torch.nn.ModuleList(blocks[number] for number in kept)
     smaller.load_state_dict(model.state_dict())
@@ -106,12 +106,16 @@ def add_decoder_layers(model: AccompGenCodec, num_added: int) -> AccompGenCodec:
     """Return a codec with more blocks behind those of another's Fourier decoder, which hardly change it at first."""
     if not num_added:
         return model
-    num_layers = model.config.num_decoder_layers + num_added
-    larger = AccompGenCodec(AccompGenCodecConfig(**{**model.config.to_dict(), "num_decoder_layers": num_layers}))
+    larger = _of_layers(model, model.config.num_decoder_layers + num_added)
     larger.load_state_dict({**larger.state_dict(), **model.state_dict()})
     for block in larger.decoder.blocks[-num_added:]:
         block.layer_scale.fill_(ADDED_LAYER_SCALE)
     return larger
+
+
+def _of_layers(model: AccompGenCodec, num_layers: int) -> AccompGenCodec:
+    """A new codec like another one but for the number of its decoder's blocks."""
+    return AccompGenCodec(AccompGenCodecConfig(**{**model.config.to_dict(), "num_decoder_layers": num_layers}))
 
 
 class CodecTrainer:
