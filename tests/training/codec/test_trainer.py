@@ -77,6 +77,14 @@ def test_a_larger_decoder_starts_as_the_smaller_one_and_learns(tmp_path):
         tiny_arguments(tmp_path, num_added_decoder_layers=1)
 
 
+@pytest.mark.parametrize("asked", [{"keep_decoder_layers": (0,)}, {"num_added_decoder_layers": 1}])
+def test_blocks_are_of_a_fourier_decoder_alone(tmp_path, asked):
+    model = {**TINY_MODEL, "decoder_type": "encodec"}
+    save_codec(make_trainer(tmp_path / "a", model=model).model, tmp_path / "codec")
+    with pytest.raises(ValueError, match="need a codec whose `decoder_type` is 'fourier', got 'encodec'"):
+        make_trainer(tmp_path / "b", init_from=str(tmp_path / "codec"), **asked)
+
+
 def test_from_the_freeze_step_on_the_decoder_trains_alone(tmp_path):
     trainer = make_trainer(tmp_path, freeze_step=5, max_steps=20)
     for _ in range(5):

@@ -88,7 +88,7 @@ def keep_decoder_layers(model: AccompGenCodec, kept: Sequence[int]) -> AccompGen
     """Return a codec with some blocks of another's Fourier decoder: smaller and faster, to be trained on.
 
     Raises:
-        ValueError: If a block does not exist.
+        ValueError: If a block does not exist, or the codec has another decoder.
     """
     num_layers = model.config.num_decoder_layers
     if not kept or not set(kept) <= set(range(num_layers)):
@@ -103,7 +103,11 @@ def keep_decoder_layers(model: AccompGenCodec, kept: Sequence[int]) -> AccompGen
 
 @torch.no_grad()
 def add_decoder_layers(model: AccompGenCodec, num_added: int) -> AccompGenCodec:
-    """Return a codec with more blocks behind those of another's Fourier decoder, which hardly change it at first."""
+    """Return a codec with more blocks behind those of another's Fourier decoder, which hardly change it at first.
+
+    Raises:
+        ValueError: If the codec has another decoder.
+    """
     if not num_added:
         return model
     larger = _of_layers(model, model.config.num_decoder_layers + num_added)
@@ -115,6 +119,11 @@ def add_decoder_layers(model: AccompGenCodec, num_added: int) -> AccompGenCodec:
 
 def _of_layers(model: AccompGenCodec, num_layers: int) -> AccompGenCodec:
     """A new codec like another one but for the number of its decoder's blocks."""
+    if model.config.decoder_type != "fourier":
+        raise ValueError(
+            "`keep_decoder_layers` and `num_added_decoder_layers` need a codec whose `decoder_type` is 'fourier', got "
+            f"{model.config.decoder_type!r}. Leave both out, or name another codec with `init_from`."
+        )
     return AccompGenCodec(AccompGenCodecConfig(**{**model.config.to_dict(), "num_decoder_layers": num_layers}))
 
 
