@@ -273,6 +273,17 @@ def test_a_failure_while_working_exits_with_1_and_leaves_nothing(stub, here, cap
     assert "Traceback" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("failure", [KeyError("stage"), RuntimeError("CUDA out of\nmemory"), OSError()])
+def test_the_table_gives_the_reason_that_was_said(stub, here, capsys, failure):
+    for name in ("a.wav", "b.wav"):
+        write_vocals(here / name)
+    stub.failure = failure
+    assert cli.main(["generate", "a.wav", "b.wav"]) == 1
+    said = capsys.readouterr().err
+    [reason] = re.findall(r"^accompgen: error: a\.wav: (.+?)(?: \(`--debug` shows where\))?$", said, re.MULTILINE)
+    assert re.search(rf"^a\.wav +\d+ +failed +{re.escape(reason)}$", said, re.MULTILINE)
+
+
 def test_a_failure_while_writing_leaves_no_half_result(stub, here, monkeypatch):
     def fail(*_args, **_kwargs):
         raise OSError("No space left on device")

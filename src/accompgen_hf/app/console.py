@@ -25,13 +25,16 @@ def name_options(words: str) -> str:
     return words
 
 
-def report_failure(error: Exception, is_debug: bool, subject: str = "") -> None:
-    """Say what went wrong in one line, with the traceback only on request."""
+def report_failure(error: Exception, is_debug: bool, subject: str = "") -> str:
+    """Say what went wrong in one line, with the traceback only on request; returns the words, without the subject."""
     if is_debug:
         traceback.print_exception(type(error), error, error.__traceback__)
     is_expected = isinstance(error, (ValueError, TypeError, OSError, ImportError))
-    words = str(error) if is_expected else f"{type(error).__name__}: {error}"
+    words = name_options(" ".join(str(error).split()))
+    if not words or not is_expected:
+        words = f"{type(error).__name__}: {words}".removesuffix(": ")
     if isinstance(error, MemoryError) or "out of memory" in words.lower():
         words += " (try `--preview`, a shorter recording or `--device cpu`)"
     hint = "" if is_expected or is_debug else " (`--debug` shows where)"
-    say(f"accompgen: error: {subject}{name_options(words) or type(error).__name__}{hint}")
+    say(f"accompgen: error: {subject}{words}{hint}")
+    return words

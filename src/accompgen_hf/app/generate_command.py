@@ -15,7 +15,7 @@ from accompgen_hf.accompgen.options_accompgen import FORWARD, GENERATION_OPTIONS
 from accompgen_hf.accompgen.ranking_accompgen import WEIGHTS
 from accompgen_hf.accompgen.recordings_accompgen import Recording
 from accompgen_hf.accompgen.working_time_accompgen import working_time
-from accompgen_hf.app.console import name_options, report_failure, say
+from accompgen_hf.app.console import report_failure, say
 from accompgen_hf.app.delivery import check_format, hash_audio
 from accompgen_hf.app.delivery_choices import DEFAULT_FORMAT
 from accompgen_hf.app.open_pipeline import SHIPPED_VOCALS, describe_model
@@ -101,8 +101,7 @@ class Work:
 
     def fail(self, job: Job, error: Exception) -> Outcome:
         """Note that a job failed, and say why."""
-        report_failure(error, self.arguments.debug, f"{job.source}: ")
-        words = name_options(" ".join(str(error).split())) or type(error).__name__
+        words = report_failure(error, self.arguments.debug, f"{job.source}: ")
         return Outcome(job.source, job.seed, "failed", 0.0, words.removeprefix(f"`source` {job.source!r} "))
 
     def load(self, source: str, count: str = "") -> Recording:
