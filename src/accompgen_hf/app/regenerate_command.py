@@ -31,6 +31,7 @@ def add_regenerate_command(commands: Any, number: Callable[..., Callable[[str], 
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out `regenerate`."""
+    from accompgen_hf.accompgen.parts_accompgen import choose_parts
     from accompgen_hf.app.regenerate import regenerate_result
     from accompgen_hf.app.result_folders import read_settings
 
@@ -46,6 +47,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"`--to` must lie behind `--from`, got {arguments.start_s:g} to {arguments.end_s:g}")
     model = read_settings(Path(arguments.folder) / "settings.json").get("model")
     pipe = load_pipeline(model if arguments.model is None else arguments.model, choose_device(arguments.device))
+    try:
+        choose_parts(pipe.model.config, arguments.parts, "`--parts`")
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     set_threads(arguments.threads)
     folder = regenerate_result(
         pipe,
