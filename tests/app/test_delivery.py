@@ -70,6 +70,14 @@ def test_the_same_settings_give_the_same_hashes_in_every_format(tmp_path):
         assert first == second
 
 
+def test_lead_sheet_and_midi_file_have_the_folders_name_as_title(tmp_path):
+    for name in ("Täke-seed7", "Täke-seed7-2"):
+        folder = write(tmp_path)
+        assert folder.name == name
+        assert (folder / "lead_sheet.txt").read_text("utf-8").splitlines()[0] == name
+        assert mido.MidiFile(folder / "song.mid", charset="utf-8").tracks[0].name == name
+
+
 def test_files_without_a_format_have_no_tags(tmp_path):
     folder = write(tmp_path)
     with soundfile.SoundFile(folder / "mix.wav") as file:

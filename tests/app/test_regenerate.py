@@ -106,6 +106,7 @@ def test_the_sheet_of_a_take_says_the_same_outside_of_the_span(capsys):
     assert after["chords"][-1] == before["chords"][-1]
     assert "| C" in (new / "lead_sheet.txt").read_text()
     assert "240 BPM" in (new / "lead_sheet.txt").read_text()
+    assert (new / "lead_sheet.txt").read_text().splitlines()[0] == new.name
     clicks = [
         message for message in mido.MidiFile(new / "song.mid") if message.type == "note_on" and message.channel == 9
     ]

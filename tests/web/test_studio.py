@@ -138,6 +138,7 @@ def test_a_span_of_a_take_is_made_anew_as_the_pipeline_does_it(make, part, tmp_p
             assert step.lead_sheet == expected["lead_sheet"]
             settings = json.loads((step.folder / "settings.json").read_text("utf-8"))
             assert (settings["seed"], settings["regenerated"]["from"]) == (9, "my song-seed7")
+            assert step.folder.name == step.archive.stem == "my song-seed7-take-9"
             again = Path(shutil.copy(step.archive, tmp_path))
     # The new take can be changed in turn.
     steps = studio.regenerate("anna", path, ChosenSpan(str(again), 0.0, 0.4), 11)

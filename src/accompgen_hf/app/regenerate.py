@@ -11,7 +11,7 @@ from accompgen_hf.accompgen.seeds_accompgen import draw_seed
 from accompgen_hf.app.kept_codes import CODES_FILE, read_codes
 from accompgen_hf.app.lead_sheet_files import read_sheet
 from accompgen_hf.app.open_pipeline import describe_model, open_separator
-from accompgen_hf.app.result_folders import RECORD_KEYS, read_settings, write_result
+from accompgen_hf.app.result_folders import RECORD_KEYS, free_name, read_settings, take_name, write_result
 from accompgen_hf.files import hash_file
 
 # Settings of a result that the pipeline takes under their own names.
@@ -93,9 +93,8 @@ def regenerate_result(
     kept = settings_of_take(settings, folder.name, result, count_in_s, parts)
     made_with = describe_model(pipe)
     parent = folder.parent if parent is None else parent
-    return write_result(
-        parent, kept, vocals, vocals.sampling_rate, result, made_with, folder.name, known.get("lead_sheet")
-    )
+    name = free_name(parent, take_name(folder.name), 2)
+    return write_result(parent, kept, vocals, vocals.sampling_rate, result, made_with, name, known.get("lead_sheet"))
 
 
 def settings_of_take(

@@ -68,54 +68,56 @@ def write_result(
     sampling_rate: int,
     result: Mapping[str, Any],
     made_with: Mapping[str, Any],
-    take_of: str | None = None,
+    name: str | None = None,
     earlier_sheet: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write one result into a new folder of `parent`.
 
     Args:
-        settings: Keys of `SETTINGS_KINDS`, with `vocals` and `seed`: they name the folder.
+        settings: Keys of `SETTINGS_KINDS`, with `vocals` and `seed`.
         vocals: float32 of shape `(channels, num_samples)`, or a `Recording`, for the picture.
         sampling_rate (`int`): Rate of `vocals` in Hz.
         result: Result of the pipeline: `audio`, `mix`, `sampling_rate`, `stems` of a model with several parts, codes,
             and `lead_sheet` and `ranking` if there are any.
         made_with: Model and device, added to the record.
-        take_of (`str`, *optional*): Name of the result folder of which this is another take; it names the folder.
-        earlier_sheet (`dict`, *optional*): Lead sheet of that result, whose count-in stays where something of it does.
+        name (`str`, *optional*): Name of the folder; `None` is `<name of the vocals>-seed<seed>`. Where something has
+            this name already, a number follows it.
+        earlier_sheet (`dict`, *optional*): Lead sheet of the result of which this is another take: its count-in stays
+            where something of it does.
 
     Returns:
         The folder: `accompaniment.wav`, `mix.wav`, the parts such as `drums.wav`, `picture.png`, `codes.safetensors`
-        and, last of all, `settings.json`.
+        and, last of all, `settings.json`. Its name is the title of lead sheet and picture.
 
     Raises:
         OSError: If something cannot be written. Nothing is left behind, unless all of it is written and cannot get its
             name: then the message says where it is.
     """
     rate = result["sampling_rate"]
-
+    title = free_name(parent, result_name(settings["vocals"], settings["seed"]) if name is None else name)
     lead_sheet = result.get("lead_sheet")
     num_samples = result["audio"].shape[-1]
     stays = earlier_sheet is not None and goes_on(earlier_sheet, result["regenerated"], num_samples / rate)
     delivery = _plan_delivery(settings, made_with, earlier_sheet if stays else lead_sheet, rate)
 
     def fill(folder: Path) -> None:
-        for name, audio in zip(AUDIO_NAMES, (result["audio"], result["mix"]), strict=True):
-            audio = np.atleast_2d(as_finite(audio, f"`{name}`"))
-            delivery.write(folder, name, [audio], *audio.shape, has_clicks=name == "mix")
-        for name, stem in result.get("stems", {}).items():
-            delivery.write_stem(folder, name, [as_finite(stem, f"`{name}`")[None]], num_samples)
+        for sound, audio in zip(AUDIO_NAMES, (result["audio"], result["mix"]), strict=True):
+            audio = np.atleast_2d(as_finite(audio, f"`{sound}`"))
+            delivery.write(folder, sound, [audio], *audio.shape, has_clicks=sound == "mix")
+        for part, stem in result.get("stems", {}).items():
+            delivery.write_stem(folder, part, [as_finite(stem, f"`{part}`")[None]], num_samples)
         if delivery.count_in.num_samples:
             voice = vocals if isinstance(vocals, Recording) else Recording(vocals, sampling_rate)
             delivery.write(folder, "vocals", voice.blocks(rate), voice.num_channels, num_samples)
         sounds = vocals, result["audio"], result["mix"]
         rates = (sampling_rate, rate, rate)
-        _write_extras(folder, settings, delivery, lead_sheet, *sounds, rates)
+        _write_extras(folder, title, delivery, lead_sheet, *sounds, rates)
         if has_codes(result):
             write_codes(folder / CODES_FILE, result)
 
     if "ranking" in result:
         settings = {**settings, "ranking": {**result["ranking"], "seed": result["seed"]}}
-    return write_folder(parent, settings, made_with, fill, take_of)
+    return write_folder(parent, title, settings, made_with, fill)
 
 
 def write_part_result(
@@ -141,6 +143,7 @@ def write_part_result(
     """
 
     accompaniment = Recording(part_path)
+    title = free_name(parent, result_name(settings["vocals"], settings["seed"]))
     delivery = _plan_delivery(settings, made_with, lead_sheet, accompaniment.sampling_rate)
 
     def fill(folder: Path) -> None:
@@ -149,7 +152,7 @@ def write_part_result(
         blocks = mix_blocks(lambda: vocals.blocks(rate), accompaniment.blocks, rate, accompaniment_lufs_offset)
         write_audio_blocks(plain_mix, blocks, rate, vocals.num_channels, num_samples)
         mixed = Recording(plain_mix)
-        _write_extras(folder, settings, delivery, lead_sheet, vocals, accompaniment, mixed, rate)
+        _write_extras(folder, title, delivery, lead_sheet, vocals, accompaniment, mixed, rate)
         if delivery.count_in.num_samples:
             delivery.write(folder, "vocals", vocals.blocks(rate), vocals.num_channels, num_samples)
         for name, path in (stem_paths or {}).items():
@@ -166,7 +169,7 @@ def write_part_result(
             plain_mix.unlink()
             delivery.write(folder, "accompaniment", accompaniment.blocks(), 1, num_samples)
 
-    folder = write_folder(parent, settings, made_with, fill)
+    folder = write_folder(parent, title, settings, made_with, fill)
     for path in (part_path, *(stem_paths or {}).values()):
         Path(path).unlink(missing_ok=True)  # where it was copied, not moved
     return folder
@@ -186,15 +189,12 @@ def _plan_delivery(
 
 def write_folder(
     parent: str | os.PathLike,
+    name: str,
     settings: Mapping[str, Any],
     made_with: Mapping[str, Any],
     fill: Callable[[Path], None],
-    take_of: str | None = None,
 ) -> Path:
-    """Make a result folder of `parent` with what `fill(folder)` writes, and the record of how it was made.
-
-    It is named by vocals and seed, or as another take of the folder `take_of`.
-    """
+    """Make a result folder of `parent` with what `fill(folder)` writes, and the record of how it was made."""
     parent = Path(parent)
     parent.mkdir(parents=True, exist_ok=True)
     # Everything is written aside first: a folder that bears a result's name is complete, or was cut off while moving
@@ -211,9 +211,7 @@ def write_folder(
         if (aside / CODES_FILE).exists():
             record["codes"] = {CODES_FILE: hash_file(aside / CODES_FILE)}
         (aside / "settings.json").write_bytes(encode_record(record))
-        is_take = take_of is not None
-        name = take_name(take_of) if is_take else result_name(settings["vocals"], settings["seed"])
-        return _move_into_new_folder(aside, parent, name, 2 if is_take else 1)
+        return _move_into_new_folder(aside, parent, name)
     except OSError as error:
         if not is_written:
             raise
@@ -263,8 +261,8 @@ def check_parent(parent: str | os.PathLike) -> None:
         raise ValueError(f"`--output` {os.fspath(parent)!r} cannot be written: {reason}.") from error
 
 
-def _move_into_new_folder(aside: Path, parent: Path, name: str, number: int) -> Path:
-    folder = make_new_folder(parent, name, number)
+def _move_into_new_folder(aside: Path, parent: Path, name: str) -> Path:
+    folder = make_new_folder(parent, name)
     moved = []
     try:
         for path in sorted(aside.iterdir(), key=lambda path: path.name == "settings.json"):
@@ -278,9 +276,9 @@ def _move_into_new_folder(aside: Path, parent: Path, name: str, number: int) -> 
     return folder
 
 
-def _write_extras(folder: Path, settings: Mapping[str, Any], delivery: Delivery, sheet: Any, *sounds: Any) -> None:
+def _write_extras(folder: Path, title: str, delivery: Delivery, sheet: Any, *sounds: Any) -> None:
     """Write lead sheet and picture. The sheet begins with the files, the picture with the vocals."""
-    title, count_in = result_name(settings["vocals"], settings["seed"]), delivery.count_in
+    count_in = delivery.count_in
     if sheet is not None:
         moved = move_sheet(sheet, count_in.duration_s) if count_in.num_samples else sheet
         files = [folder / name for name in SHEET_FILES]
@@ -302,18 +300,19 @@ def _try_to_write(paths: Sequence[Path], what: str, write: Callable[[], None]) -
         warnings.warn(f"The {what} could not be made ({error}). The audio is complete.", UserWarning, stacklevel=2)
 
 
-def make_new_folder(parent: Path, name: str, number: int = 1) -> Path:
-    """Make `parent/name`, or `parent/name-2`, `-3`, ... where that stands already; two processes never share one.
+def free_name(parent: str | os.PathLike, name: str, number: int = 1) -> str:
+    """`name`, or `name-2`, `name-3`, ...: the first that nothing in `parent` has; with a `number` of 2 not `name`."""
+    while os.path.lexists(Path(parent, found := name if number == 1 else f"{name}-{number}")):
+        number += 1
+    return found
 
-    With a `number` of 2 the first one that is tried is `parent/name-2`.
-    """
+
+def make_new_folder(parent: Path, name: str) -> Path:
+    """Make a folder of `parent` with the first free name; two processes never share one."""
     while True:
-        folder = parent / (name if number == 1 else f"{name}-{number}")
-        try:
+        folder = parent / free_name(parent, name)
+        with contextlib.suppress(FileExistsError):  # another process was faster
             folder.mkdir()
-        except FileExistsError:
-            number += 1
-        else:
             return folder
 
 

@@ -323,19 +323,18 @@ class Studio:
         recording = {"array": vocals, "sampling_rate": sampling_rate}
         if earlier is None:
             result = play(recording, seed=seed, **options, **always)
-            take_of = known_sheet = None
+            known_sheet = None
             record, name = {"vocals": order.name, "seed": seed, **options}, result_name(order.name, seed)
         else:
             try:
                 result = play(recording, seed=seed, **{**always, **earlier.options(span)})
             except ValueError as error:  # another model's codes, or another recording's
                 raise Refused(for_visitors(str(error))) from error
-            take_of, known_sheet = earlier.name, earlier.known_codes.get("lead_sheet")
-            record = earlier.new_settings(span, result)
+            known_sheet, record = earlier.known_codes.get("lead_sheet"), earlier.new_settings(span, result)
             name = take_name(earlier.name) + f"-{seed}"
         job.enter("mixing")
         made_with = describe_model(self.pipe)
-        folder = write_result(job.folder, record, vocals, sampling_rate, result, made_with, take_of, known_sheet)
+        folder = write_result(job.folder, record, vocals, sampling_rate, result, made_with, name, known_sheet)
         archive = shutil.make_archive(str(job.folder / name), "zip", folder)
         return FinishedTake(
             number=job.take,
