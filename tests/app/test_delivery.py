@@ -123,6 +123,27 @@ def test_a_count_in_moves_every_file_by_the_same_samples(tmp_path, file_format):
     assert all(level[first + 3000 : first + 11_900].max() == 0 for first in onsets[:-1])
 
 
+@pytest.mark.parametrize(
+    ("beats", "place", "num_clicks"),
+    [
+        ([0.3, 0.83, 1.29, 1.8], 0, 8),  # the audio begins late in the bar before the first beat
+        ([0.2, 0.74, 1.24, 1.7], 1, 7),  # the first beat is the last of its bar
+        ([0.02, 0.56, 1.02, 1.5], 3, 5),
+        ([1.3, 1.82, 2.31, 2.8], 1, 5),  # no beat was heard at first: the clicks end where the audio begins
+    ],
+)
+def test_clicks_of_a_count_in_lead_evenly_into_the_first_beat(beats, place, num_clicks):
+    sheet = {**make_sheet(), "beat_times": beats, "downbeat_times": beats[place::4]}
+    count_in = plan_count_in(sheet, 1, RATE)
+    step_s = np.median(np.diff(beats))
+    np.testing.assert_allclose(count_in.click_times, step_s * np.arange(len(count_in.click_times)), atol=1e-9)
+    num_steps = (count_in.duration_s + beats[0]) / step_s  # from the first click, which begins a bar
+    assert num_steps == pytest.approx(round(num_steps), abs=1e-3)
+    assert (round(num_steps) + place) % 4 == 0
+    assert len(count_in.click_times) == num_clicks
+    assert 0 < count_in.duration_s - count_in.click_times[-1] <= step_s + 0.005
+
+
 def test_a_streamed_result_is_delivered_as_a_called_one(tmp_path):
     settings = {**SETTINGS, "format": "flac", "count_in": 1}
     result = make_result()

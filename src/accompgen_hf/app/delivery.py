@@ -18,7 +18,7 @@ from accompgen_hf.files import hash_file
 SUBTYPES = {"wav": "PCM_24", "flac": "PCM_24", "mp3": "MPEG_LAYER_III", "ogg": "VORBIS"}
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _CLICK_S, _CLICK_LEVEL, _BAR_HZ, _BEAT_HZ = 0.03, 0.25, 1600.0, 1000.0
-_NEAR_S = 0.005  # a bar line that is so near to the start is the start
+_NEAR_S = 0.005  # a beat that is so near to the start is the start
 
 
 class CountIn(NamedTuple):
@@ -57,9 +57,9 @@ class CountIn(NamedTuple):
 
 
 def plan_count_in(sheet: Mapping[str, Any] | None, num_bars: int, sampling_rate: int) -> CountIn:
-    """Bars of clicks in the tempo of the accompaniment, so that its bar lines go on from theirs.
+    """Bars of clicks in the tempo of the accompaniment, in even steps that go on to its first beat.
 
-    Where the audio begins within a bar, the clicks go on until it begins.
+    Where the audio begins within a bar, or before its first beat, the clicks go on until it begins.
 
     Args:
         sheet (`dict`, *optional*): A `result["lead_sheet"]`.
@@ -73,12 +73,11 @@ def plan_count_in(sheet: Mapping[str, Any] | None, num_bars: int, sampling_rate:
         return CountIn(0, sampling_rate)
     if sheet is None or not sheet["beat_times"]:
         raise ValueError("`count_in` must be 0 here: no beat was heard in the accompaniment.")
-    step_s, meter = beat_step_s(dict(sheet)), sheet["meter"]
-    bar_s = step_s * meter
-    first_line_s = sheet["downbeat_times"][0]
-    num_before = int(np.ceil((first_line_s - _NEAR_S) / bar_s))  # whole bars before the first bar line
-    lead_s = num_before * bar_s - first_line_s  # of the bar in which the audio begins
-    num_samples = max(1, round((num_bars * bar_s + lead_s) * sampling_rate))
+    step_s, meter, first_s = beat_step_s(dict(sheet)), sheet["meter"], sheet["beat_times"][0]
+    num_beats = -sheet["beat_times"].index(sheet["downbeat_times"][0]) % meter  # of its bar before the first beat
+    while num_beats * step_s < first_s - _NEAR_S:  # the audio begins in a bar before that
+        num_beats += meter
+    num_samples = round(((num_bars * meter + num_beats) * step_s - first_s) * sampling_rate)
     times = np.arange(0.0, num_samples / sampling_rate - _NEAR_S, step_s)
     return CountIn(num_samples, sampling_rate, tuple(map(float, times)), meter)
 
