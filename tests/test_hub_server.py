@@ -16,6 +16,7 @@ import huggingface_hub, torch
 from huggingface_hub import HfApi, snapshot_download
 from transformers import AutoModel, AutoModelForCausalLM, pipeline
 import accompgen_hf
+from accompgen_hf.app.open_pipeline import load_pipeline
 from accompgen_hf.hub import push_folder, verify_repository
 
 # What a broken connection leaves of a chunk is lost; those of 10 MB are larger than this model.
@@ -34,6 +35,7 @@ HfApi().create_tag("someone/band", tag="v1")
 tell("second push", push_folder(sys.argv[2], "someone/band"))
 tell("v1", heads(pipeline("vocal-accompaniment", model="someone/band", revision="v1", device="cpu").model))
 tell("main", heads(AutoModel.from_pretrained("someone/band")))
+tell("by the command", heads(load_pipeline("someone/band", "cpu").model))
 tell("cached", heads(AutoModel.from_pretrained("someone/band", revision="v1")))
 tell("verify", verify_repository("someone/band", revision="v1"))
 stage = AutoModel.from_pretrained("someone/band").fine
@@ -43,6 +45,7 @@ tell("stage", torch.equal(again.heads[0].weight, stage.heads[0].weight))
 tell("stage verify", verify_repository("someone/stage"))
 huggingface_hub.constants.HF_HUB_OFFLINE = True
 tell("offline", heads(pipeline("vocal-accompaniment", model="someone/band", revision="v1", device="cpu").model))
+tell("by the command offline", heads(load_pipeline("someone/band", "cpu").model))
 try:
     AutoModel.from_pretrained("someone/else")
 except OSError as error:
@@ -89,6 +92,7 @@ def test_a_model_goes_to_the_hub_and_comes_back(server, tmp_path):
 
     sums = [model.coarse.heads[0].weight.sum().item() for model in models]
     assert (told["v1"], told["main"], told["cached"], told["offline"]) == (sums[0], sums[1], sums[0], sums[0])
+    assert told["by the command"] == told["by the command offline"] == sums[1]
     assert told["verify"] == told["stage verify"] == []
     assert told["stage"] is True
     commit = server.repositories["someone/band"]["main"]
@@ -101,5 +105,7 @@ def test_a_model_goes_to_the_hub_and_comes_back(server, tmp_path):
     assert whole == f"GET /storage/{hash_file(folders[0] / 'model.safetensors')}"
     assert rest == f"{whole} bytes={half - half % 10_000}-"  # it went on where the connection broke
     assert len([entry for entry in logs["main"] if entry.startswith("GET /storage/")]) == 1
-    assert not [entry for entry in logs["cached"] if entry.startswith("GET /storage/")]
-    assert logs["offline"] == logs["unknown offline"] == []
+    assert not [
+        entry for leg in ("by the command", "cached") for entry in logs[leg] if entry.startswith("GET /storage/")
+    ]
+    assert logs["offline"] == logs["by the command offline"] == logs["unknown offline"] == []

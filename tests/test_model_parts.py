@@ -36,6 +36,8 @@ def test_without_a_network_an_unknown_model_is_named(tmp_path, monkeypatch):
         load_part("me/nothing", "codec")
     with pytest.raises(OSError, match="'me/nothing' is no folder here"):
         load_pipeline("me/nothing", "cpu")
+    with pytest.raises(OSError, match=r"'\./nothing' is no folder here, and no Hub id, such as owner/name"):
+        load_pipeline("./nothing", "cpu")
 
 
 def test_the_defaults_name_is_the_default_unless_a_folder_has_it(folders, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import HFValidationError
 from transformers import PreTrainedModel
 
 from accompgen_hf import DEFAULT_MODEL
@@ -40,6 +41,8 @@ def naming(source: str | os.PathLike) -> Iterator[None]:
     """Let an error of loading say which model it is about: without a network Transformers leaves the name out."""
     try:
         yield
+    except HFValidationError as error:
+        raise OSError(f"{os.fspath(source)!r} is no folder here, and no Hub id, such as owner/name") from error
     except OSError as error:
         source, words = os.fspath(source), " ".join(str(error).split())
         if os.path.exists(source) or source in words:

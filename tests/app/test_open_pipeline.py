@@ -1,12 +1,26 @@
 """How the command opens the pipeline: on which device, with how many threads."""
 
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from accompgen_hf.app import cli
-from accompgen_hf.app.open_pipeline import UsageError, choose_device, choose_threads, set_threads
+from accompgen_hf.app.open_pipeline import SHIPPED_VOCALS, UsageError, choose_device, choose_threads, set_threads
+
+
+def test_a_model_that_nobody_has_is_one_error_at_once_where_the_hub_does_not_answer(tmp_path):
+    closed = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
+    command = [sys.executable, "-m", "accompgen_hf", "generate", str(SHIPPED_VOCALS), "--model", "me/nothing"]
+    found = subprocess.run(
+        command, env={**os.environ, **closed, "NO_PROXY": "127.0.0.1"}, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert found.returncode == 1
+    [line] = found.stderr.splitlines()
+    assert line.startswith("accompgen: error: 'me/nothing' is no folder here, and not found as a Hub id: Got: Connect")
 
 
 @pytest.mark.parametrize("command", ["generate", "demo", "regenerate", "web"])

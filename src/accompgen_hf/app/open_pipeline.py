@@ -40,6 +40,7 @@ def add_machine_options(add: Callable[..., Any], number: Callable[..., Callable[
 def load_pipeline(model: str | None, device: str) -> Any:
     """Load the task's pipeline with the given model, or with the default that the package ships."""
     import transformers
+    from huggingface_hub import snapshot_download
 
     import accompgen_hf
     from accompgen_hf.model_parts import naming, resolve_model
@@ -49,9 +50,11 @@ def load_pipeline(model: str | None, device: str) -> Any:
     # Not by `transformers.pipeline`: it wraps an error in two tracebacks, and runs a repository's own code or nothing.
     model = accompgen_hf.DEFAULT_MODEL if model is None else resolve_model(model)
     with naming(model):
+        # It asks once, and takes what is cached where nobody answers; Transformers asks six times for every file.
+        folder = model if os.path.exists(model) else snapshot_download(model, ignore_patterns="*/*")
         pipe = accompgen_hf.VocalAccompanimentPipeline(
-            model=transformers.AutoModel.from_pretrained(model),
-            processor=transformers.AutoProcessor.from_pretrained(model),
+            model=transformers.AutoModel.from_pretrained(folder),
+            processor=transformers.AutoProcessor.from_pretrained(folder),
             device=device,
         )
     choose_threads(pipe)
