@@ -1,8 +1,9 @@
 """Chords and key of an accompaniment: chroma of treble and bass, templates of 24 triads, Viterbi, order of chords.
 
-Pitch classes count from C; chords are numbered 0-11 major on C to B, 12-23 minor, 24 none. For chords nothing was
-trained. How often a chord sounds in a key and which follows which is counted on the scores of training songs
-(`musical_tables_accompgen`); the profiles of pitch classes are those of Temperley (2001).
+Pitch classes count from C; chords are numbered 0-11 major on C to B, 12-23 minor, 24 none (the tables of
+`listener_accompgen` have another numbering). For chords nothing was trained. How often a chord sounds in a key and
+which follows which is counted on the scores of training songs (`musical_tables_accompgen`); the profiles of pitch
+classes are those of Temperley (2001).
 """
 
 from functools import lru_cache

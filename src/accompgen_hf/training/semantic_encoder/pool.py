@@ -66,7 +66,11 @@ def find_beat_places(annotation: SongAnnotation, num_frames: int, places_per_bea
 
 
 def number_chords(labels: dict[str, np.ndarray], without: int) -> np.ndarray:
-    """Chord of every frame as int64, 2 root + (its third is minor), or `without` where there is none."""
+    """Chord of every frame as int64, 2 root + (its third is minor), or `without` where there is none.
+
+    The encoder's taught classes and the listener's tables have this number. What is heard in audio has that of
+    `harmony_accompgen`, root + 12 (it is minor). Neither is ever turned into the other.
+    """
     roots = labels["chord_root"].astype(np.int64)
     return np.where(roots >= 0, 2 * roots + labels["is_minor_chord"], without)
 
