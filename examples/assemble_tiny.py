@@ -5,12 +5,13 @@ python examples/assemble_tiny.py --install DIR --report REPORT
 """
 
 import argparse
+import re
 import shutil
 from pathlib import Path
 
 import accompgen_hf
 from accompgen_hf.accompgen.manifest_accompgen import write_manifest
-from accompgen_hf.files import folder_written_whole, read_json, write_json
+from accompgen_hf.files import folder_written_whole, read_json, write_json, write_text
 from accompgen_hf.hub import assemble_pipeline, save_repository
 from accompgen_hf.model_parts import load_part
 from accompgen_hf.scripts import run_script, script_parser
@@ -23,6 +24,8 @@ EVIDENCE_SCALE = 2.0
 # Sound is nearer to that of the true codes so, and half of the rows are saved (docs/measured/default.md).
 FINE_GUIDANCE_SCALE, FINE_TEMPERATURE = 1.0, 0.7
 PARTS = ("semantic", "coarse", "fine", "semantic_encoder", "codec")
+COSTS = re.compile(r"^CPU-core minutes: [^.\n]*", re.MULTILINE)  # in model_cards/tiny.md
+UNKNOWN_COSTS = "CPU-core minutes: not recorded"
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -49,14 +52,21 @@ def main() -> None:
         print(options.output_dir)
         return
     report = read_json(options.report / "report.json")
+    card = keep_costs((options.report / "README.md").read_text("utf-8"), Path(accompgen_hf.DEFAULT_MODEL, "README.md"))
     with folder_written_whole(accompgen_hf.DEFAULT_MODEL) as staged:
         shutil.copytree(options.install, staged, dirs_exist_ok=True)
         config = read_json(staged / "config.json")
         config["is_placeholder"] = report["is_placeholder"]
         write_json(staged / "config.json", config, indent=2)
-        shutil.copy(options.report / "README.md", staged / "README.md")
+        write_text(staged / "README.md", card)
         write_manifest(staged)
     print(accompgen_hf.DEFAULT_MODEL)
+
+
+def keep_costs(card: str, installed: Path) -> str:
+    """The card with what the installed one says of the training's costs, where the report knew no `--work_dir`."""
+    known = COSTS.search(installed.read_text("utf-8"))
+    return card if known is None else card.replace(UNKNOWN_COSTS, known[0])
 
 
 if __name__ == "__main__":

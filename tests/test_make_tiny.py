@@ -1,9 +1,13 @@
 """The steps that make the default and the editions before it; none of them is run here."""
 
+import argparse
 import importlib
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 import accompgen_hf
@@ -58,6 +62,46 @@ def test_only_the_edition_that_starts_from_the_packages_codec_may_replace_the_pa
     monkeypatch.setattr("subprocess.run", lambda words, check: installed.append(words))
     list_steps("make_tiny", "--install")
     assert installed[0][2:4] == ["--install", str(Path("runs", "third", "accompgen-tiny"))]
+
+
+@pytest.mark.parametrize(
+    ("reported", "expected"), [("not recorded", "coarse 92 min, fine 46 min"), ("coarse 50 min", "coarse 50 min")]
+)
+def test_an_installed_card_keeps_its_costs_where_the_report_knows_none(tmp_path, monkeypatch, reported, expected):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    assemble_tiny = importlib.import_module("assemble_tiny")
+    installed, assembled, report = (tmp_path / name for name in ("installed", "assembled", "report"))
+    for folder in (installed, assembled, report):
+        folder.mkdir()
+    (installed / "README.md").write_text(
+        "# Old\n\nCPU-core minutes: coarse 92 min, fine 46 min. Old words.\n", "utf-8"
+    )
+    (assembled / "config.json").write_text("{}")
+    (report / "report.json").write_text('{"is_placeholder": false}')
+    (report / "README.md").write_text(f"# New\n\nCPU-core minutes: {reported}. New words.\n", "utf-8")
+    monkeypatch.setattr(accompgen_hf, "DEFAULT_MODEL", str(installed))
+    monkeypatch.setattr(sys, "argv", ["x", "--install", str(assembled), "--report", str(report)])
+    assemble_tiny.main()
+    card = (installed / "README.md").read_text("utf-8")
+    assert card == f"# New\n\nCPU-core minutes: {expected}. New words.\n"
+
+
+def test_other_work_on_the_machine_does_not_make_the_reported_model_slower(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    report_tiny = importlib.import_module("report_tiny")
+    rate = report_tiny.RATE
+    tone = np.sin(2 * np.pi * 220 * np.arange(rate) / rate).astype(np.float32)
+
+    def play(*_recording, **_options):
+        time.sleep(0.3)  # the processor does something else
+        return {"audio": tone, "mix": tone}
+
+    monkeypatch.setattr(report_tiny, "code_band", lambda _pipe, _song: tone)
+    monkeypatch.setattr(report_tiny, "draw_picture", lambda *_args, **_options: None)
+    annotation = SimpleNamespace(seed=0, mode="minor", tonic=9, key_name="A minor")
+    song = SimpleNamespace(vocals=tone, sampling_rate=rate, instrumental=tone, annotation=annotation)
+    options = argparse.Namespace(guidance_scale=None, output_dir=Path())
+    assert report_tiny.measure_music(play, [song, song], options)["real_time_factor"] < 0.2
 
 
 def test_singsong_learns_from_the_tokens_of_the_second_edition(list_steps):
