@@ -9,7 +9,8 @@ but they do by emptying caches.
 `song` accompanies the shipped recording. `sizes` times steps of coarse stages with random weights, in the middle of a
 window: six rows, which is what three parts with guidance take, at 300 steps for a second of music. The floor is the
 time to read weights, keys and values once at the bandwidth that a sum over a large array reaches in the same rounds.
-`--dry_run` takes tiny numbers everywhere.
+Compiled steps read the weights in float32, float16 and int8, PyTorch's loop in float32. `--dry_run` takes tiny numbers
+everywhere.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -39,6 +41,7 @@ from accompgen_hf.scripts import run_script, script_parser
 
 WINDOW_S, STEPS_PER_SECOND = 2.0, 300
 STEPS = 32  # a round, of each engine
+WEIGHT_BYTES = {"float32": 4, "float16": 2, "int8": 1}  # of a weight, as compiled steps read it
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -54,7 +57,6 @@ def parse_arguments() -> argparse.Namespace:
         help="sizes of the stages",
     )
     parser.add_argument("--rows", type=int, default=6, help="half of them for guidance")
-    parser.add_argument("--weight_format", help="what the stages' set_weight_format takes")
     parser.add_argument("--threads", type=int, default=1, help="threads of the CPU")
     parser.add_argument("--dry_run", action="store_true", help="run everything once, briefly")
     return parser.parse_args()
@@ -72,16 +74,15 @@ def take_turns(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, li
     return times_s
 
 
-def ratios(times_s: dict[str, list[float]]) -> list[float]:
-    """How many times as long PyTorch's loop takes: median and 95 % interval."""
-    pairs = zip(times_s["torch"], times_s["numba"], strict=True)
-    return [round(value, 2) for value in median_interval([slow / fast for slow, fast in pairs])]
+def ratio(times_s: dict[str, list[float]], slow: str, fast: str) -> list[float]:
+    """How many times as long the slow one takes: median and 95 % interval."""
+    pairs = zip(times_s[slow], times_s[fast], strict=True)
+    return [round(value, 2) for value in median_interval([longer / shorter for longer, shorter in pairs])]
 
 
 def measure_song(options: argparse.Namespace) -> dict[str, Any]:
     """Real-time factors of the shipped default by both engines."""
     pipe = load_pipeline(None, "cpu")
-    pipe.model.set_weight_format(options.weight_format)
     set_threads(options.threads)
     vocals, rate = load_audio(SHIPPED_VOCALS)
     vocals = vocals[:, : round(options.duration * rate)]
@@ -92,7 +93,11 @@ def measure_song(options: argparse.Namespace) -> dict[str, Any]:
     factors = {
         name: [round(value / duration_s, 3) for value in median_interval(values)] for name, values in times_s.items()
     }
-    return {"duration_s": round(duration_s, 2), "real_time_factor": factors, "torch / numba": ratios(times_s)}
+    return {
+        "duration_s": round(duration_s, 2),
+        "real_time_factor": factors,
+        "torch / numba": ratio(times_s, "torch", "numba"),
+    }
 
 
 class Steps:
@@ -110,7 +115,7 @@ class Steps:
             clip_duration_s=WINDOW_S,
             window_overlap_s=WINDOW_S / 2,
         )
-        self.stage = AccompGenCoarseForCausalLM(self.config).eval().set_weight_format(options.weight_format)
+        self.stage = AccompGenCoarseForCausalLM(self.config).eval()
         num_codes, target = options.rows // 2, self.config.target_segment
         conditioning = {
             segment.name: torch.randint(segment.codebook_size, (1, round(WINDOW_S * segment.frame_rate)))
@@ -127,18 +132,24 @@ class Steps:
         self.choice = AccompGenKeyedChoiceLogitsProcessor(uniforms, 0)
         processors = LogitsProcessorList([*self.warpers, self.choice])
         num_positions = self.context + STEPS + 1
-        self.compiled = CompiledStageDecoder(self.stage, prompt[2], num_positions, processors, ids[:num_codes])
-        self.compiled.prefill(*prompt)
+        self.compiled = {}
+        for name in WEIGHT_BYTES:
+            self.stage.set_weight_format(None if name == "float32" else name)
+            decoder = CompiledStageDecoder(self.stage, prompt[2], num_positions, processors, ids[:num_codes])
+            decoder.prefill(*prompt)
+            self.compiled[name] = decoder
+        self.stage.set_weight_format(None)
         self.loop = FastStageDecoder(self.stage, prompt[2], num_positions)
         self.scores = self.loop.prefill(*prompt)
         self.start = (self.loop.slot, self.loop.index)
 
-    def numba(self) -> None:
-        """Choose and step, the same slots every time."""
-        self.compiled.decode(0, STEPS)
+    def calls(self) -> dict[str, Callable[[], Any]]:
+        """Choose and step, the same slots every time: compiled with every format, and by PyTorch's loop."""
+        compiled = {name: partial(decoder.decode, 0, STEPS) for name, decoder in self.compiled.items()}
+        return {**compiled, "torch": self.torch}
 
     def torch(self) -> None:
-        """The same as `_sample_fast` does it."""
+        """The loop of `_sample_fast`."""
         self.loop.slot, self.loop.index = self.start
         scores = self.scores
         for index in range(STEPS):
@@ -149,24 +160,26 @@ class Steps:
 
 
 def measure_size(size: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Milliseconds and steps per second of one size, and what they mean for a song."""
+    """Milliseconds of a step of one size, and what they mean for a song."""
     steps = Steps(*map(int, size.split("x")), options)
     array = torch.ones(2**20 if options.dry_run else 2**26)
-    times_s = take_turns({"numba": steps.numba, "torch": steps.torch, "read": array.sum}, options.rounds)
+    times_s = take_turns({**steps.calls(), "read": array.sum}, options.rounds)
     bandwidth = 4 * len(array) / statistics.median(times_s.pop("read"))
-    weight_bytes = 1 if options.weight_format == "int8" else 4
-    floor_s = floor_bytes(steps.stage, steps.context, options.rows, weight_bytes, 4) / bandwidth
+    floor_s = {
+        name: floor_bytes(steps.stage, steps.context, options.rows, num_bytes, 4) / bandwidth
+        for name, num_bytes in WEIGHT_BYTES.items()
+    }
     step_s = {name: [value / STEPS for value in median_interval(values)] for name, values in times_s.items()}
     return {
         "size": size,
         "parameters": sum(parameter.numel() for parameter in steps.stage.parameters()),
         "positions": steps.context,
         "ms": {name: [round(1e3 * value, 3) for value in values] for name, values in step_s.items()},
-        "steps_per_s": round(1 / step_s["numba"][0]),
-        "coarse real-time factor": round(STEPS_PER_SECOND * step_s["numba"][0], 3),
-        "torch / numba": ratios(times_s),
+        "coarse real-time factor": {name: round(STEPS_PER_SECOND * step_s[name][0], 3) for name in WEIGHT_BYTES},
+        **{f"torch / {name}": ratio(times_s, "torch", name) for name in WEIGHT_BYTES},
+        **{f"float32 / {name}": ratio(times_s, "float32", name) for name in ("float16", "int8")},
         "read_gb_per_s": round(bandwidth / 1e9, 1),
-        "times the floor": round(step_s["numba"][0] / floor_s, 2),
+        "times the floor": {name: round(step_s[name][0] / floor_s[name], 2) for name in WEIGHT_BYTES},
     }
 
 

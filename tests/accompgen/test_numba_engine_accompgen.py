@@ -150,14 +150,20 @@ def test_int8_rounds_every_weight_with_a_scale_per_output_and_nothing_else():
 
 
 @torch.no_grad()
-def test_large_matrices_from_a_float16_checkpoint_are_read_as_float16_without_loss(monkeypatch):
-    monkeypatch.setattr(engine, "_MIN_HALF_SIZE", 1)
+def test_a_stage_from_a_float16_checkpoint_is_read_as_float16_without_loss(monkeypatch):
     stage = tiny_stage(AccompGenCoarseConfig, relative_position_axis="time")
     assert pack_weights(stage).format is None  # its weights need all their bits
     stage.half().float()
-    assert pack_weights(stage).format == "float16"
+    in_float16 = begin(stage)
+    assert in_float16.weights.format == "float16"
     for logits, expected in forced_logits(stage):
         torch.testing.assert_close(logits, expected, atol=1e-4, rtol=0)
+    monkeypatch.setattr(products, "WIDENS_HALF", False)  # as on an old processor
+    next(stage.parameters()).mul_(1)  # another version of the same weights
+    in_float32 = begin(stage)
+    assert in_float32.weights.format is None
+    assert torch.equal(in_float16.decode(0, 7), in_float32.decode(0, 7))
+    assert np.array_equal(in_float16.logits, in_float32.logits)
 
 
 @pytest.mark.parametrize("guidance_scale", [0.0, 1.0, 3.0])

@@ -40,8 +40,6 @@ from .working_time_accompgen import not_counted
 logger = logging.getLogger(__name__)
 ENGINES = ("numba", "torch")
 PANEL, INNER_BLOCK = 32, 16  # as in `numba_kernels_accompgen.py`, which may not be imported yet
-# Of a layer's largest matrix: a smaller one stays in the cache, where half the bytes gain nothing.
-_MIN_HALF_SIZE = 2**20
 
 
 class Choice(NamedTuple):
@@ -170,7 +168,7 @@ def load_kernels() -> Any:
 class CompiledWeights:
     """A stage's weights as compiled steps read them, in the format that `model.weight_format` asks for.
 
-    Without one, a stage whose matrices are large and came from a checkpoint in float16 is read in float16, any other
+    Without one, a stage that came from a checkpoint in float16 is read in float16, which rounds nothing, and any other
     as it is. int8 rounds the weights, with a scale per output, and leaves activations alone.
     """
 
@@ -202,9 +200,10 @@ class CompiledWeights:
 
     @staticmethod
     def _format_without_rounding(model: nn.Module) -> str | None:
-        matrices = [weight for weight in model.parameters() if weight.ndim == 2 and weight.numel() >= _MIN_HALF_SIZE]
-        has_large = 2 * model.config.intermediate_size * model.config.hidden_size >= _MIN_HALF_SIZE
-        is_exact = has_large and all(torch.equal(weight, weight.half().float()) for weight in matrices)
+        from .numba_products_accompgen import WIDENS_HALF  # needs numba, as the kernels do
+
+        matrices = (weight for weight in model.parameters() if weight.ndim == 2)
+        is_exact = WIDENS_HALF and all(torch.equal(weight, weight.half().float()) for weight in matrices)
         return "float16" if is_exact else None
 
     @staticmethod

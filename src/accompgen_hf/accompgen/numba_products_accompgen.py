@@ -26,7 +26,9 @@ import numpy as np
 logger = logging.getLogger(__name__)
 PANEL = 32  # outputs side by side
 LANES = 16  # of one vector in LLVM's code, which it cuts to what the processor has
-_HAS_WIDE_REGISTERS = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))
+_FEATURES = llvmlite.binding.get_host_cpu_features()
+_HAS_WIDE_REGISTERS = bool(_FEATURES.get("avx512f"))
+WIDENS_HALF = bool(_FEATURES.get("f16c", True))  # only x86 knows the name; without it LLVM wants a library for float16
 _MOST_SUMS = 4 if _HAS_WIDE_REGISTERS else 2  # vectors pairs of running sums that stay in registers
 
 _FLOAT = ir.FloatType()
