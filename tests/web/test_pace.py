@@ -10,10 +10,11 @@ from accompgen_hf.web.jobs import VisitorJob
 from accompgen_hf.web.pace import Pace
 from accompgen_hf.web.texts import describe
 
-# CPU seconds at which the shipped default came to each step, and its end, in a studio on one core: 9 and 18 s of song.
+# Seconds of the clock at which the shipped default came to each step, and its end: 9 and 18 s of song, a quarter of a
+# core (`examples/benchmarks/server.py page --threads 1` beside other work).
 TIMELINES = {
-    9.1: {"listening": 0.0, "semantic": 2.77, "coarse": 7.3, "fine": 17.05, "mixing": 19.17, "end": 21.54},
-    18.2: {"listening": 0.0, "semantic": 2.63, "coarse": 13.44, "fine": 32.89, "mixing": 36.39, "end": 40.53},
+    9.1: {"listening": 0.0, "semantic": 0.98, "coarse": 10.85, "fine": 49.48, "mixing": 52.29, "end": 59.48},
+    18.2: {"listening": 0.0, "semantic": 2.45, "coarse": 25.02, "fine": 94.39, "mixing": 99.18, "end": 111.36},
 }
 
 
@@ -68,8 +69,8 @@ def test_while_the_step_is_compiled_the_job_says_so_and_its_estimate_stands_stil
         assert "once" in describe(progress)
     job.enter("semantic")
     now[0] += 1.5
-    job.report("semantic", 10.0)  # 2.5 s for 0.75 of 2.25 s of work for every second of audio
-    assert job.progress().seconds_left == pytest.approx(2.5 / 7.5 * (22.5 - 7.5), rel=0.01)
+    job.report("semantic", 10.0)  # 2.5 s for 0.33 of 1.48 s of work for every second of audio
+    assert job.progress().seconds_left == pytest.approx(2.5 / 3.3 * (14.8 - 3.3), rel=0.01)
     job.enter("coarse")
     now[0] += 10
     job.end_take()

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 
 STEPS = ("listening", "semantic", "coarse", "fine", "mixing")
-# CPU seconds per second of audio: the shipped default in compiled steps on one core, 18 s of singing. Mixing includes
-# the files of the page. Until the first take is finished only the ratios count.
-_FIRST_GUESS = {"listening": 0.15, "semantic": 0.6, "coarse": 1.07, "fine": 0.2, "mixing": 0.23}
+# CPU seconds per second of audio: the shipped default in compiled steps on one thread, 18 s of singing, shared out as
+# `examples/benchmarks/server.py page` found. Mixing includes the files of the page. Until the first take is finished
+# only the ratios count.
+_FIRST_GUESS = {"listening": 0.03, "semantic": 0.3, "coarse": 0.93, "fine": 0.06, "mixing": 0.16}
 _ENOUGH_S, _ENOUGH_WORK = 2.0, 0.08  # of a job, before its own speed says more than the takes before it
 
 
