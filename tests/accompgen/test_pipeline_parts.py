@@ -1,6 +1,7 @@
 """The task with parts and a style: stems by name that add up to the accompaniment, also where its peaks are bent."""
 
 import functools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -92,3 +93,24 @@ def test_bent_peaks_of_a_sum_bend_every_part_alike():
     assert is_bent.any()
     np.testing.assert_allclose(scaled[0, is_bent] / parts[0, is_bent], (bent / total)[is_bent], rtol=1e-5)
     np.testing.assert_array_equal(scaled[:2, ~is_bent], parts[:2, ~is_bent])
+
+
+def peak_of(call, *arrays) -> int:
+    """Bytes that a call takes at most, its result among them."""
+    tracemalloc.start()
+    try:
+        call(*arrays)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_peaks_of_long_recordings_are_bent_in_the_memory_of_the_result():
+    parts = np.random.default_rng(0).uniform(-1, 1, (3, 1 << 22)).astype(np.float32)
+    total = parts.sum(axis=0)
+    bent = soften_peaks(total)
+    assert peak_of(soften_peaks, total) < 1.5 * total.nbytes
+    assert peak_of(bend_parts, parts, total, bent) < 1.5 * parts.nbytes
+    expected = bend_parts(parts, total, bent)
+    assert peak_of(bend_parts, parts, total, bent, parts) < 0.5 * parts.nbytes
+    assert np.array_equal(parts, expected)

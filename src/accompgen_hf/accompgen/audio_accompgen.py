@@ -5,7 +5,7 @@ Waveforms are float32, full scale at 1.0, of shape (num_samples,) or (channels, 
 
 import io
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -236,26 +236,38 @@ def soften_peaks(audio: np.ndarray) -> np.ndarray:
 
     Sample by sample, so that pieces of a recording give what the whole gives; the same shape.
     """
-    excess = np.abs(audio) - _KNEE
+    softened = np.empty_like(audio)
     room = np.float32(_HIGHEST_PEAK - _KNEE)
-    bent = _KNEE + room * excess / (room + np.maximum(excess, 0))
-    return np.where(excess > 0, np.copysign(bent, audio), audio)
+    for block in _blocks(audio.shape[-1]):
+        piece = audio[..., block]
+        excess = np.abs(piece) - _KNEE
+        bent = _KNEE + room * excess / (room + np.maximum(excess, 0))
+        softened[..., block] = np.where(excess > 0, np.copysign(bent, piece), piece)
+    return softened
 
 
-def bend_parts(parts: np.ndarray, total: np.ndarray, bent: np.ndarray) -> np.ndarray:
+def bend_parts(parts: np.ndarray, total: np.ndarray, bent: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """Give every part the gain per sample that bending the peaks of their sum means.
 
     Args:
         parts (`np.ndarray` of shape `(num_parts, num_samples)`): Parts, float32. One alone may pass full scale.
         total, bent (`np.ndarray` of shape `(num_samples,)`): Their sum before and after.
+        out (`np.ndarray`, *optional*): Receives the result; it may be `parts`.
 
     Returns:
         Parts whose sum is `bent`: the last one takes what rounding has left.
     """
-    gain = np.divide(bent, total, out=np.ones_like(total), where=total != 0)
-    parts = (parts * gain).astype(np.float32)
-    parts[-1] += bent - parts.sum(axis=0)
-    return parts
+    out = np.empty(parts.shape, np.float32) if out is None else out
+    for block in _blocks(parts.shape[1]):
+        gain = np.divide(bent[block], total[block], out=np.ones_like(total[block]), where=total[block] != 0)
+        out[:, block] = parts[:, block] * gain
+        out[-1, block] += bent[block] - out[:, block].sum(axis=0)
+    return out
+
+
+def _blocks(num_samples: int) -> Iterator[slice]:
+    """Slices of a long recording, so that what is computed on the way needs little memory."""
+    return (slice(start, start + _BLOCK_SAMPLES) for start in range(0, num_samples, _BLOCK_SAMPLES))
 
 
 def integrated_loudness(audio: np.ndarray, sampling_rate: int) -> float:

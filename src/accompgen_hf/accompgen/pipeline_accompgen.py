@@ -402,11 +402,14 @@ class VocalAccompanimentPipeline(Pipeline):
         else:
             result_rate = check_sampling_rate(output_sampling_rate, "`output_sampling_rate`")
         num_samples = output_num_samples(vocals.shape[1], rate, result_rate)
-        played = [fit_length(resample(each, codec_rate, result_rate), num_samples) for each in played]
+        at_codec_rate, played = played, np.empty((len(played), num_samples), np.float32)
+        for row, each in zip(played, at_codec_rate, strict=True):
+            row[:] = fit_length(resample(each, codec_rate, result_rate), num_samples)
+        del at_codec_rate, each  # ten minutes of four sounds
         accompaniment = soften_peaks(played[0])
         stems = {}
         if names:
-            bent = bend_parts(np.stack(played[1:]), played[0], accompaniment)
+            bent = bend_parts(played[1:], played[0], accompaniment, out=played[1:])
             stems = {"stems": dict(zip(names, bent, strict=True))}
         vocals = fit_length(resample(vocals, rate, result_rate), num_samples)
         vocals = vocals[0] if len(vocals) == 1 else vocals
