@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 import accompgen_hf
+from accompgen_hf.accompgen.configuration_accompgen import GRID_RATE
 from accompgen_hf.accompgen.harmony_accompgen import chord_path
 from accompgen_hf.accompgen.ranking_accompgen import PITCH_HOP_S, sung_pitches
+from accompgen_hf.accompgen.regeneration_accompgen import frames_per_step
 from accompgen_hf.accompgen.stage_chain_accompgen import CODE_NAMES
 from accompgen_hf.app.open_pipeline import load_pipeline
 from accompgen_hf.evaluation.metrics.chords import share_of_chord_tones
@@ -107,7 +109,7 @@ def last_changed_second(model: Any, end_s: float, duration_s: float) -> float:
 
 def hash_outside(name: str, codes: Any, start_s: float, end_s: float) -> str:
     """Hash of the codes before and after a span; the last axis is time."""
-    rate = 50 if name.endswith("semantic_ids") else 75
+    rate = GRID_RATE * frames_per_step(name)
     kept = np.delete(codes.numpy(), np.s_[round(start_s * rate) : round(end_s * rate)], axis=-1)
     return hashlib.sha256(np.ascontiguousarray(kept).tobytes()).hexdigest()
 
