@@ -31,6 +31,8 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = parse_arguments()
+    if options.num_songs < 1:  # a negative one would leave the last songs out
+        raise ValueError(f"`num_songs` must be at least 1, got {options.num_songs}.")
     codec = load_part(options.codec, "codec")
     parts = []
     for _, songs in groupby(read_songs(options.songs_dir), key=lambda song: Path(song.samples.filename).parent):

@@ -122,3 +122,12 @@ def test_the_script_writes_a_codec_of_the_same_codes(tmp_path, monkeypatch, code
     torch.testing.assert_close(sharp.decoder.output.bias, expected.decoder.output.bias)
     again = encode_in_blocks(sharp, torch.from_numpy(parts[:1]), sharp.config.target_bandwidths[-1])
     assert torch.equal(again, codes)
+
+
+@pytest.mark.parametrize("num_songs", ["0", "-1"])
+def test_the_script_refuses_less_than_one_song_of_each_folder(monkeypatch, num_songs):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    options = ["--codec", "codec", "--songs_dir", "songs", "--output_dir", "sharp", "--num_songs", num_songs]
+    monkeypatch.setattr(sys, "argv", ["sharpen_codec.py", *options])
+    with pytest.raises(ValueError, match=f"`num_songs` must be at least 1, got {num_songs}"):
+        importlib.import_module("sharpen_codec").main()
