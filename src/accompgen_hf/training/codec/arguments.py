@@ -23,6 +23,8 @@ class CodecTrainingArguments:
         clip_num_frames (`int`): Length of a training clip in codec frames.
         clip_shares (`dict` of `str` to `float`): Relative shares of what is cut from a song: `"instrumental"` (all
             tracks but the vocals), `"mix"` (all tracks), or a track by its name. What a song lacks is left out.
+        generated_share (`float`): Share of the updates on codes whose fine ones a model made, as examples/
+            generate_fine_codes.py does; clips are then single parts. Needs `freeze_encoder`.
         gain_range_db (`tuple[float, float]`): Random gain of a clip, uniform.
         latent_noise_share (`float`): Noise on the encoder's outputs before there is a quantizer, relative to each
             channel's deviation.
@@ -88,6 +90,7 @@ class CodecTrainingArguments:
             "mix": 0.07,
         }
     )
+    generated_share: float = 0.0
     gain_range_db: tuple[float, float] = (-6.0, 3.0)
     learning_rate: float = 8e-4
     warmup_steps: int = 200
@@ -132,6 +135,11 @@ class CodecTrainingArguments:
             raise ValueError(
                 "`num_added_decoder_layers` must be 0, or with `init_from` more, "
                 f"got {self.num_added_decoder_layers} with {self.init_from}."
+            )
+        if not 0 <= self.generated_share <= 1 or (self.generated_share and not self.freeze_encoder):
+            raise ValueError(
+                "`generated_share` must be 0, or with `freeze_encoder` at most 1, "
+                f"got {self.generated_share} with {self.freeze_encoder}."
             )
         if not 0 < self.decay_share <= 1:
             raise ValueError(f"`decay_share` must be above 0 and at most 1, got {self.decay_share}.")

@@ -1,7 +1,10 @@
 """What a codec learns from: a folder of songs in tracks, and clips drawn from it.
 
 `songs_dir` holds folders, each with `tracks.json` (names of the tracks and the rate) and one 16-bit `<seed>.npy` of
-shape `(num_tracks, num_samples)` per song. Folders may have different tracks; songs can be added between runs.
+shape `(num_tracks, num_samples)` per song. Folders may have different tracks; songs can be added between runs. Beside
+the songs, `codes/<seed>.npy` may have codes of their parts (`generated_codes`).
+
+Letters: B batch, K codebooks, T codec frames, N samples.
 """
 
 import io
@@ -21,8 +24,10 @@ from accompgen_hf.training.codec.arguments import CodecTrainingArguments
 
 SAMPLING_RATE = 24_000
 TRACKS_NAME = "tracks.json"
+CODES_NAME = "codes"
 SILENT_PEAK = 33  # of 32767: -60 dB
 NUM_TRIES = 3  # to find a clip that is not silent
+CONTEXT_FRAMES = 8  # before a clip of codes: what a decoder has heard of the song
 
 TrackSource = Callable[[int], Mapping[str, np.ndarray]]
 
@@ -34,10 +39,12 @@ class SongTracks:
     Attributes:
         names (`tuple[str, ...]`): Names of the tracks, in their order; `"vocals"` is no part of the instrumental.
         samples (`np.ndarray` of shape `(num_tracks, num_samples)`): int16.
+        codes (`np.ndarray` of shape `(num_parts, K, T)`, *optional*): int16, of the tracks but the vocals.
     """
 
     names: tuple[str, ...]
     samples: np.ndarray
+    codes: np.ndarray | None = None
 
     def rows(self, kind: str) -> list[int]:
         """Tracks that a kind of clip sums; none if the song lacks it."""
@@ -94,7 +101,9 @@ def read_songs(songs_dir: str | os.PathLike) -> list[SongTracks]:
     for described in sorted(Path(songs_dir).glob(f"*/{TRACKS_NAME}")):
         names = tuple(json.loads(described.read_text("utf-8"))["track_names"])
         for path in sorted(described.parent.glob("*.npy"), key=lambda path: int(path.stem)):
-            songs.append(SongTracks(names, np.load(path, mmap_mode="r")))
+            coded = path.parent / CODES_NAME / path.name
+            codes = np.load(coded, mmap_mode="r") if coded.is_file() else None
+            songs.append(SongTracks(names, np.load(path, mmap_mode="r"), codes))
     if not songs:
         raise ValueError(
             f"`songs_dir` {songs_dir} must hold folders with {TRACKS_NAME} and songs, found none. Write some with "
@@ -127,3 +136,40 @@ def draw_clips(
                 break
         clip[0] = samples / 32767 * 10 ** (generator.uniform(*arguments.gain_range_db) / 20)
     return torch.from_numpy(clips)
+
+
+def draw_coded_clips(
+    songs: Sequence[SongTracks], arguments: CodecTrainingArguments, step: int, hop_length: int
+) -> tuple[torch.FloatTensor, torch.LongTensor]:
+    """Return clips of single parts, `(B, 1, N)`, and their codes, `(B, K, T)`.
+
+    They are a function of (seed, step) and the songs. Both begin `CONTEXT_FRAMES` before the clip that is asked for.
+
+    Raises:
+        ValueError: If no song has codes, or `clip_shares` names no part of one.
+    """
+    songs = [song for song in songs if song.codes is not None]
+    if not songs:
+        raise ValueError(
+            f"`generated_share` needs songs with codes, got {arguments.generated_share} and a `songs_dir` without "
+            f"{CODES_NAME}/. Make them by examples/generate_fine_codes.py."
+        )
+    generator = np.random.default_rng((arguments.seed, step))
+    num_frames = CONTEXT_FRAMES + arguments.clip_num_frames
+    clips, codes = [], []
+    for _ in range(arguments.batch_size):
+        song = songs[generator.integers(len(songs))]
+        parts = [name for name in song.names if name != "vocals"]
+        shares = np.array([arguments.clip_shares.get(name, 0.0) for name in parts])
+        if not shares.sum() > 0:
+            raise ValueError(f"`clip_shares` must name a part of {parts}, got {arguments.clip_shares}.")
+        part = generator.choice(len(parts), p=shares / shares.sum())
+        row = song.names.index(parts[part])
+        for _ in range(NUM_TRIES):
+            start = generator.integers(song.codes.shape[-1] - num_frames + 1)
+            samples = song.samples[row, start * hop_length : (start + num_frames) * hop_length]
+            if np.abs(samples.astype(np.int32)).max() > SILENT_PEAK:
+                break
+        clips.append(samples.astype(np.float32)[None] / 32767)
+        codes.append(song.codes[part, :, start : start + num_frames].astype(np.int64))
+    return torch.from_numpy(np.stack(clips)), torch.from_numpy(np.stack(codes))

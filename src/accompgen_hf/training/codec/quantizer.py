@@ -118,11 +118,18 @@ def sum_code_vectors(
 ) -> torch.Tensor:
     """Quantize without training: sums `(B, D, T)` of the code vectors of each item's first `num_codebooks`, `(B,)`."""
     with torch.no_grad():
-        codes = quantizer.encode(hidden_states)  # (B, D, T) -> (K, B, T)
-        total = torch.zeros_like(hidden_states)
-        for level, (layer, indices) in enumerate(zip(quantizer.layers, codes, strict=True)):
-            chosen = layer.decode(indices)  # (B, T) -> (B, D, T)
-            total = total + torch.where(num_codebooks[:, None, None] > level, chosen, 0.0)
+        return sum_vectors_of(quantizer, quantizer.encode(hidden_states), num_codebooks)  # codes (K, B, T)
+
+
+@torch.no_grad()
+def sum_vectors_of(
+    quantizer: EncodecResidualVectorQuantizer, codes: torch.LongTensor, num_codebooks: torch.LongTensor
+) -> torch.Tensor:
+    """Sums `(B, D, T)` of the code vectors of `codes`, `(K, B, T)`, of each item's first `num_codebooks`, `(B,)`."""
+    total = 0.0
+    for level, (layer, indices) in enumerate(zip(quantizer.layers, codes, strict=True)):
+        chosen = layer.decode(indices)  # (B, T) -> (B, D, T)
+        total = total + torch.where(num_codebooks[:, None, None] > level, chosen, 0.0)
     return total
 
 

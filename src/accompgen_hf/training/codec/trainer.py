@@ -20,12 +20,13 @@ from accompgen_hf.accompgen.modeling_accompgen_codec import AccompGenCodec
 from accompgen_hf.model_parts import load_part
 from accompgen_hf.training.codec.arguments import CodecTrainingArguments
 from accompgen_hf.training.codec.losses import CombLoss, Discriminators, SpectralLoss
-from accompgen_hf.training.codec.material import SongTracks, draw_clips
+from accompgen_hf.training.codec.material import CONTEXT_FRAMES, SongTracks, draw_clips, draw_coded_clips
 from accompgen_hf.training.codec.quantizer import (
     fit_codebooks,
     quantize_and_update,
     start_running_sums,
     sum_code_vectors,
+    sum_vectors_of,
 )
 from accompgen_hf.training.learning_rate import LearningRate
 
@@ -188,6 +189,12 @@ class CodecTrainer:
         return self.arguments.init_from is not None or self.completed_steps >= self.arguments.num_continuous_steps
 
     @property
+    def has_generated_codes(self) -> bool:
+        """Whether the coming update decodes codes whose fine ones a model made."""
+        drawn = torch.rand((), generator=self._generator(4)).item()
+        return drawn < self.arguments.generated_share
+
+    @property
     def has_discriminators(self) -> bool:
         """Whether the coming update uses discriminators."""
         start, stop = self.arguments.discriminator_step, self.arguments.discriminator_stop_step
@@ -198,7 +205,6 @@ class CodecTrainer:
     def step(self) -> dict[str, float]:
         """Make one update and return its numbers."""
         arguments, step = self.arguments, self.completed_steps
-        clips = draw_clips(self.songs, arguments, step, self.model.config.hop_length).to(self.device)  # (B, 1, N)
         if step == arguments.num_continuous_steps and arguments.init_from is None:
             self._fit_codebooks()
         for optimizer, peak in (
@@ -208,10 +214,7 @@ class CodecTrainer:
             for group in optimizer.param_groups:
                 group["lr"] = peak * self.rate_share.at(step)
         self.model.encoder.requires_grad_(not self.is_frozen)
-        embeddings, losses = self._embed(clips)
-        with self._autocast():
-            decoded = self.model.decode_embeddings(embeddings, self.depths[-1])  # (B, D, T) -> (B, 1, N)
-        decoded, target = decoded.float()[:, 0], clips[:, 0]
+        decoded, target, losses = self._decode_clips()
         losses |= self.loss(decoded, target)
         if arguments.comb_weight:
             losses["comb"] = self.comb_loss(decoded, target)
@@ -228,6 +231,22 @@ class CodecTrainer:
         self.optimizer.step()
         self.completed_steps += 1
         return numbers
+
+    def _decode_clips(self) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+        """Decoded and true clips of an update, `(B, N)` both, and the losses of encoder and quantizer."""
+        hop_length, num_skipped = self.model.config.hop_length, 0
+        drawn = (self.songs, self.arguments, self.completed_steps, hop_length)
+        if self.has_generated_codes:
+            num_skipped = CONTEXT_FRAMES * hop_length
+            clips, codes = (tensor.to(self.device) for tensor in draw_coded_clips(*drawn))
+            depths = self._draw_depths(len(clips))
+            embeddings, losses = sum_vectors_of(self.model.quantizer, codes.transpose(0, 1), depths), {}
+        else:
+            clips = draw_clips(*drawn).to(self.device)
+            embeddings, losses = self._embed(clips)
+        with self._autocast():
+            decoded = self.model.decode_embeddings(embeddings, self.depths[-1])  # (B, D, T) -> (B, 1, N)
+        return decoded.float()[:, 0, num_skipped:], clips[:, 0, num_skipped:], losses
 
     def _weigh(self, losses: dict[str, torch.Tensor]) -> torch.Tensor:
         weights = {
