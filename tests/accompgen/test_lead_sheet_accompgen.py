@@ -1,6 +1,7 @@
 """Lead sheets of bands whose notes are written by hand, and of what nobody can hear."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -228,7 +229,21 @@ def test_chunks_give_the_sheet_of_the_whole_beyond_a_block():
     for start in range(0, len(audio), 50_001):
         end = start + 50_001
         listener.push(audio[start:end], {name: stem[start:end] for name, stem in stems.items()})
-    assert listener.finish() == make_lead_sheet(audio, RATE, stems)
+    whole = LeadSheetListener(RATE)
+    whole.push(audio, stems)
+    assert listener.finish() == whole.finish() == make_lead_sheet(audio, RATE, stems)
+
+
+def test_a_longer_recording_needs_hardly_more_memory():
+    noise = np.random.default_rng(0).uniform(-1, 1, (3, 8000 * 200)).astype(np.float32)
+    peaks = []
+    for num_samples in (noise.shape[1] // 4, noise.shape[1]):
+        stems = dict(zip(("drums", "bass", "other"), noise[:, :num_samples], strict=True))
+        tracemalloc.start()
+        make_lead_sheet(stems["other"], 8000, stems)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < noise[0].nbytes
 
 
 def test_other_rates_hear_the_same():

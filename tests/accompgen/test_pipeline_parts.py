@@ -2,12 +2,14 @@
 
 import functools
 import tracemalloc
+import weakref
 
 import numpy as np
 import pytest
 import torch
 
 from accompgen_hf import VocalAccompanimentPipeline
+from accompgen_hf.accompgen import pipeline_accompgen
 from accompgen_hf.accompgen.audio_accompgen import bend_parts, soften_peaks
 from tiny import tiny_model, tiny_part_model
 
@@ -114,3 +116,26 @@ def test_peaks_of_long_recordings_are_bent_in_the_memory_of_the_result():
     expected = bend_parts(parts, total, bent)
     assert peak_of(bend_parts, parts, total, bent, parts) < 0.5 * parts.nbytes
     assert np.array_equal(parts, expected)
+
+
+def test_a_songs_sounds_stay_where_the_model_has_laid_them_down(monkeypatch):
+    pipe, mix, is_gone = make_pipe(), pipeline_accompgen.mix, []
+    noise = np.random.default_rng(0).normal(size=(1, 3, 12_480)).astype(np.float32)
+    parts, audio = noise.copy(), noise.sum(1)
+    reference = weakref.ref(audio)
+    outputs = [{"audio": torch.from_numpy(audio), "stems": torch.from_numpy(parts)}]  # tensors hold the arrays
+    del audio
+    monkeypatch.setattr(pipe.model, "generate", lambda *args, **kwargs: [outputs.pop()])
+
+    def mix_and_look(*args):
+        is_gone.append(reference() is None)
+        return mix(*args)
+
+    monkeypatch.setattr(pipeline_accompgen, "mix", mix_and_look)
+    result = pipe(make_vocals(), seed=3)
+    assert is_gone == [True]
+    assert all(np.shares_memory(stem, parts) for stem in result["stems"].values())
+    total = noise[0].sum(0)[:12_000]
+    np.testing.assert_array_equal(result["audio"], soften_peaks(total))
+    expected = bend_parts(noise[0, :, :12_000], total, soften_peaks(total))
+    np.testing.assert_array_equal(np.stack(list(result["stems"].values())), expected)

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from .frames_accompgen import BLOCK_DURATION_S
 from .harmony_accompgen import (
     CHORD_HOP_S,
     MODES,
@@ -138,8 +139,10 @@ def make_lead_sheet(
     span_s: tuple[float, float | None] | None = None,
 ) -> LeadSheet:
     """The lead sheet of a whole accompaniment; arguments as for [`LeadSheetListener`], its `push` and `finish`."""
-    listener = LeadSheetListener(sampling_rate)
-    listener.push(audio, stems)
+    audio, listener = as_mono(audio), LeadSheetListener(sampling_rate)
+    size = round(BLOCK_DURATION_S * sampling_rate)
+    for block in (slice(start, start + size) for start in range(0, len(audio), size)):
+        listener.push(audio[block], None if stems is None else {name: stem[block] for name, stem in stems.items()})
     return listener.finish(earlier, span_s)
 
 

@@ -281,10 +281,7 @@ class VocalAccompanimentPipeline(Pipeline):
         for first in range(0, len(requests), batch_size):
             batch = requests[first : first + batch_size]
             outputs = self.forward({"requests": batch}, **forward_params)
-            results += [
-                self.postprocess({**output, **request}, **postprocess_params)
-                for output, request in zip(outputs, batch, strict=True)
-            ]
+            results += [self.postprocess({**outputs.pop(0), **request}, **postprocess_params) for request in batch]
         # 3. One result, or a list of variations, per recording.
         if num_variations == 1:
             return results
@@ -388,13 +385,20 @@ class VocalAccompanimentPipeline(Pipeline):
         """Bring one accompaniment to its exact length and rate, mix it, and hear what it plays."""
         vocals, rate, codec_rate = outputs["vocals"], outputs["sampling_rate"], self.processor.output_sampling_rate
         names = outputs["part_names"]  # none for a model of one part
-        played = torch.cat([outputs["audio"][None], outputs["stems"]]) if names else outputs["audio"][None]
-        played = played.float().cpu().numpy()[:, : output_num_samples(vocals.shape[1], rate, codec_rate)]
+        num_samples = output_num_samples(vocals.shape[1], rate, codec_rate)
+        # Taken out, and written into below: ten minutes of four sounds take 230 MB.
+        audio = fit_length(outputs.pop("audio").float().cpu().numpy(), num_samples)
+        parts = fit_length(outputs.pop("stems").float().cpu().numpy(), num_samples) if names else None
+        accompaniment = soften_peaks(audio)
         sheet = {}
         if lead_sheet:  # at the codec's rate: the sheet is the same whatever rate is asked for
-            heard = soften_peaks(played[0]), codec_rate, dict(zip(names, played[1:], strict=True)) if names else None
-            earlier = outputs.get("earlier_sheet"), outputs.get("regenerate")
-            sheet = {"lead_sheet": make_lead_sheet(*heard, *earlier)}
+            sheet["lead_sheet"] = make_lead_sheet(
+                accompaniment,
+                codec_rate,
+                None if parts is None else dict(zip(names, parts, strict=True)),
+                outputs.get("earlier_sheet"),
+                outputs.get("regenerate"),
+            )
         if output_sampling_rate is None:
             result_rate = codec_rate
         elif output_sampling_rate == "input":
@@ -402,15 +406,14 @@ class VocalAccompanimentPipeline(Pipeline):
         else:
             result_rate = check_sampling_rate(output_sampling_rate, "`output_sampling_rate`")
         num_samples = output_num_samples(vocals.shape[1], rate, result_rate)
-        at_codec_rate, played = played, np.empty((len(played), num_samples), np.float32)
-        for row, each in zip(played, at_codec_rate, strict=True):
-            row[:] = fit_length(resample(each, codec_rate, result_rate), num_samples)
-        del at_codec_rate, each  # ten minutes of four sounds
-        accompaniment = soften_peaks(played[0])
+        if result_rate != codec_rate:
+            [audio] = _at_rate(audio[None], codec_rate, result_rate, num_samples)
+            parts = None if parts is None else _at_rate(parts, codec_rate, result_rate, num_samples)
+            accompaniment = soften_peaks(audio)
         stems = {}
-        if names:
-            bent = bend_parts(played[1:], played[0], accompaniment, out=played[1:])
-            stems = {"stems": dict(zip(names, bent, strict=True))}
+        if parts is not None:
+            stems = {"stems": dict(zip(names, bend_parts(parts, audio, accompaniment, out=parts), strict=True))}
+        del audio
         vocals = fit_length(resample(vocals, rate, result_rate), num_samples)
         vocals = vocals[0] if len(vocals) == 1 else vocals
         result = {
@@ -448,6 +451,14 @@ class VocalAccompanimentPipeline(Pipeline):
         self.model.save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory)
         finish_folder(save_directory, include_code)
+
+
+def _at_rate(sounds: np.ndarray, orig_sampling_rate: int, sampling_rate: int, num_samples: int) -> np.ndarray:
+    """Sounds `(num_sounds, num_orig_samples)` at another rate, each held once: `(num_sounds, num_samples)`."""
+    resampled = np.empty((len(sounds), num_samples), np.float32)
+    for row, sound in zip(resampled, sounds, strict=True):
+        row[:] = fit_length(resample(sound, orig_sampling_rate, sampling_rate), num_samples)
+    return resampled
 
 
 __all__ = ["VocalAccompanimentPipeline"]

@@ -231,8 +231,7 @@ def generate_recordings(
     num_frames = _decoded_frames(model, window_batch_size)
     for rows in _equally_long(results, window_batch_size):
         grids = torch.cat([_codec_grid(results[row]) for row in rows])  # (B, P, K, T)
-        audio = torch.cat(list(_decode(model, grids.flatten(0, 1).split(num_frames, dim=-1))), dim=-1)  # (B P, N)
-        for row, stems in zip(rows, audio.split(grids.shape[1]), strict=True):
+        for row, stems in zip(rows, _decode_whole(model, grids, num_frames), strict=True):
             results[row]["audio"] = stems if len(stems) == 1 else stems.sum(0, keepdim=True)
             if len(model.config.part_names) > 1:
                 results[row]["stems"] = stems[None]
@@ -316,6 +315,22 @@ def _decoded_frames(model: Any, window_batch_size: int) -> int:
 def _decode(model: Any, pieces: Iterable[torch.LongTensor]) -> Iterator[torch.FloatTensor]:
     config = model.config
     return decode_stream(model.codec, pieces, config.codec_block_duration_s, config.codec_context_duration_s)
+
+
+def _decode_whole(model: Any, grids: torch.LongTensor, num_frames: int) -> list[torch.FloatTensor]:
+    """What `_decode` gives for pieces of so many frames, written where it belongs: (B, P, K, T) -> B times (P, N).
+
+    A long song is held once, and what is kept of one recording does not hold the others.
+    """
+    codec, num_parts = model.codec, grids.shape[1]
+    num_samples = grids.shape[-1] * codec.config.hop_length
+    whole = [torch.empty(num_parts, num_samples, dtype=codec.dtype, device=codec.device) for _ in grids]
+    end = 0
+    for piece in _decode(model, grids.flatten(0, 1).split(num_frames, dim=-1)):
+        start, end = end, end + piece.shape[-1]
+        for audio, own in zip(whole, piece.split(num_parts), strict=True):
+            audio[:, start:end] = own
+    return whole
 
 
 def _rechunk(pieces: Iterable[torch.LongTensor], num_frames: int) -> Iterator[torch.LongTensor]:
