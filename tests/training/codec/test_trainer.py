@@ -116,6 +116,11 @@ def test_a_saved_codec_starts_a_run_whose_decoder_trains_on_alone(tmp_path):
         assert torch.equal(saved[name], value) != name.startswith("decoder."), name
 
 
+def test_whole_numbers_are_shares_too(tmp_path):
+    trainer = make_trainer(tmp_path, depth_shares=(0, 1, 0))
+    assert trainer._draw_depths(8).tolist() == [trainer.depths[1]] * 8
+
+
 def test_learning_rate_rises_stays_and_falls_to_zero(tmp_path):
     trainer = make_trainer(tmp_path, max_steps=100, warmup_steps=10, decay_share=0.5)
     rates = [trainer.rate_share.at(step) for step in (0, 9, 40, 49, 75, 99)]

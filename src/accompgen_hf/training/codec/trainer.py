@@ -309,7 +309,7 @@ class CodecTrainer:
 
     def _draw_depths(self, batch_size: int) -> torch.LongTensor:
         """Codebooks that each item is decoded from (quantizer dropout)."""
-        shares = torch.tensor(self.arguments.depth_shares)
+        shares = torch.tensor(self.arguments.depth_shares, dtype=torch.float32)  # JSON may hold whole numbers
         choice = torch.multinomial(shares, batch_size, replacement=True, generator=self._generator(1))
         return torch.tensor(self.depths)[choice].to(self.device)
 
