@@ -41,7 +41,7 @@ class CodecTrainingArguments:
         num_added_decoder_layers (`int`): With `init_from`: blocks that are added behind those of its Fourier decoder.
         discriminator_step (`int`, *optional*): First update with discriminators. `None` is never.
         discriminator_stop_step (`int`, *optional*): First update without them again. `None` is never.
-        use_bf16 (`bool`): Encoder and decoder blocks compute in bfloat16.
+        use_bf16 (`bool`): Encoder and decoder blocks compute in bfloat16; for GPUs, and processors that compute in it.
         seed (`int`): Seed of weights, clips and noise.
         num_continuous_steps (`int`): Updates before there is a quantizer.
         batch_size (`int`): Clips per update.
@@ -119,7 +119,7 @@ class CodecTrainingArguments:
     discriminator_learning_rate: float = 3e-4
     adversarial_weight: float = 0.1
     feature_weight: float = 0.5
-    use_bf16: bool = True
+    use_bf16: bool = False
     device: str = "cpu"
     checkpoint_steps: int = 1_000
     log_steps: int = 100
