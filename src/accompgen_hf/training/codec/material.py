@@ -129,11 +129,7 @@ def draw_clips(
             )
         shares = np.array([arguments.clip_shares[kind] for kind in kinds])
         rows = song.rows(kinds[generator.choice(len(kinds), p=shares / shares.sum())])
-        for _ in range(NUM_TRIES):
-            start = generator.integers(song.samples.shape[1] - num_samples + 1)
-            samples = song.samples[rows, start : start + num_samples].astype(np.float32).sum(axis=0)
-            if np.abs(samples).max() > SILENT_PEAK:
-                break
+        _, samples = _draw_samples(generator, song, rows, num_samples, song.samples.shape[1] - num_samples + 1)
         clip[0] = samples / 32767 * 10 ** (generator.uniform(*arguments.gain_range_db) / 20)
     return torch.from_numpy(clips)
 
@@ -159,17 +155,27 @@ def draw_coded_clips(
     clips, codes = [], []
     for _ in range(arguments.batch_size):
         song = songs[generator.integers(len(songs))]
-        parts = [name for name in song.names if name != "vocals"]
+        rows = song.rows("instrumental")
+        parts = [song.names[row] for row in rows]
         shares = np.array([arguments.clip_shares.get(name, 0.0) for name in parts])
         if not shares.sum() > 0:
             raise ValueError(f"`clip_shares` must name a part of {parts}, got {arguments.clip_shares}.")
         part = generator.choice(len(parts), p=shares / shares.sum())
-        row = song.names.index(parts[part])
-        for _ in range(NUM_TRIES):
-            start = generator.integers(song.codes.shape[-1] - num_frames + 1)
-            samples = song.samples[row, start * hop_length : (start + num_frames) * hop_length]
-            if np.abs(samples.astype(np.int32)).max() > SILENT_PEAK:
-                break
-        clips.append(samples.astype(np.float32)[None] / 32767)
-        codes.append(song.codes[part, :, start : start + num_frames].astype(np.int64))
+        num_starts = song.codes.shape[-1] - num_frames + 1
+        start, samples = _draw_samples(generator, song, [rows[part]], num_frames * hop_length, num_starts, hop_length)
+        first = start // hop_length
+        clips.append(samples[None] / 32767)
+        codes.append(song.codes[part, :, first : first + num_frames].astype(np.int64))
     return torch.from_numpy(np.stack(clips)), torch.from_numpy(np.stack(codes))
+
+
+def _draw_samples(
+    generator: np.random.Generator, song: SongTracks, rows: list[int], num_samples: int, num_starts: int, unit: int = 1
+) -> tuple[int, np.ndarray]:
+    """First sample and sum of some tracks, `(num_samples,)`, not silent if a few tries find such; starts in units."""
+    for _ in range(NUM_TRIES):
+        start = unit * int(generator.integers(num_starts))
+        samples = song.samples[rows, start : start + num_samples].astype(np.float32).sum(axis=0)
+        if np.abs(samples).max() > SILENT_PEAK:
+            break
+    return start, samples
