@@ -16,8 +16,10 @@ from accompgen_hf import (
     AccompGenSemanticForCausalLM,
 )
 from accompgen_hf.accompgen.configuration_accompgen_codec import AccompGenCodecConfig
+from accompgen_hf.accompgen.listener_accompgen import AccompGenListener
 
 NUM_CLUSTERS = 20
+PARTS = ("drums", "bass", "other")
 CODEBOOK_SIZE = 16
 STAGE_SIZES = {
     "hidden_size": 32,
@@ -133,6 +135,28 @@ def random_codes(segment, batch_size: int, duration_s: float, seed: int = 0) -> 
     if not segment.has_codebook_axis:
         shape = (batch_size, num_frames)
     return torch.randint(segment.codebook_size, shape, generator=torch.Generator().manual_seed(seed))
+
+
+def random_listener(num_parts: int = 1) -> AccompGenListener:
+    """Tables that say much, at random."""
+    listener, generator = AccompGenListener(NUM_CLUSTERS, num_parts), torch.Generator().manual_seed(0)
+    for name, table in listener.named_buffers():
+        table.copy_(torch.rand(table.shape, generator=generator))
+        if name == "beat_of_voice":
+            table.copy_(10.0 * (table - 0.5))
+        elif name.endswith(("voice", "chord")):
+            table.div_(table.sum(-1, keepdim=True))
+    return listener
+
+
+def listening_stage(**fields):
+    stage = tiny_stage(AccompGenSemanticConfig, **fields)
+    stage.set_listener(random_listener(len(stage.config.part_names)))
+    return stage
+
+
+def voice_of(stage, duration_s: float, num_items: int = 1) -> torch.Tensor:
+    return random_codes(stage.config.segments[0], num_items, duration_s)
 
 
 def random_clip(config, batch_size: int = 2, duration_s: float = 0.08, seed: int = 0) -> tuple[dict, torch.Tensor]:

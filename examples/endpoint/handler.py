@@ -8,10 +8,11 @@ endpoints' server can only answer JSON, so the wav files are base64 there; `make
 ```json
 {"inputs": "UklGR...", "parameters": {"seed": 7, "preview": true}}
 {"inputs": "UklGR...", "parameters": {"style": "rock", "parts": ["drums", "bass"]}}
+{"inputs": "UklGR...", "parameters": {"key": "A minor", "tempo_bpm": 96, "chords": [[0.0, 2.5, "Am"]]}}
 ```
 
-The second one is for a model of several parts that knows styles. Where `parts` are asked for, the answer has each of
-them in `stems`.
+The second one is for a model of several parts that knows styles, the third for one that listens for beat and chords.
+Where `parts` are asked for, the answer has each of them in `stems`.
 """
 
 import base64
@@ -36,7 +37,7 @@ PARAMETERS = limit_options(
     top_k=(1, 1024),
     preview=(False, True),
     accompaniment_lufs_offset=(-30.0, 30.0),
-) | {name: GENERATION_OPTIONS[name] for name in ("style", "parts")}
+) | {name: GENERATION_OPTIONS[name] for name in ("style", "parts", "key", "tempo_bpm", "chords")}
 
 
 class EndpointHandler:

@@ -5,32 +5,9 @@ import torch
 
 from accompgen_hf import AccompGenCoarseConfig, AccompGenSemanticConfig
 from accompgen_hf.accompgen.codebooks_accompgen import build_stage_inputs
-from accompgen_hf.accompgen.listener_accompgen import LISTENING_CONTEXT_S, AccompGenListener
+from accompgen_hf.accompgen.listener_accompgen import LISTENING_CONTEXT_S
 from accompgen_hf.accompgen.windows_accompgen import WindowedRecording, frames_per_step, run_next_windows
-from tiny import NUM_CLUSTERS, random_codes, tiny_stage
-
-PARTS = ("drums", "bass", "other")
-
-
-def random_listener(num_parts: int = 1) -> AccompGenListener:
-    listener, generator = AccompGenListener(NUM_CLUSTERS, num_parts), torch.Generator().manual_seed(0)
-    for name, table in listener.named_buffers():
-        table.copy_(torch.rand(table.shape, generator=generator))
-        if name == "beat_of_voice":
-            table.copy_(10.0 * (table - 0.5))
-        elif name.endswith(("voice", "chord")):
-            table.div_(table.sum(-1, keepdim=True))
-    return listener
-
-
-def listening_stage(**fields):
-    stage = tiny_stage(AccompGenSemanticConfig, **fields)
-    stage.set_listener(random_listener(len(stage.config.part_names)))
-    return stage
-
-
-def voice_of(stage, duration_s: float, num_items: int = 1) -> torch.Tensor:
-    return random_codes(stage.config.segments[0], num_items, duration_s)
+from tiny import NUM_CLUSTERS, PARTS, listening_stage, random_codes, tiny_stage, voice_of
 
 
 def test_a_new_listener_says_nothing():

@@ -14,12 +14,14 @@ from .listening_accompgen import (
     NO_PITCH,
     NUM_CHORDS,
     PHASES_PER_BEAT,
+    STEP_RATE,
     find_beat_phases,
     find_chords,
     settle_chords,
     weigh_codes,
 )
 from .options_accompgen import resolve_scale
+from .told_song_accompgen import NOTHING_TOLD, ToldSong
 
 LISTENING_CONTEXT_S = 12.0  # heard before and behind a window
 
@@ -57,22 +59,33 @@ class AccompGenListener(nn.Module):
             "chord_of_code": ((num_parts, num_clusters, NUM_CHORDS), 1.0),
         }
 
-    def hear(self, voice_ids: torch.LongTensor, first: int, num_frames: int) -> torch.FloatTensor:
+    def hear(
+        self,
+        voice_ids: torch.LongTensor,
+        first: int,
+        num_frames: int,
+        told: ToldSong = NOTHING_TOLD,
+        start_s: float = 0.0,
+    ) -> torch.FloatTensor:
         """What a voice says about the codes of some of its frames: of its beat, and of its chords.
 
         Args:
             voice_ids (`torch.LongTensor` of shape `(T,)`): Ids of the voice, an even number, with much before and
                 behind these frames.
             first, num_frames (`int`): The frames, N from an even one on, an even number.
+            told (`ToldSong`, *optional*): What is known of the song already.
+            start_s (`float`): Place of the first id in the song, in seconds.
 
         Returns:
             `torch.FloatTensor` of shape `(N, P, C)`: log p(code | voice) - log p(code), in nats, of every part.
         """
         tables = {name: table.detach().double().cpu().numpy() for name, table in self.named_buffers()}
         ids = voice_ids.cpu().numpy()
-        phases, begins = find_beat_phases(tables["beat_of_voice"], ids)
+        phases, begins = find_beat_phases(tables["beat_of_voice"], ids, told.tempo_bpm)
+        told_chords = told.chords_at(start_s + (np.arange(len(begins)) + 0.5) / STEP_RATE) if told.chords else None
         names = ("pitch_of_voice", "pitch_of_chord", "first_chord", "next_chord")
-        chords = settle_chords(find_chords(*(tables[name] for name in names), ids, begins))
+        found = find_chords(*(tables[name] for name in names), ids, begins, told.key, told_chords)
+        chords = settle_chords(found)
         steps = slice(first // 2, (first + num_frames) // 2)
         evidence = weigh_codes(phases[steps], tables["beat_of_code"])
         evidence += weigh_codes(chords[steps], tables["chord_of_code"])

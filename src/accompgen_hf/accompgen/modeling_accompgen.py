@@ -35,8 +35,10 @@ from .parts_accompgen import choose_parts, style_id, style_ids
 from .regeneration_accompgen import find_spans
 from .seeds_accompgen import resolve_seeds
 from .stage_chain_accompgen import STAGES, generate_recordings, stream_recording
+from .told_song_accompgen import ToldSong, read_told_songs
 from .torch_defaults_accompgen import usual_torch_defaults
 from .training_record_accompgen import join_tracks
+from .window_listening_accompgen import listening_context_s
 
 SILENCE_DURATION_S = 4
 
@@ -191,6 +193,9 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
         output_num_samples: torch.Tensor | Sequence[int] | None = None,
         regenerate: tuple[float, float | None] | list[tuple[float, float | None] | None] | None = None,
         regenerate_parts: Sequence[str] | None = None,
+        key: str | list[str | None] | None = None,
+        tempo_bpm: float | list[float | None] | None = None,
+        chords: Sequence[Any] | None = None,
         **kwargs: Any,
     ) -> AccompGenOutput | list[AccompGenOutput]:
         """Accompany vocals: `model.generate(**processor(audio, sampling_rate=rate))`.
@@ -224,6 +229,13 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
                 of what is made anew of `known_codes` with the new `seed`; all other codes stay. An end of `None` is
                 the recording's. A recording that is longer than its known codes is continued to its end.
             regenerate_parts (sequence of `str`, *optional*): Parts that are made anew; `None` is all of them.
+            key (`str` or `list` of `str`, *optional*): Key of all songs or of each, such as "A minor" or "Bb", where
+                the singer knows it. Without it the band finds one in the voice.
+            tempo_bpm (`float` or `list` of `float`, *optional*): Tempo in beats per minute, likewise. Where beats
+                begin is still found in the voice.
+            chords (`list`, *optional*): Chords that the band plays, each `(start_s, end_s, name)` or a `dict` of
+                these, such as a lead sheet has; the band finds its own where there is none. Or a list of such lists,
+                one or `None` for each item.
             kwargs: Generation settings of all stages: `guidance_scale`, `temperature`, `top_k`, `top_p`,
                 `do_sample`, ...
 
@@ -232,7 +244,8 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
 
         Raises:
             ValueError: If `input_values` has another shape, its lengths do not fit, a setting is not one of
-                `generate`, the model does not know a part or a style, or `regenerate` lies outside the known codes.
+                `generate`, the model does not know a part or a style, a key, tempo or chord is not understood, the
+                model does not listen for it, or `regenerate` lies outside the known codes.
         """
         is_list = not isinstance(input_values, torch.Tensor)
         for values in [values[None] for values in input_values] if is_list else [input_values]:
@@ -255,8 +268,9 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
         codes = list_known_codes(known_codes, lengths, len(seeds))
         num_steps = [len(values) // SAMPLES_PER_GRID_STEP for values in input_values]
         spans = find_spans(self.config, regenerate, regenerate_parts, codes, num_steps, chosen)
+        told = self._read_told_songs(len(seeds), settings, key, tempo_bpm, chords)
         results = generate_recordings(
-            self, list(input_values), seeds, settings, codes, window_batch_size, callback, chosen, styles, spans
+            self, list(input_values), seeds, settings, codes, window_batch_size, callback, chosen, styles, spans, told
         )
         if is_list:
             return [AccompGenOutput(**result) for result in results]
@@ -273,6 +287,9 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
         parts: Sequence[str] | None = None,
         style: str | None = None,
         on_stems: Callable[[torch.FloatTensor], Any] | None = None,
+        key: str | None = None,
+        tempo_bpm: float | None = None,
+        chords: Sequence[Any] | None = None,
         **settings: Any,
     ) -> Iterator[torch.FloatTensor]:
         """Accompany vocals that arrive in pieces; each piece of audio comes as soon as it is final.
@@ -286,7 +303,7 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
                 final; all of them joined are `known_codes` of a later run.
             on_stems (`Callable`, *optional*): Called as `on_stems(stems)` before each piece of audio comes, with the
                 `(num_parts, num_samples)` of which it is the sum; never by a model of one part.
-            seed, known_codes, callback, parts, style, settings: As in `generate`, for one item.
+            seed, known_codes, callback, parts, style, key, tempo_bpm, chords, settings: As in `generate`, of one item.
 
         Returns:
             Iterator over `torch.FloatTensor` of shape `(num_samples,)` at 24 kHz, gapless.
@@ -294,9 +311,15 @@ class AccompGenForConditionalGeneration(CheckedLoadingMixin, ManifestSavingMixin
         [own_seed] = resolve_seeds(seed, 1)
         of_stages = self.stage_settings(**settings)
         asked = (choose_parts(self.config, parts), style_id(self.config, style))
-        return stream_recording(
-            self, pieces, own_seed, of_stages, known_codes, window_batch_size, callback, on_codes, *asked, on_stems
-        )
+        [told] = self._read_told_songs(1, of_stages, key, tempo_bpm, chords)
+        how = (known_codes, window_batch_size, callback, on_codes, *asked, on_stems, told)
+        return stream_recording(self, pieces, own_seed, of_stages, *how)
+
+    def _read_told_songs(self, num_items: int, of_stages: dict[str, dict[str, Any]], *told: Any) -> list[ToldSong]:
+        """What is known of every song; the first stage has to listen for it."""
+        songs = read_told_songs(num_items, *told)
+        listening_context_s(self.semantic, of_stages["semantic"], songs)
+        return songs
 
     def stage_settings(
         self,

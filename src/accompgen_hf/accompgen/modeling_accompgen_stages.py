@@ -4,7 +4,7 @@ Letters: B batch, R rows of metadata (B, or 1 when all samples share a layout), 
 d hidden width.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,10 +36,11 @@ from .modeling_accompgen_layers import (
 from .options_accompgen import check_settings
 from .parts_accompgen import style_ids
 from .seeds_accompgen import resolve_seeds
+from .told_song_accompgen import read_told_songs
+from .window_listening_accompgen import listening_context_s
 from .windows_accompgen import (
     WindowedRecording,
     frames_per_step,
-    listening_context_s,
     played_parts,
     run_all_windows,
 )
@@ -240,6 +241,9 @@ class AccompGenStageForCausalLM(AccompGenStagePreTrainedModel, AccompGenGenerati
         callback: Callable[[float], Any] | None = None,
         part: str | list[str] | None = None,
         style: str | list[str | None] | None = None,
+        key: str | list[str | None] | None = None,
+        tempo_bpm: float | list[float | None] | None = None,
+        chords: Sequence[Any] | None = None,
         **kwargs: Any,
     ) -> torch.LongTensor:
         """Generate the target of conditioning of any length, window by window, each by `generate`.
@@ -252,6 +256,8 @@ class AccompGenStageForCausalLM(AccompGenStagePreTrainedModel, AccompGenGenerati
             part (`str` or `list` of `str`, *optional*): Part that all items play, or each of them, where a row is one
                 part; its `instrumental_semantic_ids` are the part's own.
             style (`str` or `list` of `str`, *optional*): Style of all items, or of each; `None` is any style.
+            key, tempo_bpm, chords (*optional*): What is known of the song, as the composite's `generate` takes it; for
+                a stage with a listener.
             kwargs: The conditioning by name (`vocal_semantic_ids=...`, see `config.conditioning_names`), and settings
                 for `generate`: `guidance_scale`, `temperature`, `top_k`, `top_p`, ...; of a stage with a listener also
                 `listening_scale`, the weight of what it hears of beat and chords in 12 s around each window.
@@ -275,10 +281,12 @@ class AccompGenStageForCausalLM(AccompGenStagePreTrainedModel, AccompGenGenerati
                 f"at {config.segments[0].frame_rate} Hz."
             )
         parts, styles = played_parts(config, part, len(first)), style_ids(config, style, len(first))
-        heard_s = listening_context_s(self, kwargs)
+        told = read_told_songs(len(first), key, tempo_bpm, chords)
+        heard_s = listening_context_s(self, kwargs, told)
+        of_items = zip(resolve_seeds(seed, len(first)), parts, styles, told, strict=True)
         recordings = [
-            WindowedRecording(config, own_seed, None, own_part, own_style, heard_s=heard_s)
-            for own_seed, own_part, own_style in zip(resolve_seeds(seed, len(first)), parts, styles, strict=True)
+            WindowedRecording(config, own_seed, None, own_part, own_style, heard_s=heard_s, told=song)
+            for own_seed, own_part, own_style, song in of_items
         ]
         for index, recording in enumerate(recordings):
             recording.append({name: codes[index : index + 1] for name, codes in conditioning.items()})

@@ -81,6 +81,18 @@ GENERATION_OPTIONS: dict[str, GenerationOption] = {
         ),
         GenerationOption("style", str, help="style of the band, one that the model's card lists", metavar="NAME"),
         GenerationOption("parts", list, help="parts to play, such as drums bass (all of the model's)", metavar="NAME"),
+        GenerationOption(
+            "key", str, help='key of the song, such as "A minor" or Bb (else the voice tells)', metavar="KEY"
+        ),
+        GenerationOption(
+            "tempo_bpm",
+            float,
+            low=30,
+            high=300,
+            help="beats per minute (else the voice tells)",
+            metavar="BPM",
+        ),
+        GenerationOption("chords", list),  # the command reads them from a file
         GenerationOption("preview", bool, help="coarse codes alone: a little sooner, duller sound"),
         GenerationOption(
             "output_sampling_rate",

@@ -46,6 +46,7 @@ from .regeneration_accompgen import list_pairs, plan_span, span_seconds
 from .seeds_accompgen import item_seed, resolve_seeds
 from .stage_chain_accompgen import CODE_NAMES, codes_of_result
 from .streaming_accompgen import SAMPLES_PER_GRID_STEP, AccompanimentStream
+from .told_song_accompgen import TOLD_NAMES, list_told
 from .torch_defaults_accompgen import usual_torch_defaults
 
 _WHOLE_RECORDINGS = (str, bytes, bytearray, memoryview, dict, os.PathLike, np.ndarray, torch.Tensor)
@@ -107,6 +108,12 @@ class VocalAccompanimentPipeline(Pipeline):
             style (`str` or `list` of `str`): Style of the model's `config.style_names`, for all recordings or for each
                 of a list; without it, with `None` or `"any"`, the model chooses.
             parts (`list` of `str`): Parts of the model's `config.part_names` to play; without it all of them.
+            key (`str` or `list` of `str`): Key of the song, such as "A minor" or "Bb", for all recordings or for each
+                of a list; without it, or with `None`, the band finds it in the voice.
+            tempo_bpm (`float` or `list` of `float`): Tempo in beats per minute, likewise.
+            chords (`list`): Chords that the band plays, each `(start_s, end_s, name)` or a `dict` of these, such as
+                `lead_sheet["chords"]` of an earlier result; elsewhere it finds its own. For a list of recordings also
+                a list of such lists.
             known_codes (`dict`, or a `list` of them for a list): An earlier result with `return_codes`, such as a
                 preview: its codes are not computed again. The seed has to be the same, and is taken from there. A
                 recording that begins like the earlier one and is longer is continued.
@@ -182,8 +189,8 @@ class VocalAccompanimentPipeline(Pipeline):
                 the recording, or over 10 s of chunks from their first sound on, before which nothing comes out.
             known_codes (`dict`, *optional*): As for a call. Audio of them comes out again, much sooner.
             lead_sheet (`bool`): Also hear what is played; the stream has the sheet when it has ended.
-            settings: `preview`, `callback`, `style`, `parts` and the settings of the stages, as for a call;
-                `window_batch_size` and `on_codes` of the model's `stream`.
+            settings: `preview`, `callback`, `style`, `parts`, `key`, `tempo_bpm`, `chords` and the settings of the
+                stages, as for a call; `window_batch_size` and `on_codes` of the model's `stream`.
 
         Returns:
             `AccompanimentStream`: Iterator over `(start_s, audio)` with the attributes `seed` and `sampling_rate`, and
@@ -265,8 +272,9 @@ class VocalAccompanimentPipeline(Pipeline):
         requests = []
         pairs = list_pairs(regenerate, len(recordings))
         styles = check_styles(self.model.config, forward_params.pop("style", None), len(recordings))
-        given = zip(recordings, seeds, known_codes or [{}] * len(recordings), pairs, styles, strict=True)
-        for recording, first_seed, known, pair, style in given:
+        told = list_told(len(recordings), *(forward_params.pop(name, None) for name in TOLD_NAMES))
+        given = zip(recordings, seeds, known_codes or [{}] * len(recordings), pairs, styles, told, strict=True)
+        for recording, first_seed, known, pair, style, own_told in given:
             own_seeds = range(first_seed, first_seed + num_variations)
             of_recording = self.preprocess({"recording": recording, "seeds": own_seeds}, **preprocess_params)
             codes = codes_of_result(known, self.model.config) if known else {}
@@ -274,6 +282,7 @@ class VocalAccompanimentPipeline(Pipeline):
             sheet = (known or {}).get("lead_sheet")
             span = plan_span(self.model, codes, pair, snap, num_steps, None if sheet is None else sheet["beat_times"])
             more = {"known_codes": codes, "regenerate": span, "style": style, "earlier_sheet": sheet}
+            more |= zip(TOLD_NAMES, own_told, strict=True)
             requests += [{**request, **more} for request in of_recording]
         # 2. Requests -> codes and audio, together.
         batch_size = batch_size or self._batch_size or num_variations
@@ -354,7 +363,7 @@ class VocalAccompanimentPipeline(Pipeline):
                 known_codes=[request["known_codes"] for request in requests],
                 window_batch_size=window_batch_size,
                 callback=report,
-                style=[request["style"] for request in requests],
+                **{name: [request[name] for request in requests] for name in ("style", *TOLD_NAMES)},
                 **settings,
             )
         part_names = self._stem_names(settings.get("parts"))

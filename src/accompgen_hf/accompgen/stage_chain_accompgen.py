@@ -24,11 +24,12 @@ from .configuration_accompgen import CODEC_FRAME_RATE, SEMANTIC_NAMES
 from .fingerprint_accompgen import check_token_fingerprints
 from .modeling_accompgen_semantic_encoder import SAMPLES_PER_FRAME, list_semantic_blocks
 from .regeneration_accompgen import Span
+from .told_song_accompgen import NOTHING_TOLD, ToldSong
+from .window_listening_accompgen import listening_context_s
 from .windows_accompgen import (
     DEFAULT_WINDOW_BATCH_SIZE,
     PlayedPart,
     WindowedRecording,
-    listening_context_s,
     run_all_windows,
     run_next_windows,
 )
@@ -92,6 +93,7 @@ def stream_stage(
     settings: dict[str, Any] | None = None,
     parts: tuple[int, ...] = (0,),
     style_id: int = 0,
+    told: ToldSong = NOTHING_TOLD,
 ) -> Iterator[Codes]:
     """Run one stage over a recording that arrives in pieces.
 
@@ -104,12 +106,13 @@ def stream_stage(
         callback, settings: The same as in `run_next_windows`.
         parts (`tuple` of `int`): Indices of the parts that are asked for.
         style_id (`int`): Row of the style.
+        told (`ToldSong`): What is known of the song; only a stage with a listener asks for it.
 
     Yields:
         `dict`: The entries that came in, with the target, as soon as it is final.
     """
     heard_s = listening_context_s(model, settings)
-    recordings = _record_parts(model.config, seed, known, parts, style_id, heard_s=heard_s)
+    recordings = _record_parts(model.config, seed, known, parts, style_id, heard_s=heard_s, told=told)
     for piece in chain(pieces, [None]):
         for recording in recordings:
             if piece is None:
@@ -136,6 +139,7 @@ def stream_recording(
     parts: tuple[int, ...] = (0,),
     style_id: int = 0,
     on_stems: Callable[[torch.FloatTensor], Any] | None = None,
+    told: ToldSong = NOTHING_TOLD,
 ) -> Iterator[torch.FloatTensor]:
     """Accompany one recording that arrives in pieces.
 
@@ -146,6 +150,7 @@ def stream_recording(
         known_codes (`dict` of `str` to `torch.LongTensor`, *optional*): The first codes of any name in `CODE_NAMES`.
         parts (`tuple` of `int`): Indices of the parts that are asked for.
         style_id (`int`): Row of the style.
+        told (`ToldSong`): What is known of the song.
         pieces, seed, window_batch_size, callback, on_codes, on_stems: As in the model's `stream`.
 
     Yields:
@@ -167,7 +172,7 @@ def stream_recording(
         name = part.config.target_name
         own_callback = _of_stage(callback, stage)
         known = _to_device(known_codes.get(name), part.device)
-        asked = (window_batch_size, own_callback, settings, parts, style_id)
+        asked = (window_batch_size, own_callback, settings, parts, style_id, told)
         codes = note(name, stream_stage(part, codes, seed, known, *asked))
     grids = (_codec_grid(piece)[0] for piece in codes)
     for audio in _decode(model, _rechunk(grids, _decoded_frames(model, window_batch_size))):
@@ -187,6 +192,7 @@ def generate_recordings(
     parts: tuple[int, ...] = (0,),
     style_ids: list[int] | None = None,
     spans: list[Span | None] | None = None,
+    told: list[ToldSong] | None = None,
 ) -> list[dict[str, torch.Tensor]]:
     """Accompany recordings of any lengths together: stage after stage, windows of all of them in shared batches.
 
@@ -197,6 +203,7 @@ def generate_recordings(
         style_ids (`list` of `int`, *optional*): Row of each recording's style.
         spans (`list` of `Span`, *optional*): What is made anew of each recording's known codes. Of a recording that is
             longer than these the ids of the vocals are found again.
+        told (`list` of `ToldSong`, *optional*): What is known of each song.
 
     Returns:
         `list` of `dict`: Codes of each recording and its `audio` `(1, num_samples)`; of a model with several parts
@@ -209,7 +216,7 @@ def generate_recordings(
     if window_batch_size is None:
         window_batch_size = max(DEFAULT_WINDOW_BATCH_SIZE, len(seeds))
     results: list[Codes] = []
-    spans = spans or [None] * len(seeds)
+    spans, told = spans or [None] * len(seeds), told or [NOTHING_TOLD] * len(seeds)
     for values, known, span in zip(input_values, known_codes, spans, strict=True):
         known_ids = known.get(CODE_NAMES[0])
         if span is not None and known_ids is not None and known_ids.shape[-1] * SAMPLES_PER_FRAME < len(values):
@@ -219,9 +226,10 @@ def generate_recordings(
     for stage, settings in stage_settings.items():
         part = getattr(model, stage)
         groups, heard_s = [], listening_context_s(part, settings)
-        for result, known, seed, style_id, span in zip(results, known_codes, seeds, style_ids, spans, strict=True):
+        of_recordings = zip(results, known_codes, seeds, style_ids, spans, told, strict=True)
+        for result, known, seed, style_id, span, song in of_recordings:
             known_target = _to_device(known.get(part.config.target_name), part.device)
-            groups.append(_record_parts(part.config, seed, known_target, parts, style_id, span, heard_s))
+            groups.append(_record_parts(part.config, seed, known_target, parts, style_id, span, heard_s, song))
             for recording in groups[-1]:
                 recording.append(result)
         recordings = [recording for group in groups for recording in group]
@@ -246,6 +254,7 @@ def _record_parts(
     style_id: int,
     span: Span | None = None,
     heard_s: float = 0.0,
+    told: ToldSong = NOTHING_TOLD,
 ) -> list[WindowedRecording]:
     """One recording in one stage, as one for each part that is asked for where a row is one part.
 
@@ -253,7 +262,7 @@ def _record_parts(
         ValueError: If codes are known of other parts.
     """
     if not config.num_part_rows:
-        return [WindowedRecording(config, seed, known, None, style_id, span, heard_s)]
+        return [WindowedRecording(config, seed, known, None, style_id, span, heard_s, told)]
     if known is not None and (known.ndim != 4 or known.shape[1] != len(parts)):
         raise ValueError(
             f"`known_codes` must have `{config.target_name}` of the {len(parts)} parts that are asked for, (1, "

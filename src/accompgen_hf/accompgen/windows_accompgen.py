@@ -16,14 +16,14 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from transformers.generation.streamers import BaseStreamer
 
 from .codebooks_accompgen import build_stage_inputs, ids_to_codes
 from .configuration_accompgen import GRID_RATE, SEMANTIC_NAMES, Segment
-from .listener_accompgen import LISTENING_CONTEXT_S, resolve_listening_scale
 from .regeneration_accompgen import Span, frames_per_step, join_forced
 from .seeds_accompgen import draw_uniforms
+from .told_song_accompgen import NOTHING_TOLD, ToldSong
+from .window_listening_accompgen import listen_to_windows
 
 DEFAULT_WINDOW_BATCH_SIZE = 16
 
@@ -148,6 +148,7 @@ class WindowedRecording:
             are appended; they come out again as they came in.
         style_id (`int`): Row of the style; 0 is any.
         heard_s (`float`): Seconds of the voice that a listener hears before and behind each window; 0 without one.
+        told (`ToldSong`): What is known of the song before it is heard.
     """
 
     def __init__(
@@ -159,10 +160,11 @@ class WindowedRecording:
         style_id: int = 0,
         span: Span | None = None,
         heard_s: float = 0.0,
+        told: ToldSong = NOTHING_TOLD,
     ):
         self._heard_steps = round(heard_s * GRID_RATE)
         self.config, self.seed, self.known, self.span = config, seed, known, None if known is None else span
-        self.part, self.style_id = part, style_id
+        self.part, self.style_id, self.told = part, style_id, told
         self.plan = WindowPlan(config)
         self._held: dict[str, torch.LongTensor] = {}  # all codes from step `_first` on, the target's among them
         self._first = 0
@@ -410,7 +412,7 @@ def _generate_windows(
         new_s = sum(window.end - window.start - window.num_kept for window in windows) / GRID_RATE
         new_s /= windows[0].recording.num_parts
         streamer = _ProgressStreamer(callback, new_s / (num_slots - num_kept))
-    settings, evidence = _listen(model, windows, settings, num_slots - num_kept)
+    settings, evidence = listen_to_windows(model, windows, settings, num_slots - num_kept)
     sequences = model.generate(
         **inputs,
         uniforms=uniforms[:, num_kept:],
@@ -421,41 +423,6 @@ def _generate_windows(
         **settings,
     )
     return list(ids_to_codes(target, sequences[:, inputs["input_ids"].shape[1] :]).split(1))
-
-
-def listening_context_s(model: Any, settings: dict[str, Any] | None) -> float:
-    """Seconds of the voice that a stage hears before and behind each window beside its conditioning.
-
-    Args:
-        settings (`dict`, *optional*): Settings for the stage's `generate`, `listening_scale` among them.
-
-    Raises:
-        ValueError: If `listening_scale` is no number from 0 on, or the stage has no listener.
-    """
-    return LISTENING_CONTEXT_S if _listening_scale(model, settings or {}) else 0.0
-
-
-def _listening_scale(model: Any, settings: dict[str, Any]) -> float:
-    return resolve_listening_scale(model, settings.get("generation_config"), settings.get("listening_scale"))
-
-
-def _listen(
-    model: Any, windows: list[StageWindow], settings: dict[str, Any], num_slots: int
-) -> tuple[dict[str, Any], torch.FloatTensor | None]:
-    """The settings that `generate` takes, and what a listener hears: `(B, num_slots, codebook_size)`, or nothing."""
-    scale = _listening_scale(model, settings)
-    settings = {name: value for name, value in settings.items() if name != "listening_scale"}
-    if not scale:
-        return settings, None
-    rows, per_step, heard = [], frames_per_step(SEMANTIC_NAMES[0]), {}
-    for window in windows:
-        frames = (window.num_before * per_step, (window.end - window.start - window.num_kept) * per_step)
-        asked = (window.voice.cpu().numpy().tobytes(), frames)
-        if asked not in heard:  # takes of one voice hear the same
-            own = model.listener.hear(window.voice, *frames).flatten(0, 1)  # (N P, C)
-            heard[asked] = F.pad(own, (0, 0, 0, num_slots - len(own)))  # shorter windows run on into silence
-        rows.append(heard[asked])
-    return settings, scale * torch.stack(rows).to(model.device)
 
 
 def _row_ids(config: Any, windows: list[StageWindow]) -> dict[str, torch.LongTensor]:
@@ -492,7 +459,6 @@ __all__ = [
     "WindowPlan",
     "WindowedRecording",
     "frames_per_step",
-    "listening_context_s",
     "played_parts",
     "run_all_windows",
     "run_next_windows",

@@ -110,6 +110,12 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         if option.help is not None:
             _add_generation_option(add, option)
     add(
+        "--chords",
+        type=_chords,
+        metavar="FILE",
+        help="chords to play: lines of start, end (seconds) and name, or an edited lead_sheet.json",
+    )
+    add(
         "--best-of", type=_number(int, 2), metavar="N", help="make N takes, and keep the one that fits the singer best"
     )
     add("--separate", metavar="MODEL", help="whole songs: this MDX-Net .onnx file, or htdemucs, takes the voice out")
@@ -128,6 +134,15 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add_machine_options(add, _number)
     add("--quiet", action="store_true", help="no progress bars")
     add("--debug", action="store_true", help="show the full traceback of an error")
+
+
+def _chords(path: str) -> list[list]:
+    from accompgen_hf.app.chord_files import read_chord_file
+
+    try:
+        return read_chord_file(path)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _add_generation_option(add: Callable[..., Any], option: GenerationOption) -> None:
@@ -276,11 +291,13 @@ def _merge_settings(arguments: argparse.Namespace, recorded: Mapping[str, Any]) 
 
 
 def _check_band(settings: dict[str, Any], config: Any) -> dict[str, Any]:
-    """The settings, if the model knows the style and parts that they ask for; the parts in the model's order."""
+    """The settings, if the model knows what they ask for and tell; the parts in the model's order."""
     from accompgen_hf.accompgen.parts_accompgen import choose_parts, style_id
+    from accompgen_hf.accompgen.told_song_accompgen import TOLD_NAMES, read_told_song
 
     try:
         style_id(config, settings.get("style"))
+        read_told_song(*map(settings.get, TOLD_NAMES))
         if "parts" in settings:
             chosen = choose_parts(config, settings["parts"])
             settings = {**settings, "parts": [config.part_names[index] for index in chosen]}
