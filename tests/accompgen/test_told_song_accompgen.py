@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from accompgen_hf import AccompGenSemanticConfig
+from accompgen_hf import AccompGenSemanticConfig, VocalAccompanimentPipeline
 from accompgen_hf.accompgen.listening_accompgen import find_beat_phases, find_chords, settle_chords
 from accompgen_hf.accompgen.told_song_accompgen import (
     NOT_TOLD,
@@ -14,7 +14,7 @@ from accompgen_hf.accompgen.told_song_accompgen import (
     read_key,
     read_told_songs,
 )
-from tiny import PARTS, listening_stage, tiny_stage, voice_of
+from tiny import PARTS, listening_stage, random_listener, tiny_model, tiny_stage, voice_of
 
 A_MINOR, F_MAJOR = 2 * 9 + 1, 2 * 5
 
@@ -179,3 +179,31 @@ def test_a_stage_that_does_not_listen_refuses():
     for stage in (listening_stage(), tiny_stage(AccompGenSemanticConfig)):
         with pytest.raises(ValueError, match="`key`, `tempo_bpm` and `chords` must be left out where nothing listens"):
             stage.generate_codes(vocal_semantic_ids=voice_of(stage, 1.0), key="Am")
+
+
+def listening_pipe() -> VocalAccompanimentPipeline:
+    model = tiny_model()
+    model.semantic.set_listener(random_listener())
+    model.semantic.generation_config.listening_scale = 30.0
+    return VocalAccompanimentPipeline(model=model)
+
+
+def test_every_recording_of_a_list_may_be_told_its_own():
+    pipe, asked = listening_pipe(), {"preview": True, "lead_sheet": False, "window_batch_size": 1}
+    vocals = {"array": np.sin(np.arange(32_000) / 20).astype(np.float32), "sampling_rate": 16_000}
+    alone = [pipe(vocals, seed=3, **asked, **told)["audio"] for told in ({}, TOLD)]
+    own = {name: [None, value] for name, value in TOLD.items()}
+    together = pipe([vocals] * 2, seed=[3, 3], **asked, **own)
+    for result, audio in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(result["audio"], audio)
+    assert not np.array_equal(*alone)
+    for result in pipe([vocals] * 2, seed=[3, 3], **asked, **TOLD):
+        np.testing.assert_array_equal(result["audio"], alone[1])
+    stream = pipe.stream(vocals, seed=3, preview=True, lead_sheet=False, **TOLD)
+    np.testing.assert_array_equal(np.concatenate([audio for _, audio in stream]), alone[1])
+
+
+@pytest.mark.parametrize("told", [{"key": "H"}, {"tempo_bpm": 1}, {"chords": "Am"}], ids=str)
+def test_the_pipeline_refuses_what_it_does_not_understand(told):
+    with pytest.raises(ValueError, match=f"`{next(iter(told))}` must"):
+        listening_pipe()({"array": np.zeros(16_000, np.float32), "sampling_rate": 16_000}, **told)
