@@ -3,7 +3,8 @@
     python examples/measure_codec.py --codec runs/codec/final --output_dir report
 
 Writes `codec.json` and `codec-<source>.png` (truth, baseline, codec; first four seeds). `sum` is the band as one
-track, `other` one part alone, `parts` the sum of drums, bass and other that were coded one by one.
+track, `other` one part alone, `parts` the sum of drums, bass and other that were coded one by one. Perplexities are of
+the sums of each source, and of all sources together: few songs do not use what many use.
 """
 
 import argparse
@@ -79,10 +80,15 @@ def describe(decoded: np.ndarray, target: np.ndarray) -> dict[str, float]:
     return numbers
 
 
-def measure(codecs: dict[str, AccompGenCodec], source: str, options: argparse.Namespace) -> dict:
-    """Mean numbers over the songs of a source, by kind of material and codec; draws the first songs."""
+def measure(
+    codecs: dict[str, AccompGenCodec], source: str, options: argparse.Namespace, of_all: dict[str, torch.Tensor]
+) -> dict:
+    """Mean numbers over the songs of a source, by kind of material and codec; draws the first songs.
+
+    What is counted of codes is added to `of_all`, `(8, 1024)` of every codec.
+    """
     collected: dict[str, dict[str, list]] = {}
-    counts = {name: torch.zeros(8, 1024, dtype=torch.float64) for name in codecs}
+    counts = {name: torch.zeros_like(of_all[name]) for name in codecs}
     figure = Figure(figsize=(5 * NUM_DRAWN, 9), layout="constrained")
     axes = figure.subplots(1 + len(codecs), NUM_DRAWN)
     songs = ProgressBar(iterate_songs(source, options), total=options.num_songs, desc=source)
@@ -115,8 +121,15 @@ def measure(codecs: dict[str, AccompGenCodec], source: str, options: argparse.Na
         }
         for kind, of_kind in collected.items()
     }
-    results["perplexity"] = {name: [round(perplexity(row)) for row in of_codec] for name, of_codec in counts.items()}
+    results["perplexity"] = list_perplexities(counts)
+    for name, of_codec in counts.items():
+        of_all[name] += of_codec
     return results
+
+
+def list_perplexities(counts: dict[str, torch.Tensor]) -> dict[str, list[int]]:
+    """Of each codebook of every codec."""
+    return {name: [round(perplexity(row)) for row in of_codec] for name, of_codec in counts.items()}
 
 
 @torch.no_grad()
@@ -142,7 +155,9 @@ def main() -> None:
     codecs = {name: load_part(source, "codec").eval() for name, source in sources.items() if source is not None}
     results = {"num_songs": options.num_songs, "first_seed": options.first_seed}
     kinds = [*options.renderers, *(["disk"] if options.songs_dir is not None else [])]
-    results |= {source: measure(codecs, source, options) for source in kinds}
+    of_all = {name: torch.zeros(8, 1024, dtype=torch.float64) for name in codecs}
+    results |= {source: measure(codecs, source, options, of_all) for source in kinds}
+    results["perplexity"] = list_perplexities(of_all)
     results["seconds_to_decode_10_s"] = time_decoders(codecs)
     text = json.dumps(results, indent=2)
     (options.output_dir / "codec.json").write_text(text + "\n", "utf-8")

@@ -105,6 +105,7 @@ def test_the_script_compares_two_codecs_on_songs_from_disk(tmp_path):
     subprocess.run([*command, "--renderers"], check=True, timeout=300)
     results = json.loads((tmp_path / "out" / "codec.json").read_text())
     assert set(results["disk"]) == {"sum", "parts", "other", "perplexity"}
+    assert results["perplexity"] == results["disk"]["perplexity"]  # of all sources, here of one
     assert results["disk"]["sum"]["truth"]["log_mel_error"] == 0
     assert results["disk"]["parts"]["codec"]["log_mel_error"] > 0
     assert results["seconds_to_decode_10_s"]["codec"] > 0
