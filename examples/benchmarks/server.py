@@ -26,8 +26,9 @@ from train_step import median_interval
 from accompgen_hf.accompgen.audio_accompgen import load_audio, write_audio
 from accompgen_hf.app.open_pipeline import SHIPPED_VOCALS, load_pipeline, set_threads
 from accompgen_hf.scripts import run_script, script_parser
+from accompgen_hf.web.choices import Settings
 from accompgen_hf.web.pace import STEPS, Pace
-from accompgen_hf.web.studio import Settings, Studio
+from accompgen_hf.web.studio import Studio
 
 NUM_REQUESTS = 8
 

@@ -10,7 +10,7 @@ from accompgen_hf.accompgen.numba_engine_accompgen import ENGINES
 from accompgen_hf.accompgen.options_accompgen import GENERATION_OPTIONS, is_of_kind, limit_options, split_by_step
 from accompgen_hf.app.cli import build_parser
 from accompgen_hf.app.result_folders import SETTINGS_KINDS
-from accompgen_hf.web.studio import PAGE_OPTIONS
+from accompgen_hf.web.choices import PAGE_OPTIONS
 
 
 def command_options() -> dict[str, argparse.Action]:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from accompgen_hf.accompgen.mixing_accompgen import mix
-from accompgen_hf.web.studio import FinishedTake, Settings
+from accompgen_hf.web.choices import Settings
+from accompgen_hf.web.studio import FinishedTake
 from accompgen_hf.web.takes import describe_take, label, listening_gains, sum_up
 
 RATE = 16_000

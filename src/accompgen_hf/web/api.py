@@ -7,8 +7,9 @@ import gradio as gr
 
 from accompgen_hf.accompgen.parts_accompgen import ANY_STYLE
 from accompgen_hf.app.result_folders import list_audio
+from accompgen_hf.web.choices import Refused, Settings
 from accompgen_hf.web.earlier_takes import ChosenSpan
-from accompgen_hf.web.studio import FinishedTake, Progress, Refused, Settings, Studio
+from accompgen_hf.web.studio import FinishedTake, Progress, Studio
 
 ALL_PLAYERS = "all"
 

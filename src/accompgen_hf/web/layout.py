@@ -13,19 +13,9 @@ from accompgen_hf.accompgen.parts_accompgen import ANY_STYLE
 from accompgen_hf.app.open_pipeline import SHIPPED_VOCALS
 from accompgen_hf.web import texts
 from accompgen_hf.web.api import add_endpoints
+from accompgen_hf.web.choices import MAX_GUIDANCE_SCALE, MAX_VARIATIONS, Refused, Settings, read_seed
 from accompgen_hf.web.earlier_takes import ChosenSpan
-from accompgen_hf.web.studio import (
-    MAX_GUIDANCE_SCALE,
-    MAX_VARIATIONS,
-    FinishedTake,
-    Progress,
-    Refused,
-    Settings,
-    Stopped,
-    Studio,
-    read_seed,
-    readable_formats,
-)
+from accompgen_hf.web.studio import FinishedTake, Progress, Stopped, Studio, readable_formats
 from accompgen_hf.web.takes import describe_take
 
 FILES_LIVE_S = 3600

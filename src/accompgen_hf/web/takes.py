@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from accompgen_hf.accompgen.mixing_accompgen import balance_gain
+from accompgen_hf.web.choices import Settings
 from accompgen_hf.web.drawing import draw_take
-from accompgen_hf.web.studio import FinishedTake, Settings
+from accompgen_hf.web.studio import FinishedTake
 
 _PEAK = 10 ** (-1 / 20)  # the ceiling of a mix
 
