@@ -155,6 +155,14 @@ def listening_stage(**fields):
     return stage
 
 
+def listening_model():
+    """A composite whose semantic stage has a listener that weighs much."""
+    model = tiny_model()
+    model.semantic.set_listener(random_listener())
+    model.semantic.generation_config.listening_scale = 30.0
+    return model
+
+
 def voice_of(stage, duration_s: float, num_items: int = 1) -> torch.Tensor:
     return random_codes(stage.config.segments[0], num_items, duration_s)
 

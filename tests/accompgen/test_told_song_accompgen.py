@@ -14,7 +14,7 @@ from accompgen_hf.accompgen.told_song_accompgen import (
     read_key,
     read_told_songs,
 )
-from tiny import PARTS, listening_stage, random_listener, tiny_model, tiny_stage, voice_of
+from tiny import PARTS, listening_model, listening_stage, tiny_stage, voice_of
 
 A_MINOR, F_MAJOR = 2 * 9 + 1, 2 * 5
 
@@ -182,14 +182,14 @@ def test_a_stage_that_does_not_listen_refuses():
 
 
 def listening_pipe() -> VocalAccompanimentPipeline:
-    model = tiny_model()
-    model.semantic.set_listener(random_listener())
-    model.semantic.generation_config.listening_scale = 30.0
-    return VocalAccompanimentPipeline(model=model)
+    return VocalAccompanimentPipeline(model=listening_model())
 
 
 def test_every_recording_of_a_list_may_be_told_its_own():
-    pipe, asked = listening_pipe(), {"preview": True, "lead_sheet": False, "window_batch_size": 1}
+    pipe, asked = (
+        listening_pipe(),
+        {"preview": True, "lead_sheet": False, "window_batch_size": 1},
+    )
     vocals = {"array": np.sin(np.arange(32_000) / 20).astype(np.float32), "sampling_rate": 16_000}
     alone = [pipe(vocals, seed=3, **asked, **told)["audio"] for told in ({}, TOLD)]
     own = {name: [None, value] for name, value in TOLD.items()}

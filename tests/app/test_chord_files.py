@@ -10,8 +10,8 @@ import soundfile
 
 from accompgen_hf import VocalAccompanimentPipeline
 from accompgen_hf.app import cli
-from accompgen_hf.app.chord_files import read_chord_file
-from tiny import random_listener, tiny_model
+from accompgen_hf.app.chord_files import read_chord_file, read_chord_text
+from tiny import listening_model
 
 CHORDS = [[0.0, 0.24, "Am"], [0.24, 0.5, "F/A"]]
 
@@ -33,7 +33,7 @@ def here(tmp_path, monkeypatch):
 )
 def test_chords_are_read(text):
     Path("chords.txt").write_text(text, "utf-8")
-    assert read_chord_file("chords.txt") == CHORDS
+    assert read_chord_file("chords.txt") == read_chord_text(text) == CHORDS
 
 
 @pytest.mark.parametrize(
@@ -41,13 +41,17 @@ def test_chords_are_read(text):
     [
         (b"0 1 Am\n1 2", "line 2, must be start, end and name, such as 0.0 2.4 Am, got '1 2'"),
         (b"0 one Am", "line 1, must be start, end and name"),
+        (b"0 nan Am", "line 1, must be start, end and name"),
         (b"0 1 A minor", "line 1, must be start, end and name"),
         (b"0 1 H", "`chords` must have names such as"),
         (b"1 0 Am", "`chords` must follow each other"),
         (b"# nothing\n", "must hold at least one chord, got none"),
         (b"\xff\xfe\x00", "cannot be read as text"),
-        (b"{}", "is no lead sheet"),
-        (b"{", "is no lead sheet"),
+        (b"{}", "must be lines or a whole lead sheet"),
+        (b"{", "must be lines or a whole lead sheet"),
+        (b'{"chords": [{"start_s": 1e999, "end_s": 2, "name": "F"}]}', "must be (start_s, end_s, name)"),
+        (b'{"chords": [{"start_s": 0, "end_s": 1' + b"0" * 400 + b', "name": "F"}]}', "must be lines or a whole lead"),
+        (b'{"chords":' + b"[" * 100_000, "must be lines or a whole lead sheet"),
     ],
 )
 def test_other_files_are_refused(content, words):
@@ -59,10 +63,7 @@ def test_other_files_are_refused(content, words):
 
 @functools.cache
 def make_pipe() -> VocalAccompanimentPipeline:
-    model = tiny_model()
-    model.semantic.set_listener(random_listener())
-    model.semantic.generation_config.listening_scale = 30.0
-    return VocalAccompanimentPipeline(model=model)
+    return VocalAccompanimentPipeline(model=listening_model())
 
 
 def generate(monkeypatch, *words: str) -> int:

@@ -15,14 +15,16 @@ from accompgen_hf import VocalAccompanimentPipeline
 from accompgen_hf.accompgen.recordings_accompgen import Recording
 from accompgen_hf.app.result_folders import write_result
 from accompgen_hf.web import server
-from tiny import tiny_model
+from tiny import listening_model
 
 gradio_client = pytest.importorskip("gradio_client", reason="the page needs gradio: pip install .[web]")
+
+PARAMETERS = ["recording", "seed", "guidance_scale", "quick", "style", "key", "tempo_bpm", "chords"]
 
 
 @pytest.fixture(scope="module")
 def pipe():
-    return VocalAccompanimentPipeline(model=tiny_model(), device="cpu")
+    return VocalAccompanimentPipeline(model=listening_model(), device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,7 @@ def test_the_schema_names_what_goes_in_and_comes_out(client):
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
     assert sorted(endpoints) == ["/accompany", "/regenerate"]
     parameters = {entry["parameter_name"]: entry for entry in endpoints["/accompany"]["parameters"]}
-    assert list(parameters) == ["recording", "seed", "guidance_scale", "quick", "style"]
+    assert list(parameters) == PARAMETERS
     assert [name for name, entry in parameters.items() if not entry["parameter_has_default"]] == ["recording"]
     assert [entry["label"] for entry in endpoints["/accompany"]["returns"]][:2] == ["Mix", "The band alone"]
 
@@ -67,6 +69,19 @@ def test_accompany_gives_what_the_pipeline_gives(client, pipe, vocals):
         assert (settings["seed"], settings["vocals"]) == (7, "take.wav")
         audio, _ = soundfile.read(io.BytesIO(files.read("accompaniment.wav")), dtype="float32")
     assert np.abs(audio - expected["audio"]).max() < 2**-22
+
+
+def test_accompany_takes_what_is_known_of_the_song(client, pipe, vocals):
+    told = {"key": "Bb", "tempo_bpm": 92.5}
+    files = client.predict(
+        gradio_client.handle_file(vocals), seed=7, **told, chords="0 0.25 F\n0.25 0.5 Gm", api_name="/accompany"
+    )
+    told["chords"] = [[0.0, 0.25, "F"], [0.25, 0.5, "Gm"]]
+    audio, _ = soundfile.read(files[1], dtype="float32")
+    assert np.abs(audio - pipe(str(vocals), seed=7, output_sampling_rate="input", **told)["audio"]).max() < 2**-22
+    with zipfile.ZipFile(files[2]) as archive:
+        settings = json.loads(archive.read("settings.json"))
+    assert {name: settings[name] for name in told} == told
 
 
 def test_regenerate_makes_a_span_of_a_take_anew_and_the_old_seed_gives_it_back(client, tmp_path):
@@ -104,6 +119,9 @@ def test_regenerate_takes_a_folder_of_the_command_in_another_format(client, pipe
     [
         ({"seed": -2}, "The seed must be from 0 to"),
         ({"guidance_scale": 11}, "The guidance must be from 0 to 10.0, got 11"),
+        ({"key": "H"}, 'The key must be a tonic with "major" or "minor"'),
+        ({"tempo_bpm": 10}, "The tempo must be from 30 to 300, got 10"),
+        ({"chords": "Am F"}, "The chords, line 1, must be start, end and name"),
     ],
 )
 def test_what_is_refused_comes_back_as_words(client, vocals, options, words):
@@ -133,5 +151,6 @@ def test_an_mcp_client_finds_the_tools(address):
     assert sorted(tools) == ["accompany", "regenerate"]
     tool = tools["accompany"]
     assert tool.description.startswith("Play a band to a recording of a singing voice.")
-    assert set(tool.inputSchema["properties"]) == {"recording", "seed", "guidance_scale", "quick", "style"}
+    assert set(tool.inputSchema["properties"]) == set(PARAMETERS)
     assert "Audio file of one voice" in tool.inputSchema["properties"]["recording"]["description"]
+    assert "start and end in seconds and a name" in tool.inputSchema["properties"]["chords"]["description"]

@@ -229,6 +229,19 @@ def test_the_arrow_of_the_choices_points_to_the_right_and_open_down(browser):
     assert browser.script(ANGLE) == 0
 
 
+def test_the_choices_ask_for_what_is_known_of_the_song(browser):
+    open_choices(browser)
+    assert browser.script("return document.querySelector('#key input').value") == "Hear it"
+    browser.type("#chords textarea", "0.0 2.5 Am\n2.5 5.0 H")
+    assert browser.script("return document.documentElement.scrollWidth <= window.innerWidth")
+    assert browser.script(NAMELESS) == []
+    press_go(browser)
+    says(browser, 'The chords must have names such as "Am", "F" or "G7"')
+    browser.type("#tempo textarea, #tempo input", "fast")
+    press_go(browser)
+    says(browser, "The tempo must be a number of beats a minute")
+
+
 def test_what_is_refused_is_said_and_the_page_goes_on(browser, tmp_path):
     press_go(browser)
     says(browser, "There is no recording yet")

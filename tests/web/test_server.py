@@ -22,12 +22,13 @@ from accompgen_hf import VocalAccompanimentPipeline
 from accompgen_hf.app import cli, open_pipeline
 from accompgen_hf.web import server, texts, web_command
 from accompgen_hf.web.earlier_takes import ChosenSpan
-from tiny import tiny_model, tiny_part_model
+from tiny import listening_model, tiny_model, tiny_part_model
 
 gradio = pytest.importorskip("gradio", reason="the page needs gradio: pip install .[web]")
 ROOT = Path(__file__).resolve().parents[2]
 SPACE = ROOT / "examples" / "space"
 ANNA = SimpleNamespace(session_hash="anna")
+NOTHING_TOLD = ("", "", "")  # key, tempo, chords
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +141,7 @@ def write_vocals(folder: Path) -> str:
 def test_a_run_shows_progress_then_the_take_then_that_it_is_done(handlers, tmp_path):
     parts = handlers.parts
     shown = []
-    for update in handlers.run(write_vocals(tmp_path), 2, True, 2.0, "5", "any", ANNA):
+    for update in handlers.run(write_vocals(tmp_path), 2, True, 2.0, "5", "any", *NOTHING_TOLD, ANNA):
         if parts.player in update:
             shown.append(update[parts.player])
             for take in shown[-1]:  # also those of before: gradio reads all of them again
@@ -165,13 +166,50 @@ def test_styles_are_offered_where_the_model_knows_some(make, tmp_path):
     assert [value for _, value in menu.choices] == ["any", *model.config.style_names]
 
 
+@pytest.mark.parametrize("make", [tiny_model, listening_model])
+def test_the_page_asks_for_what_is_known_of_the_song_where_the_model_listens(make, tmp_path):
+    from accompgen_hf.web.layout import build_page
+    from accompgen_hf.web.studio import Studio
+
+    page = build_page(Studio(VocalAccompanimentPipeline(model=make(), device="cpu"), tmp_path))
+    fields = {getattr(block, "elem_id", None): block for block in page.blocks.values()}
+    assert [fields[name].visible for name in ("key", "tempo", "chords")] == [make is listening_model] * 3
+    names = [name for name, _ in fields["key"].choices]
+    assert names[:3] == ["Hear it", "C major", "C minor"]
+    assert len(names) == 25
+
+
+def test_what_is_told_goes_to_the_studio(handlers, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        handlers.studio, "accompany", lambda visitor, path, settings: asked.append(settings) or iter(())
+    )
+    for told in (NOTHING_TOLD, ("A minor", "96", "0 2.5 Am"), ("", "", None)):
+        list(handlers.run("take.wav", 1, False, 3.0, "", "any", *told, ANNA))
+    told = [(settings.key, settings.tempo_bpm, settings.chords) for settings in asked]
+    assert told == [(None, None, None), ("A minor", 96.0, [[0.0, 2.5, "Am"]]), (None, None, None)]
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        (("", "fast", ""), "The tempo must be a number of beats a minute"),
+        (("", "", "Am F"), "The chords, line 1, must be start, end and name"),
+        (("A minor", "", ""), "This model does not listen for key, tempo and chords"),
+    ],
+)
+def test_what_is_told_wrong_is_said_in_words_on_the_page(handlers, tmp_path, told, words):
+    *_, last = handlers.run(write_vocals(tmp_path), 1, False, 3.0, "", "any", *told, ANNA)
+    assert words in last[handlers.parts.status]["value"]
+
+
 def test_the_models_own_guidance_is_left_to_the_model(handlers, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(
         handlers.studio, "accompany", lambda visitor, path, settings: asked.append(settings) or iter(())
     )
     for guidance in (handlers.studio.default_guidance_scale, 1.0):
-        list(handlers.run("take.wav", 2, False, guidance, "", "any", ANNA))
+        list(handlers.run("take.wav", 2, False, guidance, "", "any", *NOTHING_TOLD, ANNA))
     assert [settings.guidance_scale for settings in asked] == [None, 1.0]
 
 
@@ -181,7 +219,7 @@ def test_the_models_own_guidance_is_left_to_the_model(handlers, tmp_path, monkey
 )
 def test_what_is_refused_is_said_in_words_on_the_page(handlers, tmp_path, seed, content, words):
     (tmp_path / "take.wav").write_bytes(content)
-    *_, last = handlers.run(str(tmp_path / "take.wav"), 1, False, 3.0, seed, "any", ANNA)
+    *_, last = handlers.run(str(tmp_path / "take.wav"), 1, False, 3.0, seed, "any", *NOTHING_TOLD, ANNA)
     assert handlers.parts.player not in last  # the takes of before stay
     assert words in last[handlers.parts.status]["value"]
     assert 'role="alert"' in last[handlers.parts.status]["value"]
@@ -222,7 +260,7 @@ def test_what_nobody_expected_goes_to_the_log_and_not_to_the_visitor(handlers, t
 
     monkeypatch.setattr(handlers.studio, "pipe", SimpleNamespace(model=handlers.studio.pipe.model))
     monkeypatch.setattr(handlers.studio, "_make_take", fail)
-    *_, last = handlers.run(write_vocals(tmp_path), 1, False, 3.0, "", "any", ANNA)
+    *_, last = handlers.run(write_vocals(tmp_path), 1, False, 3.0, "", "any", *NOTHING_TOLD, ANNA)
     assert last[handlers.parts.status]["value"] == texts.failure(texts.BROKEN)
     assert "secret/path.py, line 7" in capsys.readouterr().err
 
@@ -230,7 +268,7 @@ def test_what_nobody_expected_goes_to_the_log_and_not_to_the_visitor(handlers, t
 def test_stop_ends_the_job_and_leaving_does_too(handlers, tmp_path):
     path = write_vocals(tmp_path)
     for end in (handlers.stop, handlers.leave):
-        run = handlers.run(path, 4, False, 3.0, "", "any", ANNA)
+        run = handlers.run(path, 4, False, 3.0, "", "any", *NOTHING_TOLD, ANNA)
         next(run)
         end(ANNA)
         *_, last = run

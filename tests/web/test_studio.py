@@ -21,7 +21,7 @@ from accompgen_hf.web.earlier_takes import ChosenSpan
 from accompgen_hf.web.jobs import VisitorJob
 from accompgen_hf.web.pace import Pace
 from accompgen_hf.web.studio import FinishedTake, Progress, Stopped, Studio, readable_formats
-from tiny import tiny_model, tiny_part_model
+from tiny import listening_model, tiny_model, tiny_part_model
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +193,43 @@ def test_a_span_that_cannot_be_made_anew_is_refused_in_words(studio, tmp_path, s
     with pytest.raises(Refused, match=words):
         list(studio.regenerate("anna", path, replace(span, archive=str(tmp_path / span.archive))))
     assert wait_until_empty(studio.folder)
+
+
+def test_what_is_told_of_the_song_is_played_and_holds_for_a_span_that_is_made_anew(tmp_path):
+    pipe = VocalAccompanimentPipeline(model=listening_model(), device="cpu")
+    studio = Studio(pipe, tmp_path / "jobs")
+    path = write_vocals(tmp_path, 1.2, sampling_rate=16_000)
+    told = {"key": "A minor", "tempo_bpm": 90.0, "chords": [[0.0, 0.6, "F"], [0.6, 1.2, "G7"]]}
+    asked = {"output_sampling_rate": "input", "return_codes": True}
+    first = pipe(path, seed=7, **told, **asked)
+    assert not np.array_equal(first["audio"], pipe(path, seed=7, **asked)["audio"])
+    anew = pipe(path, seed=9, known_codes=first, regenerate=(0.4, 0.8), **told, **asked)
+
+    def keep(steps, expected):
+        for step in steps:
+            if isinstance(step, FinishedTake):
+                audio, _ = soundfile.read(step.folder / "accompaniment.wav", dtype="float32")
+                assert np.abs(audio - expected["audio"]).max() < 2**-22
+                settings = json.loads((step.folder / "settings.json").read_text("utf-8"))
+                assert {name: settings[name] for name in told} == told
+                archive = Path(shutil.copy(step.archive, tmp_path))
+        return archive
+
+    archive = keep(studio.accompany("anna", path, Settings(seed=7, **told)), first)
+    keep(studio.regenerate("anna", path, ChosenSpan(str(archive), 0.4, 0.8), 9), anew)
+    # A model of the same sizes that does not listen refuses the take.
+    deaf = Studio(VocalAccompanimentPipeline(model=tiny_model(), device="cpu"), tmp_path / "jobs")
+    with pytest.raises(Refused, match="This model does not listen for key, tempo and chords: leave them out"):
+        list(deaf.regenerate("anna", path, ChosenSpan(str(archive), 0.4, 0.8), 9))
+    with pytest.raises(Refused, match="This model does not listen"):
+        list(deaf.accompany("anna", path, Settings(key="A minor")))
+
+
+def test_a_listener_that_weighs_nothing_does_not_listen(tmp_path):
+    pipe = VocalAccompanimentPipeline(model=listening_model(), device="cpu")
+    assert Studio(pipe, tmp_path).is_listening
+    pipe.model.semantic.generation_config.listening_scale = 0.0
+    assert not Studio(pipe, tmp_path).is_listening
 
 
 def test_without_a_seed_every_job_draws_its_own(studio, tmp_path):

@@ -59,6 +59,8 @@ def test_a_label_says_what_was_chosen():
     assert label(7, Settings()) == "seed 7"
     assert label(9, Settings(), (0.96, 2.04)) == "seed 9, 1.0 to 2.0 s made anew"
     assert label(7, Settings(guidance_scale=2.0, preview=True)) == "seed 7, guidance 2, quick sketch"
+    told = Settings(key="A minor", tempo_bpm=92.5, chords=[[0.0, 1.0, "F"]])
+    assert label(7, told) == "seed 7, A minor, 92.5 beats a minute, your chords"
 
 
 def test_a_band_of_parts_has_a_track_and_a_file_for_each(tmp_path):

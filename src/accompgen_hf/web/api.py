@@ -7,7 +7,7 @@ import gradio as gr
 
 from accompgen_hf.accompgen.parts_accompgen import ANY_STYLE
 from accompgen_hf.app.result_folders import list_audio
-from accompgen_hf.web.choices import Refused, Settings
+from accompgen_hf.web.choices import Refused, Settings, read_chords
 from accompgen_hf.web.earlier_takes import ChosenSpan
 from accompgen_hf.web.studio import FinishedTake, Progress, Studio
 
@@ -27,13 +27,18 @@ def add_endpoints(studio: Studio) -> None:
         style = gr.Dropdown(
             [ANY_STYLE, *studio.style_names], label="Style, of those that the model knows", value=ANY_STYLE
         )
+        told = [
+            gr.Textbox(label="Key, if it is known", value=""),
+            gr.Number(label="Tempo in beats per minute, 30 to 300; 0 hears it", value=0),
+            gr.Textbox(label="Chords, as far as they are known: start, end and name in each line", value=""),
+        ]
         results = [
             gr.Audio(type="filepath", label="Mix"),
             gr.Audio(type="filepath", label="The band alone"),
             gr.File(label="Zip file of the result folder, with settings.json"),
         ]
         gr.Button().click(
-            endpoints.accompany, [recording, seed, guidance_scale, quick, style], results, api_name="accompany"
+            endpoints.accompany, [recording, seed, guidance_scale, quick, style, *told], results, api_name="accompany"
         )
         take = gr.File(type="filepath", label="Zip file of an earlier take of this recording")
         times = [gr.Number(label="Start in seconds"), gr.Number(label="End in seconds")]
@@ -57,6 +62,9 @@ class Endpoints:
         guidance_scale: float | None = None,
         quick: bool = False,
         style: str = ANY_STYLE,
+        key: str = "",
+        tempo_bpm: float = 0,
+        chords: str = "",
     ) -> Iterator[tuple[str, str, str]]:
         """Play a band to a recording of a singing voice. The results are wav files exactly as long as the recording.
 
@@ -66,14 +74,25 @@ class Endpoints:
             guidance_scale (float): How strongly the band follows the voice, 0 to 10.
             quick (bool): A sketch: sooner, with a duller sound.
             style (str): One of the styles that the model knows, or "any".
+            key (str): Key of the song if it is known, such as "A minor" or "Bb". Nothing lets the model hear it.
+            tempo_bpm (float): Tempo in beats per minute if it is known, 30 to 300. 0 lets the model hear it.
+            chords (str): Chords as far as they are known, a line for each: start and end in seconds and a name, such
+                as "0.0 2.5 Am". Where none is given, the model finds its own.
 
         Returns:
             The mix of voice and band, the band alone, and a zip file of both with the settings that make them again.
         """
         is_default = guidance_scale is None or guidance_scale == self.studio.default_guidance_scale
         style = None if style == ANY_STYLE else style
-        settings = Settings(None if seed == -1 else seed, 1, None if is_default else guidance_scale, quick, style)
-        yield from self._follow(self.studio.accompany(_new_caller(), recording, settings))
+
+        def order() -> Iterator[Progress | FinishedTake]:
+            told = (key or None, tempo_bpm or None, read_chords(chords))
+            own_seed, scale = None if seed == -1 else seed, None if is_default else guidance_scale
+            yield from self.studio.accompany(
+                _new_caller(), recording, Settings(own_seed, 1, scale, quick, style, *told)
+            )
+
+        yield from self._follow(order())
 
     def regenerate(
         self, recording: str, take: str, start_s: float, end_s: float, seed: int = -1, player: str = ALL_PLAYERS

@@ -13,7 +13,17 @@ from accompgen_hf.accompgen.parts_accompgen import ANY_STYLE
 from accompgen_hf.app.open_pipeline import SHIPPED_VOCALS
 from accompgen_hf.web import texts
 from accompgen_hf.web.api import add_endpoints
-from accompgen_hf.web.choices import MAX_GUIDANCE_SCALE, MAX_VARIATIONS, Refused, Settings, read_seed
+from accompgen_hf.web.choices import (
+    KEYS,
+    MAX_CHORDS_CHARACTERS,
+    MAX_GUIDANCE_SCALE,
+    MAX_VARIATIONS,
+    Refused,
+    Settings,
+    read_chords,
+    read_seed,
+    read_tempo,
+)
 from accompgen_hf.web.earlier_takes import ChosenSpan
 from accompgen_hf.web.studio import FinishedTake, Progress, Stopped, Studio, readable_formats
 from accompgen_hf.web.takes import describe_take
@@ -99,6 +109,7 @@ def _add_controls(studio: Studio) -> SimpleNamespace:
             visible=bool(studio.style_names),
             elem_id="style",
         )
+        told = _add_told_fields(studio.is_listening)
         is_quick = gr.Checkbox(label="Quick sketch", info="Sooner, with a duller sound", elem_id="quick")
         guidance = gr.Slider(
             0,
@@ -117,8 +128,39 @@ def _add_controls(studio: Studio) -> SimpleNamespace:
             elem_id="seed",
         )
     parts.was_stopped = gr.Checkbox(visible=False)
-    parts.choices = [takes, is_quick, guidance, seed, style]  # in the order of `Handlers.run`
+    parts.choices = [takes, is_quick, guidance, seed, style, *told]  # in the order of `Handlers.run`
     return parts
+
+
+def _add_told_fields(is_visible: bool) -> tuple[gr.Dropdown, gr.Textbox, gr.Textbox]:
+    """Fields of key, tempo and chords of the song."""
+    key = gr.Dropdown(
+        [("Hear it", ""), *((name, name) for name in KEYS)],
+        value="",
+        label="Key",
+        info="Of the song, if you know it",
+        visible=is_visible,
+        elem_id="key",
+    )
+    tempo = gr.Textbox(
+        label="Tempo",
+        placeholder="heard",
+        info="Beats a minute, if you know it",
+        max_length=10,
+        visible=is_visible,
+        elem_id="tempo",
+    )
+    chords = gr.Textbox(
+        label="Chords",
+        placeholder="0.0 2.5 Am\n2.5 5.0 F",
+        info="Start and end in seconds and a name in each line; the rest is heard",
+        lines=3,
+        max_lines=8,
+        max_length=MAX_CHORDS_CHARACTERS,
+        visible=is_visible,
+        elem_id="chords",
+    )
+    return key, tempo, chords
 
 
 def _connect(page: gr.Blocks, parts: SimpleNamespace, handlers: "Handlers") -> None:
@@ -165,14 +207,25 @@ class Handlers:
         }
 
     def run(
-        self, path: str | None, takes: int, is_quick: bool, guidance: float, seed: str, style: str, request: gr.Request
+        self,
+        path: str | None,
+        takes: int,
+        is_quick: bool,
+        guidance: float,
+        seed: str,
+        style: str,
+        key: str,
+        tempo: str,
+        chords: str,
+        request: gr.Request,
     ) -> Iterator[dict]:
         """Make the takes of one recording, and show progress and results as they come."""
 
         def order() -> Iterator[Progress | FinishedTake]:
             is_default = guidance == self.studio.default_guidance_scale
             chosen = None if style == ANY_STYLE else style
-            settings = Settings(read_seed(seed), takes, None if is_default else guidance, is_quick, chosen)
+            told = (key or None, read_tempo(tempo), read_chords(chords))
+            settings = Settings(read_seed(seed), takes, None if is_default else guidance, is_quick, chosen, *told)
             yield from self.studio.accompany(request.session_hash, path, settings)
 
         yield from self._follow(order())

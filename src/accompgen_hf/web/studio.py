@@ -95,6 +95,8 @@ class Studio:
         names = tuple(getattr(pipe.model.config, "part_names", ()))
         self.part_names = names if len(names) > 1 else ()
         self.style_names = tuple(getattr(pipe.model.config, "style_names", ()))
+        has_listener = getattr(getattr(pipe.model, "semantic", None), "listener", None) is not None
+        self.is_listening = has_listener and bool(getattr(generation_config, "listening_scale", None))
         self._pace = Pace()
         self._jobs: dict[str, VisitorJob] = {}
         self._jobs_lock = threading.Lock()
@@ -113,7 +115,7 @@ class Studio:
             Refused: If the recording or a setting cannot be used, in words for the visitor.
             Stopped: If `stop` was called for this visitor.
         """
-        settings.check(self.style_names)
+        settings.check(self.style_names, self.is_listening)
         vocals, sampling_rate = self._read(path)
         yield from self._run(visitor, _Order(os.path.basename(path), vocals, sampling_rate, settings))
 

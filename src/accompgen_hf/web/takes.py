@@ -75,6 +75,12 @@ def label(seed: int, settings: Settings, made_anew_s: tuple[float, float] | None
         words.append("{:.1f} to {:.1f} s made anew".format(*made_anew_s))
     if settings.style is not None:
         words.append(settings.style.replace("_", " "))
+    if settings.key is not None:
+        words.append(settings.key)
+    if settings.tempo_bpm is not None:
+        words.append(f"{settings.tempo_bpm:g} beats a minute")
+    if settings.chords is not None:
+        words.append("your chords")
     if settings.guidance_scale is not None:
         words.append(f"guidance {settings.guidance_scale:g}")
     if settings.preview:
