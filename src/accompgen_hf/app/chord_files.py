@@ -1,4 +1,4 @@
-"""Chords that a singer tells in a text: lines of start, end and name, or an edited lead sheet."""
+"""Chords that a singer tells in a text: lines of start, end and name, rows of bars, or an edited lead sheet."""
 
 import json
 import math
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from accompgen_hf.accompgen.told_song_accompgen import read_chords
+from accompgen_hf.app.bar_chords import has_bars, read_bars
 
 
 def read_chord_file(path: str | os.PathLike) -> list[list[Any]]:
@@ -30,8 +31,8 @@ def read_chord_text(text: str) -> list[list[Any]]:
 
     Args:
         text (`str`): Lines such as `0.0 2.4 Am` (start and end in seconds, with blanks or tabs between them; lines
-            that begin with `#` are skipped), as Audacity and Sonic Visualiser export labels; or a `lead_sheet.json`,
-            that a result has (its count-in is taken off).
+            that begin with `#` are skipped), as Audacity and Sonic Visualiser export labels; rows of bars, as
+            [`read_bars`] reads them in `lead_sheet.txt`; or a `lead_sheet.json`. Count-ins are taken off.
 
     Returns:
         `list` of `[start_s, end_s, name]`.
@@ -40,7 +41,10 @@ def read_chord_text(text: str) -> list[list[Any]]:
         ValueError: If a line is no chord, they do not follow each other, or there is none.
     """
     text = text.removeprefix("\ufeff")
-    chords = _of_sheet(text) if text.lstrip().startswith("{") else _of_lines(text)
+    if text.lstrip().startswith("{"):
+        chords = _of_sheet(text)
+    else:
+        chords = read_bars(text) if has_bars(text) else _of_lines(text)
     read_chords(chords)
     if not chords:
         raise ValueError("`chords` must hold at least one chord, got none.")

@@ -113,7 +113,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "--chords",
         type=_chords,
         metavar="FILE",
-        help="chords to play: lines of start, end (seconds) and name, or an edited lead_sheet.json",
+        help="chords to play: lines of start, end (seconds) and name, bars, or an edited lead_sheet.txt",
     )
     add(
         "--best-of", type=_number(int, 2), metavar="N", help="make N takes, and keep the one that fits the singer best"
