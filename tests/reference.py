@@ -154,9 +154,13 @@ def reference_decode(
     num_new: int,
     uniforms: torch.Tensor | None = None,
     guidance_scale: float = 1.0,
+    style_guided_rows: tuple[int, ...] = (),
     **settings,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Decode without cache: one whole forward per row and slot. Returns new ids and margins, `(B, num_new)`."""
+    """Decode without cache: one whole forward per row and slot. Returns new ids and margins, `(B, num_new)`.
+
+    Rows that are style-guided are compared with what they say without a style, all others with what they say deaf.
+    """
     config, target = model.config, model.config.target_segment
     all_ids, all_margins = [], []
     for row, prompt in enumerate(inputs["input_ids"]):
@@ -172,6 +176,7 @@ def reference_decode(
             slot = int(positions[-1])
             start = target.offset + slot % target.num_codebooks * target.codebook_size
             deaf = torch.where(segments < len(config.segments) - 1, config.null_token_id, ids)
+            deaf = ids if row in style_guided_rows else deaf
             heard, unheard = (
                 model(each[None], **layout, **parts, **known, use_cache=False).logits[0, -1]
                 for each, known in ((ids, styles), (deaf, {}))  # no style is any style

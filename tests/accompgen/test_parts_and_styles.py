@@ -1,5 +1,6 @@
 """Stages with parts and styles: their layout, their equations, and every way to decode them."""
 
+import copy
 import functools
 
 import pytest
@@ -154,6 +155,42 @@ def test_every_way_to_decode_gives_the_uncached_tokens(config_class, axis):
     }
     sequences = model.generate(**padded, max_new_tokens=num_new, seed=5, guidance_scale=3.0, **SAMPLING)
     assert_equal_up_to_ties(sequences[:, -num_new:], expected, margins)
+
+
+@pytest.mark.parametrize("parts", [["other"], ["bass", "other"], ["drums", "other"]])
+def test_guidance_of_some_parts_enlarges_the_style_alone(parts):
+    model = stage_of(AccompGenCoarseConfig, relative_position_axis="time")
+    config, num_new = model.config, 10
+    inputs, prefix = prompt(config, num_prefix_frames=1), config.target_segment.num_codebooks  # other and drums
+    uniforms = draw_uniforms([5, 6], config.target_name, [0.0, 0.0], prefix + num_new, parts=["other", "drums"])
+    reference = {name: value for name, value in SAMPLING.items() if name != "do_sample"}
+    reference |= {"guidance_scale": 3.0, "uniforms": uniforms[:, prefix:]}
+    guided = tuple(row for row, name in enumerate(("other", "drums")) if name in parts)
+    expected, margins = reference_decode(model, inputs, num_new, style_guided_rows=guided, **reference)
+    usual, _ = reference_decode(model, inputs, num_new, **reference)
+    assert not torch.equal(expected, usual)
+    asked = {**inputs, **SAMPLING, "max_new_tokens": num_new, "seed": 5, "guidance_scale": 3.0}
+    for how in ({}, {"engine": "torch"}, {"cache_implementation": "dynamic"}, {"use_cache": False}):
+        sequences = model.generate(**asked, style_guided_parts=parts, **how)
+        assert_equal_up_to_ties(sequences[:, -num_new:], expected, margins)
+    settings = copy.deepcopy(model.generation_config)
+    settings.style_guided_parts = parts
+    saved = {name: value for name, value in asked.items() if name not in SAMPLING}
+    settings.update(**SAMPLING)
+    sequences = model.generate(**saved, generation_config=settings)
+    assert_equal_up_to_ties(sequences[:, -num_new:], expected, margins)
+    # Without a style there is nothing to enlarge.
+    asked["style_ids"] = torch.zeros(2, dtype=torch.long)
+    assert torch.equal(model.generate(**asked, style_guided_parts=parts), model.generate(**asked))
+
+
+def test_other_parts_to_guide_by_style_are_refused():
+    coarse, plan = stage_of(AccompGenCoarseConfig), stage_of(AccompGenSemanticConfig)
+    for given in (["guitar"], "other"):
+        with pytest.raises(ValueError, match="`style_guided_parts` must be a list of names out of drums, bass, other"):
+            coarse.generate(**prompt(coarse.config), style_guided_parts=given)
+    with pytest.raises(ValueError, match="`style_guided_parts` must be left out: no row is a single part"):
+        plan.generate(**prompt(plan.config), style_guided_parts=["other"])
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0])

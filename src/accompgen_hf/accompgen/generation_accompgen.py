@@ -4,6 +4,7 @@ Every stage produces exactly its number of tokens; there is no end-of-sequence t
 """
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -83,6 +84,7 @@ class AccompGenGenerationMixin(GenerationMixin):
         forced_ids: torch.LongTensor | None = None,
         evidence_scale: float | None = None,
         evidence: torch.FloatTensor | None = None,
+        style_guided_parts: Sequence[str] | None = None,
         **kwargs,
     ) -> Any:
         """Generate the target of one window, as transformers' `generate` does.
@@ -106,6 +108,9 @@ class AccompGenGenerationMixin(GenerationMixin):
                 the generation config; 0 adds nothing, and costs nothing.
             evidence (`torch.FloatTensor` of shape `(batch_size, max_new_tokens, codebook_size)`, *optional*): Numbers
                 that are added as well, such as those of a listener ([`AccompGenListener.hear`]).
+            style_guided_parts (sequence of `str`, *optional*): Parts whose guidance enlarges the style that is asked
+                for, and not the conditioning: what they are compared with hears that, too, and has any style. `None`
+                takes those of the generation config, or none. Rows without a style are guided as usual.
             part_ids, style_ids (`torch.LongTensor` of shape `(batch_size,)`, *optional*): As in `forward`.
             kwargs: Any field of the generation config: `guidance_scale`, `temperature`, `top_k`, `top_p`, ...
 
@@ -153,6 +158,10 @@ class AccompGenGenerationMixin(GenerationMixin):
             layout = (input_ids, segment_ids, segment_positions, num_slots, kwargs.get("part_ids"))
             found = scale * find_evidence(self, *layout)
             evidence = found if evidence is None else evidence + found
+        parts = self._find_style_guided_parts(generation_config, style_guided_parts)
+        if parts and kwargs.get("style_ids") is not None:
+            is_part = torch.isin(kwargs["part_ids"], kwargs["part_ids"].new_tensor(parts))
+            kwargs["is_style_guided"] = is_part & (kwargs["style_ids"] != 0)
         return super().generate(
             input_ids,
             generation_config=generation_config,
@@ -171,6 +180,23 @@ class AccompGenGenerationMixin(GenerationMixin):
         if given is None:
             given = (self.generation_config if generation_config is None else generation_config).guidance_scale
         return 1.0 if given is None else given
+
+    def _find_style_guided_parts(
+        self, generation_config: GenerationConfig | None, given: Sequence[str] | None
+    ) -> list[int]:
+        """Indices of the parts whose guidance enlarges the style.
+
+        Raises:
+            ValueError: If a row of the stage is no single part, or there is no such part.
+        """
+        if given is None:
+            own = self.generation_config if generation_config is None else generation_config
+            given = getattr(own, "style_guided_parts", None) or ()
+        known = self.config.part_names if self.config.num_part_rows else ()
+        if isinstance(given, str) or not set(given) <= set(known):
+            allowed = f"a list of names out of {', '.join(known)}" if known else "left out: no row is a single part"
+            raise ValueError(f"`style_guided_parts` must be {allowed}, got {given!r}.")
+        return [known.index(name) for name in given]
 
     def _refuse_other_modes(self, generation_config: GenerationConfig | None, kwargs: dict[str, Any]) -> None:
         generation_config = self.generation_config if generation_config is None else generation_config
@@ -227,6 +253,7 @@ class AccompGenGenerationMixin(GenerationMixin):
         logits_to_keep: int | None = None,
         part_ids: torch.LongTensor | None = None,
         style_ids: torch.LongTensor | None = None,
+        is_style_guided: torch.BoolTensor | None = None,
         **kwargs,
     ) -> dict[str, Any]:
         """Give the forward of one step its inputs, as the loop of Transformers asks for them."""
@@ -238,6 +265,8 @@ class AccompGenGenerationMixin(GenerationMixin):
         num_cached = 0 if past_key_values is None else int(past_key_values.get_seq_length())
         if guided_rows != CONDITIONAL:
             is_conditioning = (segment_ids >= 0) & (segment_ids < target)
+            if is_style_guided is not None:
+                is_conditioning = is_conditioning & ~is_style_guided[:, None]
             deaf_ids = torch.where(is_conditioning, self.config.null_token_id, input_ids)
             input_ids = deaf_ids if guided_rows == UNCONDITIONAL else torch.cat([input_ids, deaf_ids])
             if guided_rows == BOTH and segment_ids.shape[0] > 1:
