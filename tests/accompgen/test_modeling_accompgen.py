@@ -237,6 +237,8 @@ def folder(model, tmp_path_factory) -> Path:
     saved = copy.deepcopy(model)
     saved.semantic.generation_config.update(temperature=1.1, guidance_scale=2.0)
     saved.coarse.generation_config.update(top_k=9)
+    saved.coarse.generation_config.style_guided_parts = []  # of ours, in a config that a stage's file began
+    saved.coarse.generation_config._from_model_config = True
     saved.fine.generation_config.update(top_p=0.8)
     saved.save_pretrained(folder)
     return folder
@@ -257,6 +259,7 @@ def test_a_saved_composite_has_the_same_weights_logits_and_tokens(folder, model,
         2,
     )
     assert loaded.coarse.generation_config.top_k == 9
+    assert loaded.coarse.generation_config.style_guided_parts == []
     assert loaded.fine.generation_config.top_p == 0.8
     settings = {"temperature": 0.9, "top_k": 250, "top_p": 1.0, "guidance_scale": 3.0}
     assert_equal_outputs(

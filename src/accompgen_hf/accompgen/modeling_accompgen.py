@@ -146,7 +146,9 @@ class CompositeModel(PreTrainedModel):
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """Save the model with the generation settings of every stage, and the hashes of all files."""
         for name in self.stage_configs:
-            getattr(self, name).generation_config.save_pretrained(save_directory, _generation_config_name(name))
+            settings = getattr(self, name).generation_config
+            settings._from_model_config = False  # else loading drops what Transformers does not know
+            settings.save_pretrained(save_directory, _generation_config_name(name))
         super().save_pretrained(save_directory, **kwargs)
 
     def load_generation_configs(self, source: str | os.PathLike, **hub_kwargs: Any) -> None:
