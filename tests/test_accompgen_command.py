@@ -67,7 +67,7 @@ def test_the_tab_key_completes_commands_and_options(tmp_path):
         return set(answer.read_text().split())
 
     assert {"generate", "demo", "web", "assemble", "verify"} <= complete("accompgen ")
-    assert complete("accompgen generate --temp") == {"--temperature"}
+    assert complete("accompgen generate --tempe") == {"--temperature"}
 
 
 def test_the_package_is_the_command_too_and_as_quick():
