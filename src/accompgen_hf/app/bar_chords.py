@@ -25,7 +25,7 @@ def read_bars(text: str) -> list[list[Any]]:
     """Read the chords of rows of bars.
 
     Args:
-        text (`str`): Rows such as ` 0:05.2  | Am | F / G / |`, in order. A row lasts until the next one's time, all of
+        text (`str`): Rows such as `0:05.2 | Am | F / G / |`, in order. A row lasts until the next one's time, all of
             its bars alike; where no time follows, a bar has as many beats as the line `meter` says (4), at the line
             `tempo`. Words of a bar last equally long, and `/` goes on with the chord before it. A row without a time
             goes on where the one before it ends; the first begins at 0. The line `count-in` is taken off all times.
