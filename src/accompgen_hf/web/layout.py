@@ -153,7 +153,7 @@ def _add_told_fields(is_visible: bool) -> tuple[gr.Dropdown, gr.Textbox, gr.Text
     chords = gr.Textbox(
         label="Chords",
         placeholder="0.0 2.5 Am\n2.5 5.0 F",
-        info="Start and end in seconds and a name in each line; the rest is heard",
+        info="Start and end in seconds and a name in each line, or bars; the rest is heard",
         lines=3,
         max_lines=8,
         max_length=MAX_CHORDS_CHARACTERS,
