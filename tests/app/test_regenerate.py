@@ -16,7 +16,7 @@ from accompgen_hf.app.kept_codes import CODES_FILE, read_codes
 from accompgen_hf.app.lead_sheet_files import read_sheet, write_sheet_files
 from accompgen_hf.app.regenerate import regenerate_result
 from accompgen_hf.app.result_folders import read_settings, write_result
-from tiny import tiny_model, tiny_part_model
+from tiny import listening_model, tiny_model, tiny_part_model
 
 RATE = 24_000
 SPAN = ["--from", "0.4", "--to", "0.8", "--no-snap"]
@@ -193,6 +193,24 @@ def test_longer_vocals_are_continued(capsys):
     assert torch.equal(codes["fine_codes"][:, : old_codes["fine_codes"].shape[1]], old_codes["fine_codes"])
     assert len(audio_of(new)) == round(1.6 * RATE)
     assert read_settings(new / "settings.json")["vocals"].endswith("longer.wav")
+
+
+def test_a_span_is_told_other_chords_and_the_rest_stays(monkeypatch):
+    listening = VocalAccompanimentPipeline(model=listening_model())
+    for module in (cli, regenerate_command):
+        monkeypatch.setattr(module, "load_pipeline", lambda *_: listening)
+    assert cli.main([*GENERATE, "--key", "C"]) == 0
+    Path("chords.txt").write_text("0.4 0.8 F#m\n", "utf-8")
+    for more in ([], ["--chords", "chords.txt"]):
+        assert cli.main(["regenerate", str(OLD), *SPAN, "--seed", "8", "--quiet", *more]) == 0
+    plain, told = (OLD.with_name(f"take-seed7-take-{number}") for number in (2, 3))
+    record = read_settings(told / "settings.json")
+    assert (record["key"], record["chords"]) == ("C", [[0.4, 0.8, "F#m"]])
+    assert "chords" not in read_settings(plain / "settings.json")
+    old, ids, others = (read_codes(folder)["instrumental_semantic_ids"] for folder in (OLD, told, plain))
+    assert torch.equal(ids[:20], old[:20])
+    assert torch.equal(ids[40:], old[40:])
+    assert not torch.equal(ids[20:40], others[20:40])
 
 
 PARTS = ("drums", "bass", "other")

@@ -81,7 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
     for command in (generate, demo):
         _add_options(command)
         command.set_defaults(run=run, variations=1)
-    add_regenerate_command(commands, _number)
+    add_regenerate_command(commands, _number, _chords)
     add_web_command(commands, _number)
     add_repository_commands(commands)
     return parser

@@ -29,6 +29,7 @@ def regenerate_result(
     end_s: float | None,
     *,
     parts: Sequence[str] | None = None,
+    chords: Sequence[Any] | None = None,
     seed: int | None = None,
     snap: bool = True,
     vocals: str | os.PathLike | Recording | None = None,
@@ -44,6 +45,8 @@ def regenerate_result(
         start_s, end_s (`float`, *optional*): Span in seconds of the folder's files, their count-in included; `None` is
             the end of the recording. Without `start_s` a longer recording is continued from where the result ends.
         parts (sequence of `str`, *optional*): Parts that are made anew; `None` is all of them.
+        chords (sequence, *optional*): Chords to play, as a call of the pipeline takes them, in seconds of the vocals.
+            `None` takes those that the result was told, if any.
         seed (`int`, *optional*): Seed of the span. `None` draws one, and takes the result's own to continue.
         snap (`bool`): Move start and end to the nearest beats.
         vocals (path or `Recording`, *optional*): The vocals; `None` reads the file that the result names.
@@ -61,6 +64,8 @@ def regenerate_result(
     """
     folder = Path(folder)
     settings = read_settings(folder / "settings.json")
+    if chords is not None:
+        settings["chords"] = [list(chord) for chord in chords]
     known, count_in_s = read_known(folder)
     expected = settings.get("codes", {}).get(CODES_FILE)
     if expected is not None and hash_file(folder / CODES_FILE) != expected:

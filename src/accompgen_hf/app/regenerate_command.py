@@ -10,14 +10,17 @@ from accompgen_hf.app.console import say
 from accompgen_hf.app.open_pipeline import UsageError, add_machine_options, choose_device, load_pipeline, set_threads
 
 
-def add_regenerate_command(commands: Any, number: Callable[..., Callable[[str], Any]]) -> None:
-    """Add `accompgen regenerate` to the commands; `number` makes a parser of numbers in a range."""
+def add_regenerate_command(
+    commands: Any, number: Callable[..., Callable[[str], Any]], chords: Callable[[str], list]
+) -> None:
+    """Add `accompgen regenerate` to the commands; `number` makes a parser of numbers in a range, `chords` is one."""
     parser = commands.add_parser("regenerate", help="make a span of a result anew, and keep everything else")
     add = parser.add_argument
     add("folder", metavar="RESULT_FOLDER", help="folder of an earlier result")
     add("--from", dest="start_s", type=number(float, 0), metavar="S", help="start in seconds of the folder's files")
     add("--to", dest="end_s", type=number(float, 0), metavar="S", help="end in seconds (that of the recording)")
     add("--parts", nargs="+", metavar="PART", help="make these parts anew alone, of a model that plays several")
+    add("--chords", type=chords, metavar="FILE", help="chords to play there, such as an edited lead_sheet.txt")
     add("--seed", type=number(int, 0), help="seed of the span; with that of the result its own codes come back")
     add("--no-snap", action="store_true", help="take the seconds as they are, not the nearest beats")
     add("--vocals", metavar="FILE", help="the vocals, if they have moved; longer ones are continued without --from")
@@ -58,6 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.start_s,
         arguments.end_s,
         parts=arguments.parts,
+        chords=arguments.chords,
         seed=arguments.seed,
         snap=not arguments.no_snap,
         vocals=arguments.vocals,
