@@ -57,6 +57,17 @@ def test_rows_by_hand():
     ]
 
 
+def test_what_lies_in_the_count_in_is_left_out():
+    text = "tempo 60\ncount-in 6.0\n0:02 | Am / F / | C / / / |\n"
+    assert read_bars(text) == [[0.0, 4.0, "C"]]
+    assert read_bars(text.replace("6.0", "5.0")) == [[0.0, 1.0, "F"], [1.0, 5.0, "C"]]
+    assert read_bars(text.replace("6.0", "3.0").replace("F /", "/ F")) == [
+        [0.0, 2.0, "Am"],
+        [2.0, 3.0, "F"],
+        [3.0, 7.0, "C"],
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -28,7 +28,8 @@ def read_bars(text: str) -> list[list[Any]]:
         text (`str`): Rows such as `0:05.2 | Am | F / G / |`, in order. A row lasts until the next one's time, all of
             its bars alike; where no time follows, a bar has as many beats as the line `meter` says (4), at the line
             `tempo`. Words of a bar last equally long, and `/` goes on with the chord before it. A row without a time
-            goes on where the one before it ends; the first begins at 0. The line `count-in` is taken off all times.
+            goes on where the one before it ends; the first begins at 0. The line `count-in` is taken off, and
+            what then lies before 0 is left out.
 
     Returns:
         `list` of `[start_s, end_s, name]`.
@@ -39,7 +40,7 @@ def read_bars(text: str) -> list[list[Any]]:
     rows, facts = _read_lines(text)
     beat_s = 60.0 / facts["tempo"] if facts.get("tempo") else None
     chords: list[list[Any]] = []
-    end_s = facts.get("count-in", 0.0)
+    end_s = count_in_s = facts.get("count-in", 0.0)
     for row, following in zip(rows, [*rows[1:], None], strict=True):
         start_s = end_s if row.start_s is None else row.start_s
         if following is not None and following.start_s is not None:
@@ -53,8 +54,8 @@ def read_bars(text: str) -> list[list[Any]]:
             )
         else:
             end_s = start_s + len(row.bars) * facts.get("meter", 4.0) * beat_s
-        chords += _spread(row, start_s - facts.get("count-in", 0.0), end_s - facts.get("count-in", 0.0))
-    return chords
+        chords += _spread(row, start_s - count_in_s, end_s - count_in_s)
+    return [[max(0.0, start_s), end_s, name] for start_s, end_s, name in chords if end_s > 0]
 
 
 def _read_lines(text: str) -> tuple[list[_Row], dict[str, float]]:
@@ -72,15 +73,15 @@ def _read_lines(text: str) -> tuple[list[_Row], dict[str, float]]:
 
 
 def _spread(row: _Row, start_s: float, end_s: float) -> list[list[Any]]:
-    """The chords of a row, evenly over its time; what lies before 0 is left out."""
+    """The chords of a row, evenly over its time."""
     chords: list[list[Any]] = []
     bar_s = (end_s - start_s) / len(row.bars)
     for index, words in enumerate(row.bars):
         for place, word in enumerate(words):
-            first, last = (max(0.0, round(start_s + (index + p / len(words)) * bar_s, 3)) for p in (place, place + 1))
-            if word == _REPEAT and chords:
+            first, last = (round(start_s + (index + p / len(words)) * bar_s, 3) for p in (place, place + 1))
+            if word == _REPEAT:
                 chords[-1][1] = last
-            elif last > first:
+            else:
                 chords.append([first, last, word])
     return chords
 
