@@ -7,16 +7,15 @@ takes of a song are a file below `--output_dir`, so an interrupted run goes on. 
 """
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import accompgen_hf
 from accompgen_hf.accompgen.harmony_accompgen import Key, detect_chords, detect_key
 from accompgen_hf.accompgen.ranking_accompgen import WEIGHTS, rank_takes
 from accompgen_hf.accompgen.rhythm_accompgen import track_beats
 from accompgen_hf.app.open_pipeline import load_pipeline
+from accompgen_hf.data.source_options import add_held_out_song_options
 from accompgen_hf.evaluation.metrics.beats import score_beats
 from accompgen_hf.evaluation.metrics.chords import score_chords
 from accompgen_hf.evaluation.metrics.keys import score_key
@@ -32,14 +31,10 @@ NUM_RESAMPLES = 2000
 
 def parse_arguments() -> argparse.Namespace:
     parser = script_parser(__doc__)
-    parser.add_argument("--output_dir", type=Path, required=True, help="keeps everything between runs")
-    parser.add_argument("--model", default=accompgen_hf.DEFAULT_MODEL, help="folder or repository")
-    parser.add_argument("--num_songs", type=int, default=64, help="held-out songs")
+    add_held_out_song_options(parser, num_songs=64, duration_s=8.0)
     parser.add_argument("--num_takes", type=int, default=8, help="takes to choose from")
-    parser.add_argument("--duration_s", type=float, default=8.0, help="length of a song in seconds")
     parser.add_argument("--preview", action="store_true", help="leave the fine stage out, which is half of the work")
     parser.add_argument("--first_seed", type=int, default=FIRST_SEED, help="seed of the first song")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:0")
     return parser.parse_args()
 
 

@@ -81,14 +81,14 @@ def describe(decoded: np.ndarray, target: np.ndarray) -> dict[str, float]:
 
 
 def measure(
-    codecs: dict[str, AccompGenCodec], source: str, options: argparse.Namespace, of_all: dict[str, torch.Tensor]
-) -> dict:
+    codecs: dict[str, AccompGenCodec], source: str, options: argparse.Namespace
+) -> tuple[dict, dict[str, torch.Tensor]]:
     """Mean numbers over the songs of a source, by kind of material and codec; draws the first songs.
 
-    What is counted of codes is added to `of_all`, `(8, 1024)` of every codec.
+    Beside them, how often each codec has used every code of each codebook, `(8, 1024)`.
     """
     collected: dict[str, dict[str, list]] = {}
-    counts = {name: torch.zeros_like(of_all[name]) for name in codecs}
+    counts = {name: torch.zeros(8, 1024, dtype=torch.float64) for name in codecs}
     figure = Figure(figsize=(5 * NUM_DRAWN, 9), layout="constrained")
     axes = figure.subplots(1 + len(codecs), NUM_DRAWN)
     songs = ProgressBar(iterate_songs(source, options), total=options.num_songs, desc=source)
@@ -122,9 +122,7 @@ def measure(
         for kind, of_kind in collected.items()
     }
     results["perplexity"] = list_perplexities(counts)
-    for name, of_codec in counts.items():
-        of_all[name] += of_codec
-    return results
+    return results, counts
 
 
 def list_perplexities(counts: dict[str, torch.Tensor]) -> dict[str, list[int]]:
@@ -155,9 +153,10 @@ def main() -> None:
     codecs = {name: load_part(source, "codec").eval() for name, source in sources.items() if source is not None}
     results = {"num_songs": options.num_songs, "first_seed": options.first_seed}
     kinds = [*options.renderers, *(["disk"] if options.songs_dir is not None else [])]
-    of_all = {name: torch.zeros(8, 1024, dtype=torch.float64) for name in codecs}
-    results |= {source: measure(codecs, source, options, of_all) for source in kinds}
-    results["perplexity"] = list_perplexities(of_all)
+    measured = {source: measure(codecs, source, options) for source in kinds}
+    results |= {source: of_source for source, (of_source, _) in measured.items()}
+    counts = {name: sum(of_source[name] for _, of_source in measured.values()) for name in codecs}
+    results["perplexity"] = list_perplexities(counts)
     results["seconds_to_decode_10_s"] = time_decoders(codecs)
     text = json.dumps(results, indent=2)
     (options.output_dir / "codec.json").write_text(text + "\n", "utf-8")

@@ -8,18 +8,17 @@ number; an interrupted run goes on.
 
 import argparse
 import hashlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import accompgen_hf
 from accompgen_hf.accompgen.configuration_accompgen import GRID_RATE
 from accompgen_hf.accompgen.harmony_accompgen import chord_path
 from accompgen_hf.accompgen.ranking_accompgen import PITCH_HOP_S, sung_pitches
 from accompgen_hf.accompgen.regeneration_accompgen import frames_per_step
 from accompgen_hf.accompgen.stage_chain_accompgen import CODE_NAMES
 from accompgen_hf.app.open_pipeline import load_pipeline
+from accompgen_hf.data.source_options import add_held_out_song_options
 from accompgen_hf.evaluation.metrics.chords import share_of_chord_tones
 from accompgen_hf.evaluation.metrics.continuity import FLUX_HOP_S, compare_seams
 from accompgen_hf.evaluation.protocol.bootstrap import draw_songs, estimate_mean
@@ -35,11 +34,7 @@ NUM_RESAMPLES = 2000
 
 def parse_arguments() -> argparse.Namespace:
     parser = script_parser(__doc__)
-    parser.add_argument("--output_dir", type=Path, required=True, help="keeps everything between runs")
-    parser.add_argument("--model", default=accompgen_hf.DEFAULT_MODEL, help="folder or repository")
-    parser.add_argument("--num_songs", type=int, default=32, help="held-out songs")
-    parser.add_argument("--duration_s", type=float, default=10.0, help="length of a song in seconds")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:0")
+    add_held_out_song_options(parser, num_songs=32, duration_s=10.0)
     return parser.parse_args()
 
 

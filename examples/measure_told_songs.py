@@ -9,14 +9,12 @@ the table.
 """
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import accompgen_hf
 from accompgen_hf.app.open_pipeline import load_pipeline
-from accompgen_hf.data.source_options import add_song_recipe_options, read_song_recipe
+from accompgen_hf.data.source_options import add_held_out_song_options, add_song_recipe_options, read_song_recipe
 from accompgen_hf.evaluation.metrics.musical_scores import score_accompaniment
 from accompgen_hf.evaluation.protocol.bootstrap import difference, draw_songs, estimate_mean
 from accompgen_hf.files import write_arrays, write_json, write_text
@@ -45,13 +43,9 @@ SCORES = {
 
 def parse_arguments() -> argparse.Namespace:
     parser = script_parser(__doc__)
-    parser.add_argument("--output_dir", type=Path, required=True, help="keeps everything between runs")
-    parser.add_argument("--model", default=accompgen_hf.DEFAULT_MODEL, help="folder or repository")
-    parser.add_argument("--num_songs", type=int, default=32, help="held-out songs")
-    parser.add_argument("--duration_s", type=float, default=10.0, help="length of a song in seconds")
+    add_held_out_song_options(parser, num_songs=32, duration_s=10.0)
     parser.add_argument("--preview", action="store_true", help="leave the fine stage out, which is half of the work")
     parser.add_argument("--first_seed", type=int, default=FIRST_SEED, help="seed of the first song")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:0")
     add_song_recipe_options(parser)
     return parser.parse_args()
 

@@ -11,13 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from .harmony_accompgen import PITCH_CLASSES
-from .options_accompgen import is_of_kind
+from .harmony_accompgen import PITCH_CLASS_NAMES, PITCH_CLASSES
+from .options_accompgen import GENERATION_OPTIONS, is_of_kind
 
-LOWEST_TEMPO_BPM, HIGHEST_TEMPO_BPM = 30.0, 300.0
 NOT_TOLD = -1
 TOLD_NAMES = ("key", "tempo_bpm", "chords")
-_LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _ACCIDENTALS = {"": 0, "#": 1, "♯": 1, "b": -1, "♭": -1}
 _KEY = re.compile(r"([A-G])([#b♯♭]?)\s*(m|min|minor|maj|major|)", re.IGNORECASE)
 # The third decides; what stands above it, behind a slash or in brackets is for players who hear it.
@@ -86,7 +84,7 @@ def read_chord(name: str) -> int:
 
 
 def _pitch_class(letter: str, accidental: str) -> int:
-    return (_LETTERS[letter] + _ACCIDENTALS[accidental]) % PITCH_CLASSES
+    return (PITCH_CLASS_NAMES.index(letter) + _ACCIDENTALS[accidental]) % PITCH_CLASSES
 
 
 def read_chords(chords: Sequence[Any]) -> tuple[ToldChord, ...]:
@@ -124,10 +122,10 @@ def check_tempo(tempo_bpm: float) -> float:
     Raises:
         ValueError: If it is no number of beats per minute that songs have.
     """
-    if not is_of_kind(tempo_bpm, float) or not LOWEST_TEMPO_BPM <= tempo_bpm <= HIGHEST_TEMPO_BPM:
+    option = GENERATION_OPTIONS["tempo_bpm"]
+    if not option.accepts(tempo_bpm):
         raise ValueError(
-            f"`tempo_bpm` must be a number from {LOWEST_TEMPO_BPM:.0f} to {HIGHEST_TEMPO_BPM:.0f} beats per minute, "
-            f"got {tempo_bpm!r}."
+            f"`tempo_bpm` must be a number from {option.low} to {option.high} beats per minute, got {tempo_bpm!r}."
         )
     return float(tempo_bpm)
 

@@ -3,8 +3,10 @@
 import argparse
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from accompgen_hf import DEFAULT_MODEL
 from accompgen_hf.data.corpora import (
     dataset_recordings,
     fma_recordings,
@@ -56,6 +58,16 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     add("--songs_dir", help="songs: folder that keeps them as 16-bit files, for reuse")
     add_song_recipe_options(parser)
     parser.add_argument("--shard", type=parse_share, metavar="i/n", help="this process's share of the work")
+
+
+def add_held_out_song_options(parser: argparse.ArgumentParser, num_songs: int, duration_s: float) -> None:
+    """Options of scripts that play to held-out songs and keep what they have played; the defaults of two are given."""
+    add = parser.add_argument
+    add("--output_dir", type=Path, required=True, help="keeps everything between runs")
+    add("--model", default=DEFAULT_MODEL, help="folder or repository")
+    add("--num_songs", type=int, default=num_songs, help="held-out songs")
+    add("--duration_s", type=float, default=duration_s, help="length of a song in seconds")
+    add("--device", default="cpu", help="cpu, cuda or cuda:0")
 
 
 def add_song_recipe_options(parser: argparse.ArgumentParser) -> None:

@@ -13,7 +13,6 @@ from fractions import Fraction
 from accompgen_hf.accompgen.harmony_accompgen import PITCH_CLASS_NAMES
 
 QUALITIES = {"": "maj", "m": "min", "7": "7", "m7": "min7", "maj7": "maj7"}
-_LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _NOTE = re.compile(r"([\^_]?)([A-Ga-gz])([,']*)(\d+(?:/2)?|/2)?(-?)")
 _CHORD = re.compile(r"([A-G][b#]?)(.*)")
 
@@ -109,8 +108,8 @@ def _read_bar(name: str, bar: str) -> list[tuple[int | None, Fraction, bool]]:
         sign, letter, octaves, length, tie = match.groups()
         pitch = None
         if letter != "z":
-            pitch = 60 + _LETTERS[letter.upper()] + 12 * letter.islower() + {"^": 1, "_": -1, "": 0}[sign]
-            pitch += 12 * (octaves.count("'") - octaves.count(","))
+            pitch = 60 + PITCH_CLASS_NAMES.index(letter.upper()) + {"^": 1, "_": -1, "": 0}[sign]
+            pitch += 12 * (letter.islower() + octaves.count("'") - octaves.count(","))
         eighths = Fraction("1" + length if length == "/2" else length or "1")
         found.append((pitch, eighths / 2, bool(tie)))
         position = match.end()
